@@ -9,6 +9,8 @@
 | parley_backup   | NOLOGIN until a password is given it; BYPASSRLS, backups only |
 """
 
+from typing import Any
+
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -61,7 +63,7 @@ def prepare_database(admin_url: str) -> None:
         raise DatabaseNotPrepared(f"The database can't be reached: {error}") from error
 
 
-def _ensure_database(target: dict[str, object], name: str) -> None:
+def _ensure_database(target: dict[str, Any], name: str) -> None:
     try:
         psycopg.connect(make_conninfo("", **target)).close()
     except psycopg.OperationalError as error:
@@ -69,9 +71,7 @@ def _ensure_database(target: dict[str, object], name: str) -> None:
             raise
     else:
         return
-    with psycopg.connect(
-        make_conninfo("", **(target | {"dbname": "postgres"})), autocommit=True
-    ) as connection:
+    with psycopg.connect(make_conninfo("", **(target | {"dbname": "postgres"})), autocommit=True) as connection:
         statement = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0")
         connection.execute(statement.format(sql.Identifier(name)))
 
@@ -85,22 +85,18 @@ def ensure_roles(connection: psycopg.Connection[tuple[object, ...]], *, administ
         PLATFORM_ROLE: "LOGIN NOINHERIT NOBYPASSRLS",
         BACKUP_ROLE: "NOINHERIT BYPASSRLS",
     }
-    present = {
-        row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolname ^@ 'parley_'")
-    }
+    present = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolname ^@ 'parley_'")}
     for role, attributes in wanted.items():
         statement = "ALTER ROLE {} " if role in present else "CREATE ROLE {} "
         # BYPASSRLS and the like are a superuser's to give; only say them where they change something.
         plain = _PLAIN if _is_superuser(connection) else ""
-        connection.execute(sql.SQL(statement + f"{attributes} {plain}").format(sql.Identifier(role)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(statement + f"{attributes} {plain}").format(sql.Identifier(role)))
     for role in (APP_ROLE, PLATFORM_ROLE):
         password = sql.Literal(role_password(administrator_password, role))
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), password))
         for setting, value in _TIMEOUTS.items():
             statement_ = sql.SQL("ALTER ROLE {} SET {} = {}")
-            connection.execute(
-                statement_.format(sql.Identifier(role), sql.Identifier(setting), sql.Literal(value))
-            )
+            connection.execute(statement_.format(sql.Identifier(role), sql.Identifier(setting), sql.Literal(value)))
     for role in (APP_ROLE, LOOKUP_ROLE):
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(OWNER_ROLE)))
     connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(OWNER_ROLE)))

@@ -10,9 +10,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from drf_spectacular.generators import SchemaGenerator
 
-_NOT_BUILT = (
-    "<!doctype html><title>Parley</title><p>The browser app isn't built yet. Run <code>make web</code>."
-)
+_NOT_BUILT = "<!doctype html><title>Parley</title><p>The browser app isn't built yet. Run <code>make web</code>."
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -44,9 +42,7 @@ def _docs_page() -> str:
     for path, methods in sorted(schema["paths"].items()):
         for method, operation in methods.items():
             text = html.escape(operation.get("description") or operation["operationId"])
-            rows.append(
-                f"<tr><td><code>{method.upper()}</code><td><code>{html.escape(path)}</code><td>{text}"
-            )
+            rows.append(f"<tr><td><code>{method.upper()}</code><td><code>{html.escape(path)}</code><td>{text}")
     title = html.escape(schema["info"]["title"])
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"

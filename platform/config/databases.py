@@ -69,9 +69,7 @@ def role_password(administrator_password: str, role: str) -> str:
     return derived.hex()
 
 
-def _settings(
-    target: dict[str, Any], conn_max_age_s: int, *, assume_role: str | None = None
-) -> dict[str, Any]:
+def _settings(target: dict[str, Any], conn_max_age_s: int, *, assume_role: str | None = None) -> dict[str, Any]:
     known = {"dbname", "user", "password", "host", "port"}
     options = {key: value for key, value in target.items() if key not in known}
     options.setdefault("connect_timeout", 5)

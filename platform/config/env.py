@@ -36,16 +36,10 @@ class BadEnvironment(SystemExit):
 class Env(BaseSettings):
     """Every variable Parley reads, with its default. Names in the environment are the upper-case ones."""
 
-    model_config = SettingsConfigDict(
-        case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True)
 
-    parley_home: Path = Field(
-        default=Path(".parley"), description="folder of the embedded servers and secrets"
-    )
-    database_url: SecretStr | None = Field(
-        default=None, description="postgresql://user:password@host:port/name"
-    )
+    parley_home: Path = Field(default=Path(".parley"), description="folder of the embedded servers and secrets")
+    database_url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:port/name")
     database_owner_url: SecretStr | None = None
     database_platform_url: SecretStr | None = None
     redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://")
@@ -101,9 +95,7 @@ def read_env() -> Env:
     try:
         return Env(**from_files)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [
-            f"  {str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)
-        ]
+        lines = [f"  {str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
         raise BadEnvironment("Parley can't start with this environment:\n" + "\n".join(lines)) from None
 
 

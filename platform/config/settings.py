@@ -185,15 +185,15 @@ LOGIN_WINDOW_S = 300
 API_KEYS_PER_TENANT_MAX = 1000
 KEY_RECORD_TTL_S = 5.0
 EPOCH_TTL_S = 60
+TOKEN_ISSUER = "parley"
+TOKEN_AUDIENCE = "parley-api"
+TOKEN_LEEWAY_S = 5
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=ACCESS_TOKEN_S),
     "ALGORITHM": "HS256",
-    "SIGNING_KEY": PARLEY_JWT_KEY or SECRET_KEY,
-    "ISSUER": "parley",
-    "AUDIENCE": "parley-api",
+    "SIGNING_KEY": SECRET_KEY,
     "USER_ID_CLAIM": "sub",
     "USER_ID_FIELD": "id",
-    "LEEWAY": 5,
 }
 
 # --- Celery -----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import uuid
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from django.conf import settings
 from django.db import connections
@@ -58,7 +58,7 @@ async def _begun(scope: Scope, alias: str) -> AsyncIterator[Connection]:
     except (PoolTimeout, OperationalError) as error:
         raise Unavailable("The database has no connection free.") from error
     try:
-        await connection.execute(cast("LiteralString", f"BEGIN; {settings_sql(scope)}"))
+        await connection.execute(f"BEGIN; {settings_sql(scope)}".encode())
         yield connection
         await connection.commit()
     except BaseException:

@@ -22,11 +22,11 @@ class TenantForeignKey(models.BaseConstraint):
         self.field = field
         self.on_delete: OnDelete = on_delete
 
-    def constraint_sql(self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor) -> str:
+    def constraint_sql(self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor) -> str:  # type: ignore[override]
         quote = schema_editor.quote_name
         field = model._meta.get_field(self.field)
         target = field.remote_field.model._meta  # type: ignore[union-attr]
-        column = quote(field.column)  # type: ignore[union-attr]
+        column = quote(str(field.column))  # type: ignore[union-attr]
         # SET NULL must clear the pointer alone: the tenant of the row stays.
         action = f"SET NULL ({column})" if self.on_delete == "SET NULL" else self.on_delete
         # RESTRICT can't be deferred; NO ACTION refuses just the same, at the end of the transaction.

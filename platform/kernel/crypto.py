@@ -89,6 +89,4 @@ def _cipher(version: int) -> AESGCM:
 
 @cache
 def _derived(master: bytes) -> AESGCM:
-    return AESGCM(
-        HKDF(algorithm=SHA256(), length=32, salt=None, info=b"parley field encryption v1").derive(master)
-    )
+    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"parley field encryption v1").derive(master))

@@ -14,9 +14,7 @@ class TenantModel(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey(
-        "tenants.Tenant", on_delete=models.DO_NOTHING, db_index=False, related_name="+"
-    )
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.DO_NOTHING, db_index=False, related_name="+")
 
     tenant_id: uuid.UUID
 

@@ -70,6 +70,4 @@ def settings_sql(scope: Scope) -> str:
     """The statement that writes a scope into the present transaction. Values are UUIDs, so there is nothing to quote."""
     tenant = str(scope.tenant_id) if scope.tenant_id else ""
     person = str(scope.person_id) if scope.person_id else ""
-    return (
-        f"SELECT set_config('app.tenant_id', '{tenant}', true), set_config('app.person_id', '{person}', true)"
-    )
+    return f"SELECT set_config('app.tenant_id', '{tenant}', true), set_config('app.person_id', '{person}', true)"

@@ -12,8 +12,9 @@ put an old epoch over a new one.
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 from django.conf import settings
@@ -68,11 +69,11 @@ async def current_epochs(subject: Subject) -> Epochs:
     try:
         found = await async_redis().hmget(subject.redis_key, subject.fields)
     except RedisError:
-        if (known := _remembered(subject)) is not None:
-            return known
+        if (remembered := _remembered(subject)) is not None:
+            return remembered
         return _remember(subject, await _read(subject))
-    if None not in found:
-        return tuple(int(value) for value in found)
+    if known := _whole(found):
+        return known
     epochs = await _read(subject)
     if epochs:
         await _fill(subject, epochs)
@@ -84,11 +85,11 @@ def current_epochs_sync(subject: Subject) -> Epochs:
     try:
         found = sync_redis().hmget(subject.redis_key, subject.fields)
     except RedisError:
-        if (known := _remembered(subject)) is not None:
-            return known
+        if (remembered := _remembered(subject)) is not None:
+            return remembered
         return _remember(subject, _read_sync(subject))
-    if None not in found:  # type: ignore[operator]
-        return tuple(int(value) for value in found)  # type: ignore[union-attr]
+    if known := _whole(cast("list[bytes | None]", found)):
+        return known
     epochs = _read_sync(subject)
     if epochs:
         try:
@@ -136,19 +137,22 @@ async def _fill(subject: Subject, epochs: Epochs) -> None:
 
 async def _read(subject: Subject) -> Epochs:
     async with adb.transaction(subject.tenant_id) as connection:
-        cursor = await connection.execute(
-            _QUERY, (subject.membership_id, subject.api_key_id, subject.tenant_id)
-        )
+        cursor = await connection.execute(_QUERY, (subject.membership_id, subject.api_key_id, subject.tenant_id))
         row = await cursor.fetchone()
     return _epochs(subject, (row["t"], row["m"], row["k"]) if row else None)
 
 
 def _read_sync(subject: Subject) -> Epochs:
-    with tenant_scope(subject.tenant_id), transaction.atomic():
-        with transaction.get_connection().cursor() as cursor:
-            cursor.execute(_QUERY, [subject.membership_id, subject.api_key_id, subject.tenant_id])
-            row = cursor.fetchone()
+    with tenant_scope(subject.tenant_id), transaction.atomic(), transaction.get_connection().cursor() as cursor:
+        cursor.execute(_QUERY, [subject.membership_id, subject.api_key_id, subject.tenant_id])
+        row = cursor.fetchone()
     return _epochs(subject, row)
+
+
+def _whole(found: Sequence[bytes | str | None]) -> Epochs:
+    """The epochs that Redis held, or nothing when one was missing."""
+    present = [int(value) for value in found if value is not None]
+    return tuple(present) if len(present) == len(found) else ()
 
 
 def _epochs(subject: Subject, row: tuple[int, int, int | None] | None) -> Epochs:

@@ -18,9 +18,7 @@ from django.conf import settings
 PREFIX = "sk-parley-"
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _ID_CHARS, _SECRET_CHARS, _CRC_CHARS = 12, 32, 6
-_FORM = re.compile(
-    rf"{PREFIX}([0-9A-Za-z]{{{_ID_CHARS}}})_[0-9A-Za-z]{{{_SECRET_CHARS + _CRC_CHARS}}}", re.ASCII
-)
+_FORM = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{_ID_CHARS}}})_[0-9A-Za-z]{{{_SECRET_CHARS + _CRC_CHARS}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

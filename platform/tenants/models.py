@@ -30,9 +30,7 @@ class Tenant(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE)
     timezone = models.CharField(max_length=64, default="UTC")
     monthly_limit_nano = models.BigIntegerField(null=True, help_text="nano-USD a month; null is no limit")
-    epoch = models.PositiveIntegerField(
-        default=1, help_text="rises when every principal must be looked at again"
-    )
+    epoch = models.PositiveIntegerField(default=1, help_text="rises when every principal must be looked at again")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -41,9 +39,7 @@ class Tenant(models.Model):
                 name="tenant_slug_form",
                 condition=models.Q(slug__regex=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
             ),
-            models.CheckConstraint(
-                name="tenant_status", condition=models.Q(status__in=["active", "suspended"])
-            ),
+            models.CheckConstraint(name="tenant_status", condition=models.Q(status__in=["active", "suspended"])),
             models.CheckConstraint(
                 name="tenant_limit_not_negative",
                 condition=models.Q(monthly_limit_nano=None) | models.Q(monthly_limit_nano__gte=0),
@@ -55,7 +51,7 @@ class Person(AbstractBaseUser):
     """Somebody with an address. Passwords live in `Credential`, out of the web role's reach."""
 
     password = None  # type: ignore[assignment]
-    last_login = None  # type: ignore[assignment]
+    last_login = None
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField(max_length=254)
@@ -94,13 +90,9 @@ class Membership(TenantModel):
         REMOVED = "removed"
 
     person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="memberships")
-    role = models.ForeignKey(
-        BuiltinRole, on_delete=models.PROTECT, db_column="role", related_name="+", db_index=False
-    )
+    role = models.ForeignKey(BuiltinRole, on_delete=models.PROTECT, db_column="role", related_name="+", db_index=False)
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE)
-    epoch = models.PositiveIntegerField(
-        default=1, help_text="rises when sessions and keys must be looked at again"
-    )
+    epoch = models.PositiveIntegerField(default=1, help_text="rises when sessions and keys must be looked at again")
     created_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True)
 
@@ -111,9 +103,7 @@ class Membership(TenantModel):
         constraints: ClassVar[list[Any]] = [
             unique_in_tenant("membership"),
             models.UniqueConstraint(fields=["tenant", "person"], name="membership_person_key"),
-            models.CheckConstraint(
-                name="membership_status", condition=models.Q(status__in=["active", "removed"])
-            ),
+            models.CheckConstraint(name="membership_status", condition=models.Q(status__in=["active", "removed"])),
         ]
 
 
@@ -147,9 +137,7 @@ class ApiKey(TenantModel):
             TenantForeignKey(name="api_key_membership_fk", field="membership"),
             TenantForeignKey(name="api_key_replaced_by_fk", field="replaced_by", on_delete="SET NULL"),
         ]
-        indexes: ClassVar[list[Any]] = [
-            models.Index(fields=["tenant", "membership"], name="api_key_of_member")
-        ]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["tenant", "membership"], name="api_key_of_member")]
 
 
 class RefreshToken(models.Model):

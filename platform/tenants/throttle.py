@@ -42,9 +42,7 @@ def begin(*, email: str, address: str) -> Attempt:
     for position, (_, limit) in enumerate(limits):
         count, ttl = answers[position * 3 + 1], answers[position * 3 + 2]
         if count > limit:
-            raise RateLimited(
-                "Too many attempts to sign in. Try again later.", retry_after_s=cast("int", ttl)
-            )
+            raise RateLimited("Too many attempts to sign in. Try again later.", retry_after_s=cast("int", ttl))
     return Attempt(account)
 
 

@@ -43,7 +43,7 @@ class _Backend(TokenBackend):
 
     def encode(self, payload: dict[str, Any]) -> str:
         claims = payload | {"aud": self.audience, "iss": self.issuer}
-        return jwt.encode(claims, self.signing_key, algorithm=self.algorithm, headers={"kid": key_id()})
+        return jwt.encode(claims, settings.SECRET_KEY, algorithm=self.algorithm, headers={"kid": key_id()})
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
@@ -58,16 +58,16 @@ class _Backend(TokenBackend):
 class _AccessToken(SimpleAccessToken):
     _token_backend = _Backend(
         "HS256",
-        signing_key=settings.SIMPLE_JWT["SIGNING_KEY"],
-        audience=settings.SIMPLE_JWT["AUDIENCE"],
-        issuer=settings.SIMPLE_JWT["ISSUER"],
-        leeway=settings.SIMPLE_JWT["LEEWAY"],
+        signing_key=settings.SECRET_KEY,
+        audience=settings.TOKEN_AUDIENCE,
+        issuer=settings.TOKEN_ISSUER,
+        leeway=settings.TOKEN_LEEWAY_S,
     )
 
 
 def key_id() -> str:
     """The present signing key's public name."""
-    return hashlib.sha256(b"kid" + settings.SIMPLE_JWT["SIGNING_KEY"].encode()).hexdigest()[:16]
+    return hashlib.sha256(b"kid" + settings.SECRET_KEY.encode()).hexdigest()[:16]
 
 
 def mint_access(*, person_id: uuid.UUID, subject: Subject, epochs: Epochs) -> str:
@@ -106,7 +106,7 @@ def new_refresh() -> str:
 
 def child_of(refresh: str) -> str:
     """The one token that follows `refresh` in its family."""
-    key = settings.SIMPLE_JWT["SIGNING_KEY"].encode()
+    key = settings.SECRET_KEY.encode()
     mac = hmac.new(key, b"refresh child " + refresh.encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(mac).decode().rstrip("=")
 

@@ -58,7 +58,7 @@ class Handler(ExceptionHandler):
             return _OurApiException(errors.NotFound())
         if isinstance(exc, DjangoPermissionDenied):
             return _OurApiException(errors.PermissionDenied())
-        return super().convert_known_exceptions(exc)  # type: ignore[no-any-return]
+        return super().convert_known_exceptions(exc)
 
     def get_headers(self, exc: drf.APIException) -> dict[str, str]:
         headers: dict[str, str] = super().get_headers(exc)
@@ -78,9 +78,7 @@ class Formatter(ExceptionFormatter):
         kind = _BY_STATUS.get(self.exc.status_code, errors.InternalError)
         return errors.envelope(self._translated(kind, error_response), request_id=current_request_id())
 
-    def _translated(
-        self, kind: type[errors.ParleyError], error_response: ErrorResponse
-    ) -> errors.ParleyError:
+    def _translated(self, kind: type[errors.ParleyError], error_response: ErrorResponse) -> errors.ParleyError:
         if isinstance(self.exc, drf.ValidationError):
             fields = [
                 {"field": error.attr or "", "code": error.code, "message": error.detail}

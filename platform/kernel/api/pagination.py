@@ -61,9 +61,7 @@ def paginate(
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_LIMIT):
-        raise InvalidRequest(
-            f"limit: a whole number from 1 to {MAX_LIMIT} is needed.", details={"param": "limit"}
-        )
+        raise InvalidRequest(f"limit: a whole number from 1 to {MAX_LIMIT} is needed.", details={"param": "limit"})
     return int(text)
 
 

@@ -1,6 +1,6 @@
 """The OpenAPI document: every operation also lists the errors it can answer with, in the one envelope."""
 
-from typing import Any
+from typing import Any, Literal
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
@@ -21,13 +21,13 @@ PAGE_PARAMETERS = [
 _ALWAYS = ("400", "401", "403", "404", "405", "409", "413", "415", "429", "500", "503")
 
 
-class Schema(AutoSchema):  # type: ignore[misc]
+class Schema(AutoSchema):
     """Adds the error responses."""
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         for status in _ALWAYS:
-            bodies.setdefault(status, self._get_response_for_code(ErrorSerializer, status))
+            bodies.setdefault(status, self._get_response_for_code(ErrorSerializer, status))  # type: ignore[no-untyped-call]
         return bodies
 
     def get_auth(self) -> list[dict[str, list[str]]]:

@@ -24,6 +24,11 @@ class ErrorSerializer(serializers.Serializer[Any]):
     details = serializers.JSONField(allow_null=True, help_text="For programs.")
 
 
+def list_of(item: serializers.BaseSerializer[Any], name: str) -> type[serializers.Serializer[Any]]:
+    """The serializer class of a short, whole list of `item`s, named `name` in the schema."""
+    return type(name, (serializers.Serializer,), {"data": item})
+
+
 def page_of(item: serializers.BaseSerializer[Any], name: str) -> type[serializers.Serializer[Any]]:
     """The serializer class of a page of `item`s, named `name` in the schema."""
     return type(

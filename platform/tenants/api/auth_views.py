@@ -83,9 +83,7 @@ class SwitchView(TenantAPIView):
             raise PermissionDenied("An API key belongs to one tenant.")
         given = _valid(SwitchInput, request)
         refresh, in_body = _presented(request, given)
-        session = sessions.switch_tenant(
-            person_id=caller.person_id, tenant_slug=given["tenant"], old_refresh=refresh
-        )
+        session = sessions.switch_tenant(person_id=caller.person_id, tenant_slug=given["tenant"], old_refresh=refresh)
         return _answer(request, session, in_body=in_body)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from kernel.api.serializers import StrictSerializer
+from kernel.api.serializers import StrictSerializer, list_of
 from tenants.models import ApiKey, Membership, Person
 from tenants.permissions import BUILTIN_ROLES, effective_permissions
 from tenants.selectors import TenantOfPerson
@@ -18,9 +18,7 @@ class LoginInput(StrictSerializer):
 
     email = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=256, trim_whitespace=False)
-    tenant = serializers.CharField(
-        max_length=63, required=False, help_text="The slug; the first one if absent."
-    )
+    tenant = serializers.CharField(max_length=63, required=False, help_text="The slug; the first one if absent.")
     transport = serializers.ChoiceField(
         ["cookie", "body"],
         default="cookie",
@@ -126,10 +124,7 @@ class RoleOutput(serializers.Serializer[Any]):
     permissions = serializers.ListField(child=serializers.CharField())
 
 
-class RolesOutput(serializers.Serializer[Any]):
-    """All roles."""
-
-    data = RoleOutput(many=True)
+RolesOutput = list_of(RoleOutput(many=True), "Roles")
 
 
 class ApiKeyInput(StrictSerializer):

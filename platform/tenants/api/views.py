@@ -123,9 +123,7 @@ class ApiKeysView(TenantAPIView):
         keys = selectors.visible_keys(caller)
         if request.query_params.get("mine") == "true":
             keys = keys.filter(membership=caller.membership_id)
-        return Response(
-            paginate(request, keys, render=lambda key: api_key_body(key, now=now), descending=True).body()
-        )
+        return Response(paginate(request, keys, render=lambda key: api_key_body(key, now=now), descending=True).body())
 
     @extend_schema(
         operation_id="api_keys_create",

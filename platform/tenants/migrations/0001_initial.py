@@ -21,9 +21,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("email", models.EmailField(max_length=254)),
                 ("name", models.CharField(max_length=120)),
@@ -37,9 +35,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 (
                     "lookup_id",
@@ -78,9 +74,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("at", models.DateTimeField(auto_now_add=True)),
                 ("actor_kind", models.CharField(help_text="member, api_key or operator", max_length=16)),
@@ -102,9 +96,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 (
                     "status",
@@ -129,9 +121,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("family_id", models.UUIDField(db_index=True)),
                 ("digest", models.BinaryField(max_length=32, unique=True)),
@@ -148,9 +138,7 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "id",
-                    models.UUIDField(
-                        default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
+                    models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
                 ),
                 ("slug", models.CharField(max_length=63, unique=True)),
                 ("name", models.CharField(max_length=120)),
@@ -195,9 +183,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="person",
-            constraint=models.UniqueConstraint(
-                django.db.models.functions.text.Lower("email"), name="person_email_key"
-            ),
+            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower("email"), name="person_email_key"),
         ),
         migrations.AddField(
             model_name="apikey",
@@ -265,9 +251,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="tenant",
             constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("monthly_limit_nano", None), ("monthly_limit_nano__gte", 0), _connector="OR"
-                ),
+                condition=models.Q(("monthly_limit_nano", None), ("monthly_limit_nano__gte", 0), _connector="OR"),
                 name="tenant_limit_not_negative",
             ),
         ),

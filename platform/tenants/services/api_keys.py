@@ -157,9 +157,7 @@ def is_live(key: ApiKey, now: datetime) -> bool:
 def _known_scopes(scopes: Sequence[str] | None) -> list[str]:
     chosen = DEFAULT_SCOPES if scopes is None else frozenset(scopes)
     if unknown := sorted(chosen - PERMISSIONS):
-        raise InvalidRequest(
-            "scopes: there is no such scope.", details={"param": "scopes", "unknown": unknown}
-        )
+        raise InvalidRequest("scopes: there is no such scope.", details={"param": "scopes", "unknown": unknown})
     return sorted(chosen)
 
 

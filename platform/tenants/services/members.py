@@ -37,9 +37,7 @@ def change_role(*, caller: Principal, member_id: uuid.UUID, role: str) -> Member
     data = {"from": member.role_id, "to": role}
     member.role_id = role
     _changed(member, ["role"])
-    record(
-        action="member.role_changed", subject_kind="membership", subject_id=member.id, actor=caller, data=data
-    )
+    record(action="member.role_changed", subject_kind="membership", subject_id=member.id, actor=caller, data=data)
     return member
 
 

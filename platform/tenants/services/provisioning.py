@@ -48,9 +48,7 @@ def create_tenant(*, slug: str, owner_email: str, name: str = "", password: str 
     Raises `InvalidRequest` for a bad slug or address and `Conflict` for a slug that is taken.
     """
     if not _SLUG.fullmatch(slug):
-        raise InvalidRequest(
-            "A slug is 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end."
-        )
+        raise InvalidRequest("A slug is 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.")
     with transaction.atomic(using=PLATFORM):
         if Tenant.objects.using(PLATFORM).filter(slug=slug).exists():
             raise Conflict(f"There is a tenant {slug!r} already.")
@@ -114,9 +112,7 @@ def limit_tenant(*, slug: str, monthly_usd: str | None) -> Tenant:
 def usd_to_nano(text: str) -> int:
     """Whole nano-dollars of a decimal like `12.5`; at most nine places. Raises `InvalidRequest`."""
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
-        raise InvalidRequest(
-            "An amount in US dollars is needed, like 12.50, with at most nine decimal places."
-        )
+        raise InvalidRequest("An amount in US dollars is needed, like 12.50, with at most nine decimal places.")
     whole, _, part = text.partition(".")
     return int(whole) * _NANO_PER_USD + int(part.ljust(9, "0") or "0")
 
@@ -127,9 +123,7 @@ def _join(*, tenant: Tenant, email: str, role: str, name: str = "", password: st
     person, new_password = _ensure_person(email=email, name=name, password=password)
     membership = Membership.objects.using(PLATFORM).filter(person=person).first()
     if membership is None:
-        membership = Membership.objects.using(PLATFORM).create(
-            id=uuid7(), tenant=tenant, person=person, role_id=role
-        )
+        membership = Membership.objects.using(PLATFORM).create(id=uuid7(), tenant=tenant, person=person, role_id=role)
     elif membership.status == Membership.Status.ACTIVE:
         raise Conflict(f"{email} is a member already.")
     else:

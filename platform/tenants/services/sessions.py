@@ -8,7 +8,7 @@ answer is the same child (`tenants.tokens`).
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
@@ -26,6 +26,8 @@ from tenants.selectors import TenantOfPerson, login_by_email, tenants_of_person
 from tenants.tokens import child_of, mint_access, new_refresh, refresh_digest
 
 log = structlog.get_logger(__name__)
+
+_ENDED = "The session has ended. Sign in again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +60,27 @@ def refresh_session(*, refresh: str) -> Session:
     child = child_of(refresh)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "SELECT outcome, person_id, tenant_ref FROM lookup.session_rotate(%s, %s, %s, %s, %s)",
+            "SELECT outcome, person_id, tenant_ref FROM lookup.session_rotate(%s, %s, %s, %s, make_interval(secs => %s))",
             [
                 refresh_digest(refresh),
                 uuid7(),
                 refresh_digest(child),
                 _expiry(),
-                timedelta(seconds=settings.REFRESH_REPLAY_GRACE_S),
+                settings.REFRESH_REPLAY_GRACE_S,
             ],
         )
         row = cursor.fetchone()
-    outcome, person_id, tenant_id = row or ("unknown", None, None)
+    if row is None:
+        raise NotAuthenticated(_ENDED)
+    outcome, person_id, tenant_id = row
     if outcome == "reused":
         log.warning("refresh_token_reused", person_id=str(person_id))
     if outcome not in ("minted", "replayed"):
-        raise NotAuthenticated("The session has ended. Sign in again.")
+        raise NotAuthenticated(_ENDED)
     memberships = tenants_of_person(person_id)
     current = next((item for item in memberships if item.tenant_id == tenant_id and not item.suspended), None)
     if current is None:
-        raise NotAuthenticated("The session has ended. Sign in again.")
+        raise NotAuthenticated(_ENDED)
     return _session(person_id=person_id, current=current, memberships=memberships, refresh=child)
 
 
@@ -98,9 +102,7 @@ def log_out(*, refresh: str) -> None:
         cursor.execute("SELECT lookup.session_end(%s)", [refresh_digest(refresh)])
 
 
-def _start(
-    *, person_id: uuid.UUID, current: TenantOfPerson, memberships: Sequence[TenantOfPerson]
-) -> Session:
+def _start(*, person_id: uuid.UUID, current: TenantOfPerson, memberships: Sequence[TenantOfPerson]) -> Session:
     refresh = new_refresh()
     family = uuid7()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -131,10 +133,8 @@ def _choose(memberships: Sequence[TenantOfPerson], slug: str | None) -> TenantOf
             return item
     if wanted:
         raise PermissionDenied("This tenant is suspended.")
-    raise PermissionDenied(
-        "You are no member of this tenant." if slug else "You are no member of any tenant."
-    )
+    raise PermissionDenied("You are no member of this tenant." if slug else "You are no member of any tenant.")
 
 
-def _expiry() -> object:
+def _expiry() -> datetime:
     return timezone.now() + timedelta(seconds=settings.REFRESH_TOKEN_S)

@@ -30,7 +30,7 @@ async def redeem_ticket(ticket: str) -> str:
         raise Unavailable("Tickets can't be checked at the moment.") from error
     if credential is None:
         raise NotAuthenticated("The ticket is not valid, or has been used.")
-    return str(credential, "utf-8")
+    return credential.decode() if isinstance(credential, bytes) else credential
 
 
 def _key(ticket: str) -> str:

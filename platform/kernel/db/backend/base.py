@@ -37,13 +37,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._applied = scope
 
     def _savepoint_rollback(self, sid: str) -> None:
-        super()._savepoint_rollback(sid)
+        super()._savepoint_rollback(sid)  # type: ignore[misc]
         # Settings written since the savepoint are undone with it.
         self._applied = None
 
-    def _keep_scope(
-        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
-    ) -> Any:
+    def _keep_scope(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         if self.in_atomic_block and not self.needs_rollback:
             scope = current_scope()
             if scope != self._applied and self._in_good_transaction():

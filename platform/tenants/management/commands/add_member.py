@@ -20,9 +20,7 @@ class Command(ParleyCommand):
         self.add_json_flag(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        made = add_member(
-            slug=options["slug"], email=options["email"], role=options["role"], name=options["name"]
-        )
+        made = add_member(slug=options["slug"], email=options["email"], role=options["role"], name=options["name"])
         self.answer(
             {"membership": str(made.membership.id), "person": made.person.email, "password": made.password},
             as_json=options["json"],
