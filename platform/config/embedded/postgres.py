@@ -79,7 +79,12 @@ def ensure_initialised(home: Home, *, durable: bool = True) -> bool:
     try:
         for path in (unfinished, password_file):
             _hand_over(path, account)
-        options = ["--auth=scram-sha-256", f"--pwfile={password_file}", f"--username={ADMIN_ROLE}", "--encoding=UTF8"]
+        options = [
+            "--auth=scram-sha-256",
+            f"--pwfile={password_file}",
+            f"--username={ADMIN_ROLE}",
+            "--encoding=UTF8",
+        ]
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += [] if durable else ["--no-sync"]
         _run_initdb((str(programs() / "initdb"), "-D", str(unfinished), *options), account)
@@ -168,7 +173,9 @@ def _run_initdb(command: tuple[str, ...], account: Account | None) -> None:
     except subprocess.TimeoutExpired as error:
         raise HomeProblem(f"PostgreSQL could not be initialised within {INITDB_TIMEOUT_S:.0f} s.") from error
     if result.returncode != 0:
-        raise HomeProblem(f"PostgreSQL could not be initialised:\n{result.stderr.strip() or result.stdout.strip()}")
+        raise HomeProblem(
+            f"PostgreSQL could not be initialised:\n{result.stderr.strip() or result.stdout.strip()}"
+        )
 
 
 def _launch(account: Account | None) -> Launch:
