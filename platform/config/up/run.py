@@ -100,10 +100,12 @@ class _Up:
             fd=self._listening.fileno(),
             workers=self._options.workers,
         )
-        self._console.say("starting web, worker and beat")
-        await self._supervisor.start([*webs, *plan.background_specs(environment, self._home)])
+        self._console.say("starting web")
+        await self._supervisor.start(webs)
         self._show_demo()
         self._console.headline(f"Parley is ready at {listener.url(self._options.host, port)}")
+        # They have no part in readiness, and would only compete with web for the processor until then.
+        await self._supervisor.start(plan.background_specs(environment, self._home))
 
     def _servers_beside_postgres(self) -> list[ChildSpec]:
         specs = []

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         """Prepare, migrate, and run the commands asked for."""
         prepare_database(_administrator_url())
         if _is_behind():
-            call_command("migrate", database=OWNER, interactive=False, verbosity=1, stdout=self.stdout)
+            call_command("migrate", database=OWNER, interactive=False, verbosity=1)
         if options["local_model"]:
             call_command("ensure_local_model", stdout=self.stdout)
         if options["demo"]:
