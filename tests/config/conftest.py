@@ -66,8 +66,12 @@ class Program:
         return self.process.wait(WAIT_S)
 
 
+Start = Callable[..., Program]
+"""Starts a program from its text and arguments."""
+
+
 @pytest.fixture
-def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def program(tmp_path: Path) -> Iterator[Start]:
     """Start programs; what still runs at the end of the test is killed."""
     started: list[Program] = []
 

@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from config.supervisor.processes import ProcessIdentity, end_orphans, identify, record, recorded
-from tests.config.conftest import Program, exists, wait_for
+from tests.config.conftest import Program, Start, exists, wait_for
 
 SUPERVISOR = '''
 import asyncio, sys
@@ -36,7 +35,7 @@ async def main(*groups):
     return await supervisor.run(work)
 '''
 
-Start = Callable[..., Program]
+pytestmark = pytest.mark.no_database
 
 
 def supervise(program: Start, groups: str) -> Program:
