@@ -36,15 +36,13 @@ class World:
 
     def fresh(self, table: str, tenant_id: uuid.UUID) -> Row:
         """A row not inserted yet; what it points to is there."""
-        row = self.factory.values(table, tenant_id)
-        self.admin.commit()
-        return row
+        return self.factory.values(table, tenant_id)
 
 
 @pytest.fixture(scope="session")
 def world(database: str) -> Iterator[World]:
     with administrator() as admin:
-        admin.execute("SET statement_timeout = '30s'")
+        admin.autocommit = True
         factory = RowFactory(admin)
         ours, theirs = uuid7(), uuid7()
         for tenant_id in (ours, theirs):
@@ -55,9 +53,7 @@ def world(database: str) -> Iterator[World]:
         for table in world.tables:
             world.our(table)
             world.their(table)
-        admin.commit()
         yield world
-        admin.rollback()
 
 
 @pytest.fixture(scope="session")

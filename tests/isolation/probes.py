@@ -99,7 +99,7 @@ def upsert(connection: Connection, table: str, row: Row, column: str) -> int:
 
 def _is(connection: Connection, table: str, row: Row) -> sql.Composed:
     tests = [
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(row[name]))
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(row.get(name)))
         for name in primary_key(connection, table)
     ]
     return sql.SQL(" AND ").join(tests)

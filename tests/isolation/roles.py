@@ -1,8 +1,8 @@
 """Plain psycopg connections to the suite's database, as the role named: nothing of Parley's own stands between."""
 
 import uuid
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -21,8 +21,8 @@ def administrator() -> Connection:
 
 
 def connect(role: str) -> Connection:
-    """A connection that logged in as `role`."""
-    return psycopg.connect(make_conninfo("", **as_role(parse(database_url("test_parley")), role)))
+    """A connection that logged in as `role`; a transaction is one only where the test says so."""
+    return psycopg.connect(make_conninfo("", **as_role(parse(database_url("test_parley")), role)), autocommit=True)
 
 
 def enter(connection: Connection, tenant_id: uuid.UUID | None, person_id: uuid.UUID | None = None) -> None:

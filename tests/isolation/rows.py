@@ -1,7 +1,8 @@
 """Rows for any table, made from the catalogue: columns, lengths, checks and foreign keys say what will do.
 
 What can't be guessed (a form, a dependency between columns) is given in the app's `rows_<app>.py`, in
-`ROWS: dict[table, dict[column, value or function of Making]]`.
+`ROWS: dict[table, dict[column, value or function of Making]]`. Where a nullable foreign key can only be set together with
+other columns, `POINTING: dict[constraint, dict[column, value]]` says which.
 """
 
 import importlib
@@ -63,7 +64,7 @@ class Making:
 
 @dataclass(slots=True)
 class RowFactory:
-    """Makes rows as the administrator, whom no policy binds, and commits none itself."""
+    """Makes rows as the administrator, whom no policy binds."""
 
     connection: Connection
     tenant_keys: Mapping[str, str] = field(init=False)
@@ -111,7 +112,7 @@ class RowFactory:
             found = self.connection.execute(
                 """
                 SELECT a.attname, coalesce(e.typname, t.typname), CASE WHEN a.atttypmod > 4 THEN a.atttypmod - 4 END,
-                       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', t.typelem <> 0 AND t.typcategory = 'A'
+                       a.attnotnull AND NOT a.atthasdef AND a.attidentity <> 'a', t.typelem <> 0 AND t.typcategory = 'A'
                 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
                 WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
@@ -139,6 +140,8 @@ class RowFactory:
             return choice
         if column.kind in ("varchar", "text", "bpchar"):
             return f"x{making.number}"[: column.length or 40]
+        if column.kind in ("int2", "int4", "int8"):
+            return making.number
         return _BY_KIND[column.kind]()
 
     def _choice(self, table: str, column: str) -> str | None:
@@ -169,13 +172,11 @@ def insert(connection: Connection, table: str, row: Row, *, suffix: str = "") ->
     return connection.execute(statement, values).rowcount
 
 
-_numbers = count(1)
+# Above the ids that migrations gave; within a smallint.
+_numbers = count(1000)
 _BY_KIND: dict[str, Callable[[], Any]] = {
     "uuid": uuid7,
     "bool": lambda: False,
-    "int2": lambda: 1,
-    "int4": lambda: 1,
-    "int8": lambda: 1,
     "numeric": lambda: 1,
     "float4": lambda: 1.0,
     "float8": lambda: 1.0,
@@ -192,10 +193,16 @@ _BY_KIND: dict[str, Callable[[], Any]] = {
 @cache
 def overrides() -> Mapping[str, Mapping[str, Any]]:
     """All apps' `ROWS`."""
+    return _gathered("ROWS")
+
+
+@cache
+def pointing() -> Mapping[str, Mapping[str, Any]]:
+    """All apps' `POINTING`: what else a row needs for a foreign key (by its name) to be used."""
+    return _gathered("POINTING")
+
+
+def _gathered(attribute: str) -> dict[str, Mapping[str, Any]]:
     names = [f"tests.isolation.rows_{app}" for app in APPS]
-    return {
-        table: row
-        for name in names
-        if importlib.util.find_spec(name)
-        for table, row in importlib.import_module(name).ROWS.items()
-    }
+    modules = [importlib.import_module(name) for name in names if importlib.util.find_spec(name)]
+    return {name: value for module in modules for name, value in getattr(module, attribute, {}).items()}

@@ -23,7 +23,9 @@ RULES = Rules(
             owner=OWNER_ROLE,
             callers=frozenset({PLATFORM_ROLE}),
         ),
-        Function("public.refuse_change()", "trigger of append-only tables", definer=False, owner=OWNER_ROLE, callers=NONE),
+        Function(
+            "public.refuse_change()", "trigger of append-only tables", definer=False, owner=OWNER_ROLE, callers=NONE
+        ),
         Function(
             "public.billing_record_usage(jsonb)",
             "several tenants' usage in one call: the policy checks each row, as its caller",

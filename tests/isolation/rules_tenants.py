@@ -3,9 +3,7 @@
 from config.databases import LOOKUP_ROLE
 from tests.isolation.rules import APP_ROLE, OWNER_ROLE, Function, Global, Grant, Policy, Rules, gather, jobs, lookups
 
-_SELF = (
-    "(id = ( SELECT (NULLIF(current_setting('app.person_id'::text, true), ''::text))::uuid AS \"nullif\"))"
-)
+_SELF = "(id = ( SELECT (NULLIF(current_setting('app.person_id'::text, true), ''::text))::uuid AS \"nullif\"))"
 _FELLOW_OR_SELF = (
     f"CASE WHEN {_SELF} THEN true ELSE (EXISTS ( SELECT FROM tenants_membership m WHERE ((m.person_id = tenants_person.id) "
     "AND (m.tenant_id = ( SELECT (current_setting('app.tenant_id'::text))::uuid AS current_setting))))) END"
@@ -69,11 +67,10 @@ RULES = Rules(
         Function("lookup.credential(text)", "log-in, before any tenant is known"),
         Function("lookup.api_key(text,bytea)", "a key names its tenant only once it is found"),
         Function("lookup.my_memberships()", "the tenants of the person in force"),
+        Function("lookup.session_start(uuid,bytea,uuid,uuid,timestamp with time zone)", "the first token of a family"),
         Function(
-            "lookup.session_start(uuid,bytea,uuid,uuid,timestamp with time zone)", "the first token of a family"
-        ),
-        Function(
-            "lookup.session_rotate(bytea,uuid,bytea,timestamp with time zone,interval)", "claims a token, mints its child"
+            "lookup.session_rotate(bytea,uuid,bytea,timestamp with time zone,interval)",
+            "claims a token, mints its child",
         ),
         Function("lookup.session_end(bytea)", "log-out"),
     ),

@@ -100,7 +100,9 @@ BREACHES = {
         "something is granted in advance, by default privileges",
     ),
     "a foreign key without the tenant": (
-        ["ALTER TABLE tenants_apikey ADD CONSTRAINT plain FOREIGN KEY (membership_id) REFERENCES tenants_membership (id)"],
+        [
+            "ALTER TABLE tenants_apikey ADD CONSTRAINT plain FOREIGN KEY (membership_id) REFERENCES tenants_membership (id)"
+        ],
         "foreign key plain from tenants_apikey to tenants_membership does not carry the tenant",
     ),
     "a pointer without a key": (
@@ -127,7 +129,9 @@ BREACHES = {
         "materialized view keys has no row-level security",
     ),
     "a function nobody listed": (
-        ["CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM tenants_apikey'"],
+        [
+            "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM tenants_apikey'"
+        ],
         "function public.peek() is not listed",
     ),
     "EXECUTE for all": (
@@ -145,17 +149,29 @@ BREACHES = {
         "trigger tenants_apikey.spy is not listed",
     ),
     "BYPASSRLS": (["RESET ROLE", "ALTER ROLE parley_app BYPASSRLS"], "role parley_app does not have its attributes"),
-    "a membership": (["RESET ROLE", "GRANT parley_backup TO parley_app"], "role parley_app is a member of parley_backup"),
+    "a membership": (
+        ["RESET ROLE", "GRANT parley_backup TO parley_app"],
+        "role parley_app is a member of parley_backup",
+    ),
     "its own table": (
         ["RESET ROLE", "ALTER TABLE tenants_auditevent OWNER TO parley_app"],
         "table tenants_auditevent belongs to parley_app",
     ),
-    "creating in public": (["GRANT CREATE ON SCHEMA public TO parley_app"], "schema public is granted otherwise than listed"),
+    "creating in public": (
+        ["GRANT CREATE ON SCHEMA public TO parley_app"],
+        "schema public is granted otherwise than listed",
+    ),
     "temporary tables": (
-        ["RESET ROLE", "DO $$BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO parley_app', current_database()); END$$"],
+        [
+            "RESET ROLE",
+            "DO $$BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO parley_app', current_database()); END$$",
+        ],
         "grant TEMPORARY on the database to parley_app",
     ),
-    "a lookup gone": (["DROP POLICY lookup_reads ON tenants_apikey"], "policy lookup_reads on tenants_apikey is listed"),
+    "a lookup gone": (
+        ["DROP POLICY lookup_reads ON tenants_apikey"],
+        "policy lookup_reads on tenants_apikey is listed",
+    ),
 }
 
 
