@@ -14,12 +14,13 @@ import pytest
 import pytest_asyncio
 from django.core.management import call_command
 from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
 from pytest_django.plugin import DjangoDbBlocker
 
 from config.bootstrap import prepare_database
 from kernel import adb, redis
 from tests.support.cast import Company, found_company
-from tests.support.servers import database_url
+from tests.support.servers import database_url, with_database
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +83,7 @@ def company(new_company: Callable[[], Company]) -> Company:
 
 
 def _recreate(url: str) -> None:
-    name = url.rpartition("/")[2].partition("?")[0]
-    with psycopg.connect(url.replace(f"/{name}?", "/postgres?", 1), autocommit=True) as connection:
+    name = conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     prepare_database(url)
