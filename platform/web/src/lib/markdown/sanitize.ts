@@ -6,6 +6,8 @@ const POLICY: Config = {
     "span", "strong", "sub", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
   ],
   ALLOWED_ATTR: ["align", "class", "href", "rel", "start", "target"],
+  // Attributes whose values aren't addresses, so that the rule for addresses doesn't apply to them.
+  ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,

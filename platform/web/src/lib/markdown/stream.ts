@@ -21,62 +21,72 @@ const OPEN_FENCE = /^ {0,3}(`{3,}|~{3,})[^\S\n]*([^\s`]*)[^\n]*\n/;
  */
 export class MarkdownStream {
   readonly #sealed: SealedBlock[] = [];
+  readonly #links: TokensList["links"] = {};
   #tail = "";
-  #links: TokensList["links"] = {};
+  /** How much of the tail was looked at for finished blocks. */
+  #examined = 0;
 
   get sealed(): readonly SealedBlock[] {
     return this.#sealed;
   }
 
   append(text: string): void {
-    this.#tail = (this.#tail + text).replace(/\r\n/g, "\n");
+    // A carriage return at the end waits for its line feed.
+    this.#tail = (this.#tail + text).replace(/\r\n|\r(?=[^])/g, "\n");
   }
 
   /** Seals what is finished and answers the rest; call it once per painted frame. */
   advance(): LiveTail {
-    if (this.#tail === "") return { kind: "none" };
-    const open = openFence(this.#tail);
-    if (open !== null) return open;
-    const tokens = this.#lex(this.#tail);
+    this.#sealFinished();
+    if (this.#tail.trim() === "") return { kind: "none" };
+    return openFence(this.#tail) ?? { kind: "html", html: this.#render(this.#lex(this.#tail)) };
+  }
+
+  /**
+   * Only whole lines decide, because a line half arrived may yet turn out to continue the block above it. Of the blocks
+   * they make, the last may still grow, unless it is of a kind that closes itself; those before it are finished.
+   */
+  #sealFinished(): void {
+    const end = this.#tail.lastIndexOf("\n") + 1;
+    if (end <= this.#examined) return;
+    this.#examined = end;
+    if (openFence(this.#tail) !== null) return;
+    const tokens = this.#lex(this.#tail.slice(0, end));
     const last = tokens.findLastIndex((token) => token.type !== "space");
-    if (last > 0) {
-      this.#seal(tokens.slice(0, last));
-      return this.advance();
+    const finished = isClosed(tokens[last]) ? last + 1 : last;
+    if (finished > 0) this.#seal(tokens.slice(0, finished));
+  }
+
+  #seal(tokens: Token[]): void {
+    const source = tokens.map((token) => token.raw).join("");
+    // The lexer may rewrite white space; blocks it didn't keep as they were can't be cut off by their length.
+    if (!this.#tail.startsWith(source)) return;
+    for (const token of tokens) {
+      if (token.type === "def") this.#links[token.tag as string] ??= { href: token.href as string, title: token.title as string };
     }
-    return this.#tail.trim() === "" ? { kind: "none" } : { kind: "html", html: this.#render(tokens) };
+    for (const token of tokens) {
+      const html = this.#render([token]);
+      if (html.trim() !== "") this.#sealed.push({ id: this.#sealed.length, html, source: token.raw });
+    }
+    this.#tail = this.#tail.slice(source.length);
+    this.#examined -= source.length;
   }
 
   #lex(text: string): TokensList {
     const lexer = new Lexer(markdown.defaults);
     Object.assign(lexer.tokens.links, this.#links);
-    const tokens = lexer.lex(text);
-    this.#links = tokens.links;
-    return tokens;
-  }
-
-  #seal(tokens: Token[]): void {
-    const source = tokens.map((token) => token.raw).join("");
-    // The lexer rewrites some white space; a block it didn't keep as it was can't be cut off by its length.
-    if (!this.#tail.startsWith(source)) return this.#sealAll();
-    this.#push(tokens, source);
-    this.#tail = this.#tail.slice(source.length);
-  }
-
-  #sealAll(): void {
-    const cut = this.#tail.lastIndexOf("\n\n") + 2;
-    const source = cut > 1 ? this.#tail.slice(0, cut) : this.#tail;
-    this.#push(this.#lex(source), source);
-    this.#tail = this.#tail.slice(source.length);
-  }
-
-  #push(tokens: Token[], source: string): void {
-    const html = this.#render(tokens);
-    if (html !== "") this.#sealed.push({ id: this.#sealed.length, html, source });
+    return lexer.lex(text);
   }
 
   #render(tokens: Token[]): string {
     return sanitize(markdown.parser(tokens));
   }
+}
+
+/** Whether a block made of whole lines is at its end: a heading, a rule, or a fence with its closing line. */
+function isClosed(token: Token | undefined): boolean {
+  if (token?.type === "code") return OPEN_FENCE.test(token.raw) && openFence(`${token.raw}\n`) === null;
+  return token?.type === "hr" || (token?.type === "heading" && token.raw.trimStart().startsWith("#"));
 }
 
 /** The tail as growing code, when it is one fence that hasn't closed yet. */
