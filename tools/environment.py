@@ -63,7 +63,9 @@ def _digest(level: str) -> str:
 
 def _works(python: Path) -> bool:
     try:
-        result = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True)
+        result = subprocess.run(
+            [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return False
     return result.returncode == 0 and Path(result.stdout.strip()).resolve() == VENV.resolve()
@@ -72,7 +74,7 @@ def _works(python: Path) -> bool:
 def _make_venv() -> None:
     base = _suitable_python()
     say("making .venv")
-    result = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True)
+    result = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         sys.exit(
             f"{base} can't make a virtual environment (on Debian and Ubuntu, install python3-venv):\n"
@@ -85,7 +87,7 @@ def _suitable_python() -> str:
         return sys.executable
     for name in ("python3.12", "python3.11"):
         found = shutil.which(name)
-        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
             return found
     sys.exit(f"Parley needs Python 3.11 or 3.12; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 …")
 

@@ -70,7 +70,19 @@ def _node_folder() -> Path:
     packaged = _packaged_node()
     if packaged is None:
         say("installing Node.js, to build the browser app with")
-        command = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, "-r", "requirements/web-build.txt"]
+        python = str(PYTHON)
+        command = [
+            python,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            python,
+            "-r",
+            "requirements/web-build.txt",
+        ]
         subprocess.run(command, cwd=ROOT, check=False)
         packaged = _packaged_node()
     if packaged is None:
@@ -84,7 +96,7 @@ def _packaged_node() -> Path | None:
 
 def _is_new_enough(node: str) -> bool:
     """What Vite asks for: 20.19 and later of 20, or 22.12 and later."""
-    result = subprocess.run([node, "--version"], capture_output=True, text=True)
+    result = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     found = re.match(r"v(\d+)\.(\d+)", result.stdout)
     version = (int(found[1]), int(found[2])) if found else (0, 0)
     return (20, 19) <= version < (21, 0) or version >= (22, 12)

@@ -11,7 +11,7 @@ import pytest
 from config.supervisor.processes import ProcessIdentity, end_orphans, identify, record, recorded
 from tests.config.conftest import Program, Start, exists, wait_for
 
-SUPERVISOR = '''
+SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from config.supervisor.console import Console
@@ -33,7 +33,7 @@ async def main(*groups):
             await supervisor.start(group)
         console.say("all started")
     return await supervisor.run(work)
-'''
+"""
 
 pytestmark = pytest.mark.no_database
 
@@ -72,7 +72,9 @@ def test_five_deaths_of_one_child_end_everything_with_its_last_words(program: St
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_the_groups_in_reverse_order(program: Start, stop_signal: signal.Signals) -> None:
-    code = "'signal.signal(signal.SIGTERM, lambda *_: (print(\"bye\", flush=True), sys.exit(0))); print(\"set\"); ' + SLEEP"
+    code = (
+        '\'signal.signal(signal.SIGTERM, lambda *_: (print("bye", flush=True), sys.exit(0))); print("set"); \' + SLEEP'
+    )
     running = supervise(program, f"[child('first', {code})], [child('second', {code})], [child('third', {code})]")
     wait_for(lambda: running.output.count("| set") == 3)
     assert running.end(stop_signal) == 0
@@ -86,7 +88,7 @@ def test_a_stop_ends_the_groups_in_reverse_order(program: Start, stop_signal: si
 def test_a_child_that_ignores_the_stop_is_killed_in_time_with_all_it_started(program: Start) -> None:
     stubborn = (
         "'signal.signal(signal.SIGTERM, signal.SIG_IGN); import subprocess; "
-        "print(\"grandchild pid\", subprocess.Popen([\"sleep\", \"600\"]).pid, flush=True); ' + SLEEP"
+        'print("grandchild pid", subprocess.Popen(["sleep", "600"]).pid, flush=True); \' + SLEEP'
     )
     running = supervise(program, f"[child('deaf', {stubborn}, stop_grace_s=0.5)]")
     running.wait_for_output("grandchild pid")
@@ -98,7 +100,7 @@ def test_a_child_that_ignores_the_stop_is_killed_in_time_with_all_it_started(pro
 
 
 def test_what_a_killed_child_started_does_not_outlive_it(program: Start) -> None:
-    code = "'import subprocess; print(\"grandchild pid\", subprocess.Popen([\"sleep\", \"600\"]).pid, flush=True); '"
+    code = '\'import subprocess; print("grandchild pid", subprocess.Popen(["sleep", "600"]).pid, flush=True); \''
     running = supervise(program, f"[child('parent', {code} + SLEEP)]")
     running.wait_for_output("grandchild pid")
     grandchild = running.pid_of("parent")
@@ -125,7 +127,7 @@ def test_a_child_not_ready_in_time_ends_everything(program: Start) -> None:
 
 
 def test_a_long_line_without_end_is_cut_and_bytes_that_are_no_text_do_no_harm(program: Start) -> None:
-    code = "'os.write(1, b\"x\" * 200_000 + b\"\\\\xff\\\\n\"); print(\"after\", flush=True); ' + SLEEP"
+    code = '\'os.write(1, b"x" * 200_000 + b"\\\\xff\\\\n"); print("after", flush=True); \' + SLEEP'
     running = supervise(program, f"[child('loud', {code})]")
     running.wait_for_output("loud     | after")
     assert running.end() == 0

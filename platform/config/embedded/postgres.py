@@ -177,14 +177,13 @@ def _run_initdb(command: tuple[str, ...], account: Account | None) -> None:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,
             timeout=INITDB_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:
         raise HomeProblem(f"PostgreSQL could not be initialised within {INITDB_TIMEOUT_S:.0f} s.") from error
     if result.returncode != 0:
-        raise HomeProblem(
-            f"PostgreSQL could not be initialised:\n{result.stderr.strip() or result.stdout.strip()}"
-        )
+        raise HomeProblem(f"PostgreSQL could not be initialised:\n{result.stderr.strip() or result.stdout.strip()}")
 
 
 def _launch(account: Account | None) -> Launch:
