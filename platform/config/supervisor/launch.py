@@ -1,8 +1,8 @@
 """Becomes another program: `launch.py OPTIONS -- COMMAND...`, OPTIONS being JSON of `config.supervisor.spec.Launch`.
 
 It runs before anything of Parley is imported, in a process of its own, so that the supervisor's threads and locks have
-no part in it. The new process gets `death_signal` when the supervisor dies however it dies (prctl(2), PR_SET_PDEATHSIG), and gives up root where it is told to, keeping at most
-one capability.
+no part in it. The new process gets `death_signal` when the supervisor dies, however it dies (prctl(2),
+PR_SET_PDEATHSIG), and gives up root where it is told to, keeping at most one capability.
 """
 
 import ctypes
