@@ -30,7 +30,7 @@ def main(level: str) -> None:
         _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
     wanted = "dev" if level == "dev" or _stamp().get("level") == "dev" else "run"
     say(f"installing requirements/{wanted}.txt")
-    _run(PYTHON, "-m", "uv", "pip", "sync", "--quiet", "--python", PYTHON, f"requirements/{wanted}.txt")
+    _install(f"requirements/{wanted}.txt")
     STAMP.write_text(json.dumps({"level": wanted, "digest": _digest(wanted)}), encoding="utf-8")
 
 
@@ -92,9 +92,20 @@ def _suitable_python() -> str:
     sys.exit(f"Parley needs Python 3.11 or 3.12; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 …")
 
 
+def _install(requirements: str) -> None:
+    if _succeeds(PYTHON, "-m", "uv", "pip", "sync", "--quiet", "--python", PYTHON, requirements):
+        return
+    # uv reads none of pip's settings; where only those know the way to a registry, pip does it.
+    say("uv could not; trying pip")
+    _run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements)
+
+
+def _succeeds(*command: str | Path) -> bool:
+    return subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode == 0
+
+
 def _run(*command: str | Path) -> None:
-    result = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
-    if result.returncode != 0:
+    if not _succeeds(*command):
         sys.exit(f"setup: failed: {' '.join(str(part) for part in command)}")
 
 
