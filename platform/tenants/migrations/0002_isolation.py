@@ -183,6 +183,8 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunPython(add_roles, migrations.RunPython.noop),
         migrations.RunSQL("GRANT SELECT ON tenants_builtinrole TO parley_app, parley_platform"),
+        # Which migrations have run is no secret, and Django's own checks want to know it.
+        migrations.RunSQL("GRANT SELECT ON django_migrations TO parley_app"),
         migrations.RunSQL(TENANT),
         IsolateByTenant("tenants_membership", grants=("SELECT", "INSERT", "UPDATE")),
         IsolateByTenant("tenants_apikey", grants=("SELECT", "INSERT", "UPDATE")),
