@@ -30,7 +30,7 @@ def main(level: str) -> None:
         _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
     wanted = "dev" if level == "dev" or _stamp().get("level") == "dev" else "run"
     say(f"installing requirements/{wanted}.txt")
-    _run(PYTHON, "-m", "uv", "pip", "sync", "--quiet", "--python", PYTHON, f"requirements/{wanted}.txt")
+    _install(f"requirements/{wanted}.txt")
     STAMP.write_text(json.dumps({"level": wanted, "digest": _digest(wanted)}), encoding="utf-8")
 
 
@@ -63,7 +63,9 @@ def _digest(level: str) -> str:
 
 def _works(python: Path) -> bool:
     try:
-        result = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True)
+        result = subprocess.run(
+            [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return False
     return result.returncode == 0 and Path(result.stdout.strip()).resolve() == VENV.resolve()
@@ -72,7 +74,7 @@ def _works(python: Path) -> bool:
 def _make_venv() -> None:
     base = _suitable_python()
     say("making .venv")
-    result = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True)
+    result = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         sys.exit(
             f"{base} can't make a virtual environment (on Debian and Ubuntu, install python3-venv):\n"
@@ -85,14 +87,25 @@ def _suitable_python() -> str:
         return sys.executable
     for name in ("python3.12", "python3.11"):
         found = shutil.which(name)
-        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
             return found
     sys.exit(f"Parley needs Python 3.11 or 3.12; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 …")
 
 
+def _install(requirements: str) -> None:
+    if _succeeds(PYTHON, "-m", "uv", "pip", "sync", "--quiet", "--python", PYTHON, requirements):
+        return
+    # uv reads none of pip's settings; where only those know the way to a registry, pip does it.
+    say("uv could not; trying pip")
+    _run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements)
+
+
+def _succeeds(*command: str | Path) -> bool:
+    return subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode == 0
+
+
 def _run(*command: str | Path) -> None:
-    result = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
-    if result.returncode != 0:
+    if not _succeeds(*command):
         sys.exit(f"setup: failed: {' '.join(str(part) for part in command)}")
 
 
