@@ -117,6 +117,45 @@ def test_a_killed_supervisor_leaves_no_process(program: Start) -> None:
     wait_for(lambda: not exists(running.pid_of("one")) and not exists(running.pid_of("two")))
 
 
+def test_a_group_may_be_empty(program: Start) -> None:
+    running = supervise(program, "[], [child('one', SLEEP)], []")
+    running.wait_for_output("all started")
+    assert running.end() == 0
+
+
+def test_a_mistake_in_the_work_ends_the_children_and_is_told(program: Start) -> None:
+    running = program(
+        SUPERVISOR
+        + """
+async def broken():
+    supervisor = Supervisor(Console())
+    async def work():
+        await supervisor.start([child('one', SLEEP)])
+        raise LookupError("mistaken")
+    await supervisor.run(work)
+asyncio.run(broken())
+"""
+    )
+    assert running.process.wait(20) == 1
+    assert "LookupError: mistaken" in running.output
+    assert not exists(running.pid_of("one"))
+
+
+def test_a_child_that_ends_by_itself_is_waited_for(program: Start) -> None:
+    text = """
+async def once(status):
+    supervisor = Supervisor(Console())
+    async def work():
+        await supervisor.run_once(child('task', f'sys.exit({status})'))
+        supervisor.request_stop()
+    return await supervisor.run(work)
+sys.exit(asyncio.run(once(0)) * 10 + asyncio.run(once(4)))
+"""
+    running = program(SUPERVISOR + text)
+    assert running.process.wait(20) == 1
+    assert "task failed (exit code 4)" in running.output
+
+
 def test_a_child_not_ready_in_time_ends_everything(program: Start) -> None:
     never = "async def never(): return False\n"
     running = program(
