@@ -99,6 +99,17 @@ def test_a_child_that_ignores_the_stop_is_killed_in_time_with_all_it_started(pro
     assert not exists(grandchild)
 
 
+def test_asked_twice_it_ends_everything_at_once(program: Start) -> None:
+    deaf = "'signal.signal(signal.SIGTERM, signal.SIG_IGN); print(\"deaf\"); ' + SLEEP"
+    running = supervise(program, f"[child('one', {deaf}, stop_grace_s=600)]")
+    running.wait_for_output("| deaf")
+    running.process.send_signal(signal.SIGINT)
+    running.wait_for_output("stopping")
+    begin = time.monotonic()
+    assert running.end(signal.SIGINT) == 0
+    assert time.monotonic() - begin < 3
+
+
 def test_what_a_killed_child_started_does_not_outlive_it(program: Start) -> None:
     code = '\'import subprocess; print("grandchild pid", subprocess.Popen(["sleep", "600"]).pid, flush=True); \''
     running = supervise(program, f"[child('parent', {code} + SLEEP)]")
