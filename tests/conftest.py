@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import psycopg
 import pytest
 import pytest_asyncio
+from argon2 import PasswordHasher
 from django.core.management import call_command
 from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
@@ -19,6 +20,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from config.bootstrap import prepare_database
 from kernel import adb, redis
+from tenants import passwords
 from tests.support.cast import Company, found_company
 from tests.support.servers import database_url, with_database
 
@@ -54,6 +56,14 @@ async def _no_pools_left() -> AsyncIterator[None]:
     yield
     await adb.close()
     await redis.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_hashing() -> None:
+    """Argon2id with the least work: a company has three people, and tests make hundreds. `tests/tenants/test_passwords.py`
+    checks the real parameters.
+    """
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture(scope="session")
