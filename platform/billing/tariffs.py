@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from billing.errors import UnknownPrice
@@ -12,7 +13,6 @@ from billing.models import Price, PriceBook, TenantPrice
 from billing.types import METERS, Rate, Tariff
 from kernel import adb
 from kernel.ids import uuid7
-from kernel.tenancy import current_tenant_id
 
 STANDARD_BOOK = "standard"
 
@@ -61,29 +61,31 @@ def set_prices(
 ) -> None:
     """Enter prices for every meter of a model: cache reads and writes as input, reasoning as output.
 
-    For a platform model (`tenant_id` None) into the standard book, else for the tenant in scope.
+    For a platform model (`tenant_id` None) into the standard book, else for the tenant in scope. Prices that are in force
+    already are not entered again.
     """
     since = effective_from or timezone.now()
-    amounts = {meter: input_nano_per_mtok for meter in METERS} | {
-        "output": output_nano_per_mtok,
-        "reasoning": output_nano_per_mtok,
-    }
-    terms = [
-        {
-            "model": model,
-            "meter": meter,
-            "effective_from": since,
-            "cost_nano_per_mtok": amount,
-            "sell_nano_per_mtok": amount,
-        }
-        for meter, amount in amounts.items()
-    ]
+    amounts = dict.fromkeys(METERS, input_nano_per_mtok)
+    amounts |= {"output": output_nano_per_mtok, "reasoning": output_nano_per_mtok}
+    prices: QuerySet[Price] | QuerySet[TenantPrice]
+    owner: dict[str, Any]
     if tenant_id is None:
         book, _ = PriceBook.objects.using(using).get_or_create(name=STANDARD_BOOK, defaults={"id": uuid7()})
-        Price.objects.using(using).bulk_create([Price(book=book, **term) for term in terms])
+        prices, owner = Price.objects.using(using), {"book": book}
     else:
-        prices = [TenantPrice(tenant_id=current_tenant_id(), **term) for term in terms]
-        TenantPrice.objects.using(using).bulk_create(prices)
+        prices, owner = TenantPrice.objects.using(using), {"tenant_id": tenant_id}
+    for meter, amount in amounts.items():
+        latest = prices.filter(model=model, meter=meter, effective_from__lte=since, **owner)
+        in_force = latest.order_by("-effective_from").first()
+        if in_force is None or {in_force.cost_nano_per_mtok, in_force.sell_nano_per_mtok} != {amount}:
+            prices.create(
+                model=model,
+                meter=meter,
+                effective_from=since,
+                cost_nano_per_mtok=amount,
+                sell_nano_per_mtok=amount,
+                **owner,
+            )
 
 
 def _tariffs(rows: Iterable[dict[str, Any]]) -> dict[str, Tariff]:

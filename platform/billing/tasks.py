@@ -3,10 +3,12 @@
 from celery import shared_task
 from django.db import connections, transaction
 
+from kernel.tasks import PlatformTask
+
 MONTHS_AHEAD = 12
 
 
-@shared_task(name="billing.make_partitions")
+@shared_task(name="billing.make_partitions", base=PlatformTask)
 def make_partitions() -> int:
     """Make the partitions of the months ahead. How many were new."""
     with transaction.atomic(using="platform"), connections["platform"].cursor() as cursor:

@@ -214,6 +214,10 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout": 10}
 CELERY_TASK_DEFAULT_QUEUE = "parley"
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BEAT_SCHEDULE = {
+    "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
+}
 
 # --- providers --------------------------------------------------------------------------------------------------------
 

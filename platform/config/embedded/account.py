@@ -74,7 +74,10 @@ def _ensure_account(name: str) -> None:
         if useradd:
             options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
             subprocess.run(
-                [useradd, *options, "--shell", "/usr/sbin/nologin", name], check=False, capture_output=True, timeout=10
+                [useradd, *options, "--shell", "/usr/sbin/nologin", name],
+                check=False,
+                capture_output=True,
+                timeout=10,
             )
 
 

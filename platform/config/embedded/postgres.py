@@ -33,6 +33,7 @@ INITDB_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 60.0
 STOP_GRACE_S = 2.5
 ORPHAN_WAIT_S = 5.0
+PID_FILE_STATUS_LINE = 8
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
@@ -79,7 +80,12 @@ def ensure_initialised(home: Home, *, durable: bool = True) -> bool:
     try:
         for path in (unfinished, password_file):
             _hand_over(path, account)
-        options = ["--auth=scram-sha-256", f"--pwfile={password_file}", f"--username={ADMIN_ROLE}", "--encoding=UTF8"]
+        options = [
+            "--auth=scram-sha-256",
+            f"--pwfile={password_file}",
+            f"--username={ADMIN_ROLE}",
+            "--encoding=UTF8",
+        ]
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += [] if durable else ["--no-sync"]
         _run_initdb((str(programs() / "initdb"), "-D", str(unfinished), *options), account)
@@ -139,11 +145,10 @@ def clear_stale_state(home: Home) -> None:
 
 
 def _accepts_connections(home: Home) -> Callable[[], Awaitable[bool]]:
-    socket = home.postgres_sockets / POSTGRES_SOCKET
     url = home.database_url(database="postgres")
 
     async def probe() -> bool:
-        if not socket.exists():
+        if not _says_ready(home.postgres / "postmaster.pid"):
             return False
         try:
             connection = await psycopg.AsyncConnection.connect(url, connect_timeout=2)
@@ -153,6 +158,15 @@ def _accepts_connections(home: Home) -> Callable[[], Awaitable[bool]]:
         return True
 
     return probe
+
+
+def _says_ready(pid_file: Path) -> bool:
+    """Whether PostgreSQL has written, in the eighth line of its pid file, that it takes connections (as pg_ctl asks)."""
+    try:
+        lines = pid_file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return len(lines) >= PID_FILE_STATUS_LINE and lines[PID_FILE_STATUS_LINE - 1].strip() == "ready"
 
 
 def _run_initdb(command: tuple[str, ...], account: Account | None) -> None:

@@ -24,7 +24,7 @@ SETTINGS = {
     "aof-load-truncated": "yes",
     "maxmemory": "512mb",
     "maxmemory-policy": "volatile-lru",
-    "loglevel": "notice",
+    "loglevel": "warning",
 }
 THROWAWAY_SETTINGS = {"appendonly": "no"}
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
 
 from config.supervisor.console import Console
@@ -50,18 +51,26 @@ class Child:
             return
         if self.spec.before_start:
             self.spec.before_start()
-        self.process = await asyncio.create_subprocess_exec(
-            *self.spec.launch.wrap(self.spec.command),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env=dict(self.spec.environment),
-            pass_fds=self.spec.pass_fds,
-        )
+        # A pipe of our own: asyncio's would keep `wait` waiting for every descendant that has it open.
+        reading, writing = os.pipe()
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.spec.launch.wrap(self.spec.command),
+                stdin=DEVNULL,
+                stdout=writing,
+                stderr=STDOUT,
+                env=dict(self.spec.environment),
+                pass_fds=self.spec.pass_fds,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
         self.identity = identify(self.spec.name, self.process.pid)
+        self._output = asyncio.create_task(self._copy_output(reading), name=f"output of {self.spec.name}")
         if self._stopping:
             kill_group(self.process.pid, signal.SIGKILL)
-        self._output = asyncio.create_task(self._copy_output(self.process), name=f"output of {self.spec.name}")
 
     async def wait_until_ready(self) -> None:
         """Wait for the probe's yes, over restarts. Raises `ChildFailed` after `ready_timeout_s`."""
@@ -146,10 +155,19 @@ class Child:
         for task in pending:
             task.cancel()
 
-    async def _copy_output(self, process: Process) -> None:
-        assert process.stdout is not None  # noqa: S101
+    async def _copy_output(self, reading: int) -> None:
+        stream = asyncio.StreamReader(limit=LINE_MAX_BYTES)
+        loop = asyncio.get_running_loop()
+        with os.fdopen(reading, "rb") as pipe:
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+            try:
+                await self._copy_lines(stream)
+            finally:
+                transport.close()
+
+    async def _copy_lines(self, stream: asyncio.StreamReader) -> None:
         rest = b""
-        while chunk := await process.stdout.read(LINE_MAX_BYTES):
+        while chunk := await stream.read(LINE_MAX_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self._take_line(line)

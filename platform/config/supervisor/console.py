@@ -1,5 +1,6 @@
 """The one log: each line with the name of the process it comes from, in a colour of its own on a terminal."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -43,8 +44,16 @@ class Console:
             self._stream.flush()
         except (BrokenPipeError, ValueError):
             self._closed = True
+            self._discard_rest()
             if self.on_closed:
                 self.on_closed()
         except UnicodeEncodeError:
             encoding = self._stream.encoding or "ascii"
             self._write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def _discard_rest(self) -> None:
+        """Else what is still buffered fails once more when the process ends."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)

@@ -25,7 +25,11 @@ class _CapabilityHeader(ctypes.Structure):
 
 
 class _CapabilitySet(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
 
 
 def main(arguments: list[str]) -> None:
