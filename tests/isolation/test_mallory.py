@@ -2,20 +2,15 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.db import transaction
 from rest_framework.test import APIClient
 
 from kernel.ids import uuid7
-from tenants.models import Membership
 from tenants.permissions import BUILTIN_ROLES, PERMISSIONS
-from tenants.services.api_keys import issue_key
-from tenants.services.provisioning import add_member
 from tests.isolation.calls import Call, Made, calls, routes
-from tests.support.cast import PASSWORD, Actor, Company, found_company
+from tests.isolation.conftest import Cast
 
 
 def of_each(*chosen: Call) -> pytest.MarkDecorator:
@@ -35,29 +30,6 @@ def lacking() -> list[tuple[Call, str]]:
         for role, has in BUILTIN_ROLES.items()
         if permission in PERMISSIONS - has
     ]
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Two companies, and a member of ours in every role."""
-
-    ours: Company
-    theirs: Company
-    by_role: Mapping[str, Actor]
-    their_key: str
-
-
-@pytest.fixture(scope="session")
-def cast(database: str) -> Cast:
-    ours, theirs = found_company("matrix-ours"), found_company("matrix-theirs")
-    by_role = {"owner": ours.alice, "member": ours.bob, "viewer": ours.vera}
-    for role in BUILTIN_ROLES.keys() - by_role.keys():
-        made = add_member(slug=ours.tenant.slug, email=f"{role}@matrix.example", role=role, password=PASSWORD)
-        by_role[role] = Actor(role, made.person.email, ours.id, made.person.id, made.membership.id, role)
-    with theirs.scope(), transaction.atomic():
-        mallory = Membership.objects.get(id=theirs.owner.membership_id)
-        key = issue_key(membership=mallory, name="all of it", scopes=sorted(PERMISSIONS))
-    return Cast(ours, theirs, by_role, key.text)
 
 
 def send(client: APIClient, call: Call, ids: Mapping[str, uuid.UUID], body: Mapping[str, Any] | None) -> Any:
