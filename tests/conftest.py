@@ -66,6 +66,14 @@ async def _no_pools_left() -> AsyncIterator[None]:
     await redis.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _light_hashing() -> None:
+    """Argon2id with the least work: a company has three people, and tests make hundreds. `tests/tenants/test_passwords.py`
+    checks the real parameters.
+    """
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
 @pytest.fixture(scope="session")
 def acme(database: str, django_db_blocker: DjangoDbBlocker) -> Company:
     """The company that tests only read."""
