@@ -45,9 +45,7 @@ class Adapter(ABC):
     """One vendor's wire format. An instance pools its connections; `close` lets go of them."""
 
     @abstractmethod
-    def stream(
-        self, request: ChatRequest, target: Target, timeouts: Timeouts
-    ) -> AsyncGenerator[StreamEvent, None]:
+    def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:
         """The answer as it comes, ending in `Finished`. Close the generator to end the upstream's work
         early."""
 
@@ -64,9 +62,7 @@ class Adapter(ABC):
         return
 
 
-async def in_time(
-    events: AsyncGenerator[StreamEvent, None], timeouts: Timeouts
-) -> AsyncGenerator[StreamEvent, None]:
+async def in_time(events: AsyncGenerator[StreamEvent, None], timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:
     """The same events, or Transient(timeout) as soon as they keep someone waiting too long.
 
     Only the upstream's time counts, not what the consumer takes between events; `total_s` counts both.
@@ -84,9 +80,7 @@ async def in_time(
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                waited = (
-                    "the whole answer" if now() >= end else "the first token" if first else "the next token"
-                )
+                waited = "the whole answer" if now() >= end else "the first token" if first else "the next token"
                 raise Transient(f"timed out waiting for {waited}", cause="timeout") from error
             first = first and not is_content(event)
             yield event

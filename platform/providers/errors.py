@@ -174,9 +174,7 @@ def caller_error(failures: Sequence[Failure]) -> ParleyError:
         return UpstreamFailed("No deployment of this model is available.", details=details)
     last = failures[-1].error
     if isinstance(last, Rejected):
-        return RequestRejected(
-            last.words or RequestRejected.__doc__ or "", details={**details, "param": last.param}
-        )
+        return RequestRejected(last.words or RequestRejected.__doc__ or "", details={**details, "param": last.param})
     errors = [failure.error for failure in failures]
     if all(isinstance(error, TooLong) for error in errors):
         return ContextTooLong(last.words, details={**details, "param": "messages"})
@@ -184,9 +182,7 @@ def caller_error(failures: Sequence[Failure]) -> ParleyError:
     limits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream)]
     if len(limits) == len(errors):
         wait_s = math.ceil(min(limit if limit is not None else 1.0 for limit in limits))
-        return RateLimited(
-            f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details
-        )
+        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
     if all(isinstance(error, Transient) and error.cause == "timeout" for error in errors):
         return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
     return UpstreamFailed(f"No provider could answer. {listed}", details=details)

@@ -32,9 +32,7 @@ def estimate_input(request: ChatRequest) -> int:
         if isinstance(tool, FunctionTool):
             byte_count += len(tool.name.encode()) + len((tool.description or "").encode())
             byte_count += len(bytes(tool.parameters)) if tool.parameters is not None else 0
-    return (
-        estimate_tokens(byte_count) + TOKENS_PER_MESSAGE * len(request.messages) + TOKENS_PER_IMAGE * images
-    )
+    return estimate_tokens(byte_count) + TOKENS_PER_MESSAGE * len(request.messages) + TOKENS_PER_IMAGE * images
 
 
 def estimate_usage(request: ChatRequest, *, output_bytes: int, reasoning_bytes: int = 0) -> Usage:

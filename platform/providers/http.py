@@ -22,9 +22,7 @@ class HTTPPool:
         redirects."""
         if self._session is None:
             self._session = ClientSession(
-                connector=TCPConnector(
-                    limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S, ttl_dns_cache=DNS_TTL_S
-                ),
+                connector=TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S, ttl_dns_cache=DNS_TTL_S),
                 cookie_jar=DummyCookieJar(),
                 trust_env=False,
                 max_line_size=MAX_HEADER_BYTES,

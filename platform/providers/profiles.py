@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-Capability = Literal[
-    "stream", "tools", "images", "json_object", "json_schema", "logprobs", "reasoning", "seed"
-]
+Capability = Literal["stream", "tools", "images", "json_object", "json_schema", "logprobs", "reasoning", "seed"]
 
 TEXT: frozenset[Capability] = frozenset({"stream"})
 LOCAL: frozenset[Capability] = frozenset({"stream", "json_object", "json_schema", "logprobs", "seed"})

@@ -71,9 +71,7 @@ class FakeAdapter(Adapter):
         self.open_streams = 0
         self._pace = pace
 
-    def stream(
-        self, request: ChatRequest, target: Target, timeouts: Timeouts
-    ) -> AsyncGenerator[StreamEvent, None]:
+    def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:
         return in_time(self._events(request, target), timeouts)
 
     async def complete(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:

@@ -68,6 +68,11 @@ class _Attempt:
             reasoning_bytes=self.assembler.reasoning_bytes,
         )
 
+    @property
+    def first_content_s(self) -> float:
+        """Seconds from the start to the first content, or to now while there is none."""
+        return (self._clock() if self._first_s is None else self._first_s) - self._started_s
+
     def _ms(self, at_s: float) -> int:
         return round((at_s - self._started_s) * 1000)
 
@@ -117,9 +122,7 @@ class Execution:
     async def _upstream(self, candidate: Candidate) -> AsyncGenerator[StreamEvent, None]:
         job = self._job
         if job.request.stream:
-            async with aclosing(
-                candidate.adapter.stream(job.request, candidate.target, job.timeouts)
-            ) as events:
+            async with aclosing(candidate.adapter.stream(job.request, candidate.target, job.timeouts)) as events:
                 async for event in events:
                     yield event
         else:
@@ -137,6 +140,11 @@ class Execution:
     def outcomes(self, ending: Status) -> tuple[AttemptOutcome, ...]:
         """Every attempt so far; one that was still running ended as the job did."""
         return tuple(attempt.outcome(self._job, ending) for attempt in self._attempts)
+
+    def serving(self) -> tuple[Candidate, float] | None:
+        """Whose answer the caller sees, and the seconds from that attempt's start to its first content."""
+        seen = [attempt for attempt in self._attempts if attempt.visible]
+        return (seen[-1].candidate, seen[-1].first_content_s) if seen else None
 
     def answer(self) -> ChatAnswer:
         """What the caller could see of the answer so far."""

@@ -17,7 +17,7 @@ from kernel.errors import InternalError, ParleyError, Unavailable
 from providers.pipeline.channel import Channel
 from providers.pipeline.execute import Execution
 from providers.pipeline.settle import Settle
-from providers.pipeline.values import Job, Result, Status
+from providers.pipeline.values import Candidate, Job, Result, Status
 from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,10 @@ class Pump:
     def so_far(self) -> ChatAnswer:
         """The answer as far as it has come."""
         return self._execution.answer()
+
+    def serving(self) -> tuple[Candidate, float] | None:
+        """Whose answer is seen, and the seconds that its provider took to its first content."""
+        return self._execution.serving()
 
     def stop(self) -> None:
         """End the answer here, because someone asked. Nothing happens if it has ended."""

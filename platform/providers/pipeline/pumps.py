@@ -8,6 +8,9 @@ from providers.pipeline.pump import SETTLE_S, OnDisconnect, Pump
 from providers.pipeline.settle import Settle
 from providers.pipeline.values import Job
 
+SETTLE_RESERVE_S = 2.0
+"""Of the time to drain, what is kept for settling those that had to be interrupted."""
+
 
 class Pumps:
     """Starts pumps, keeps them alive until they end, and ends them when the process does."""
@@ -32,12 +35,13 @@ class Pumps:
         """The running pump of this request."""
         return self._pumps.get(request_id)
 
-    async def drain(self, *, timeout_s: float) -> None:
-        """Take no more jobs; give those that run `timeout_s` to end, then interrupt them. All are settled
-        after."""
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more jobs; give those that run most of `timeout_s` to end, then interrupt them. All are settled after."""
         self._draining = True
         if self._pumps:
-            await asyncio.wait({pump.task for pump in self._pumps.values()}, timeout=timeout_s)
+            await asyncio.wait(
+                {pump.task for pump in self._pumps.values()}, timeout=max(0.0, timeout_s - SETTLE_RESERVE_S)
+            )
         left = list(self._pumps.values())
         for pump in left:
             pump.interrupt()

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from billing.types import Payer
 from kernel.errors import ParleyError
 from providers.base import DEFAULT_TIMEOUTS, Adapter, Target, Timeouts
 from providers.errors import ProviderError
+from providers.routes import ResolvedDeployment
 from providers.types import ChatAnswer, ChatRequest, FinishReason, Usage
 
 Status = Literal["complete", "stopped", "failed", "interrupted"]
@@ -16,38 +18,25 @@ Status = Literal["complete", "stopped", "failed", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A deployment that may be tried: `name` is what errors call it, `deployment_id` where its usage is
-    booked."""
+    """A deployment that may be tried: `name` is what errors call it, `deployment` what is billed."""
 
     name: str
     adapter: Adapter
     target: Target
-    deployment_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a completion is for, such as a room, named as it was then."""
-
-    kind: str
-    id: UUID
-    name: str
+    deployment: ResolvedDeployment
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One accepted completion: who asks and pays, what for, and where it may go, in order.
 
-    `request.model` is the alias that was asked for. The payer is the membership, or the API key it used.
+    `request.model` is the alias that was asked for.
     """
 
     request_id: UUID
-    tenant_id: UUID
+    payer: Payer
     request: ChatRequest
     candidates: tuple[Candidate, ...]
-    membership_id: UUID | None = None
-    api_key_id: UUID | None = None
-    subject: Subject | None = None
     timeouts: Timeouts = DEFAULT_TIMEOUTS
 
 

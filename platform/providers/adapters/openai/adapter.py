@@ -44,9 +44,7 @@ class OpenAICompatible(Adapter):
     async def close(self) -> None:
         await self._http.close()
 
-    def stream(
-        self, request: ChatRequest, target: Target, timeouts: Timeouts
-    ) -> AsyncGenerator[StreamEvent, None]:
+    def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:
         return in_time(self._events(request, target, timeouts), timeouts)
 
     async def complete(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:

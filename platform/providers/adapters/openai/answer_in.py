@@ -137,11 +137,7 @@ def _decode(data: bytes) -> _Answer:
 
 
 def _extras(**fields: Raw | UnsetType) -> Extras | None:
-    said = {
-        key: value
-        for key, value in fields.items()
-        if not isinstance(value, UnsetType) and bytes(value) != b"null"
-    }
+    said = {key: value for key, value in fields.items() if not isinstance(value, UnsetType) and bytes(value) != b"null"}
     return Extras(WIRE_FORMAT, said) if said else None
 
 

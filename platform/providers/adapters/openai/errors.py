@@ -67,9 +67,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "too_long",
         statuses=frozenset({400, 413, 422}),
-        words=_words(
-            r"context (length|size|window)|maximum context|prompt is too long|too many (input )?tokens"
-        ),
+        words=_words(r"context (length|size|window)|maximum context|prompt is too long|too many (input )?tokens"),
     ),
     Rule("rejected", codes=frozenset({"content_filter", "content_policy_violation"})),
     Rule(
@@ -110,9 +108,7 @@ def _error(said: Said, *, status: int | None, retry_after_s: float | None) -> Pr
         case "quota":
             return QuotaExceeded(said.words, status=status, upstream_code=code)
         case "rate_limited":
-            return RateLimitedUpstream(
-                said.words, retry_after_s=retry_after_s, status=status, upstream_code=code
-            )
+            return RateLimitedUpstream(said.words, retry_after_s=retry_after_s, status=status, upstream_code=code)
         case "misconfigured":
             return Misconfigured(said.words, status=status, upstream_code=code)
         case "too_long":
@@ -136,9 +132,7 @@ def read_error(body: bytes, *, status: int | None) -> Said:
     error = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(error, dict):
         return Said(words=error if isinstance(error, str) else "", status=status)
-    words = next(
-        (found for key in ("message", "detail", "error") if isinstance(found := error.get(key), str)), ""
-    )
+    words = next((found for key in ("message", "detail", "error") if isinstance(found := error.get(key), str)), "")
     named = (error.get(key) for key in ("code", "type", "status"))
     codes = frozenset(name.lower() for name in named if isinstance(name, str))
     number = error.get("code")

@@ -140,9 +140,7 @@ def _call(call: ToolCall | Opaque) -> JSON:
 def _tool(tool: FunctionTool | Opaque) -> JSON:
     if isinstance(tool, Opaque):
         return _opaque(tool, "tools")
-    function = _said(
-        name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
-    )
+    function = _said(name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
     return _with_extras({"type": "function", "function": function}, tool.extras)
 
 

@@ -1,0 +1,45 @@
+# All paths are relative: the project may live in a folder with spaces in its name.
+PYTHON ?= python3
+ARGS ?=
+TEST_ARGS ?= -n auto --cov
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format bench web requirements environment environment-dev
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+setup: environment web ## set up what is missing: .venv, packages, web build
+
+run: setup ## run the whole platform: make run ARGS="--port 8001"
+	@$(PY) manage.py up $(ARGS)
+
+test: environment-dev web ## run the whole suite: make test TEST_ARGS="tests/kernel -x"
+	$(PY) -m pytest $(TEST_ARGS)
+
+lint: environment-dev ## check style, types and the direction of imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	PYTHONPATH=platform $(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	@$(PY) -m tools.web run check
+
+format: environment-dev ## put the code into its usual form
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: environment-dev ## run the benchmarks: make bench ARGS="..."
+	@$(PY) -m bench $(ARGS)
+
+web: environment ## build the browser app
+	@$(PY) -m tools.web build
+
+requirements: environment-dev ## compile requirements/*.txt from pyproject.toml
+	$(PY) -m tools.requirements
+
+environment:
+	@$(PYTHON) -m tools.environment run
+
+environment-dev:
+	@$(PYTHON) -m tools.environment dev

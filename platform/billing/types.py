@@ -1,0 +1,91 @@
+"""Values of metering and pricing. Money is integer nano-USD; token counts are of disjoint meters."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+METERS = ("input", "cache_read", "cache_write", "output", "reasoning")
+"""Disjoint: `input` is what was neither read from nor written to a cache; `reasoning` is not part of `output`."""
+
+Status = Literal["complete", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a million tokens of one meter cost us and are sold at, and the price that says so."""
+
+    price_id: uuid.UUID
+    cost_nano_per_mtok: int
+    sell_nano_per_mtok: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """The rates in force for one model at one moment, by meter. Every meter is there."""
+
+    model: str
+    rates: Mapping[str, Rate]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A count per meter, each zero or more."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    def by_meter(self) -> dict[str, int]:
+        """The counts by the meters' names."""
+        return {meter: getattr(self, meter) for meter in METERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What some tokens cost us and are sold at, in all and per meter, with the prices used."""
+
+    cost_nano: int
+    sell_nano: int
+    lines: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who triggered the attempt, and for what: pays, and is named on the bill."""
+
+    tenant_id: uuid.UUID
+    principal_kind: str
+    membership_id: uuid.UUID
+    api_key_id: uuid.UUID | None = None
+    subject_kind: str | None = None
+    subject_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """One attempt at a provider, as it ended. `(tenant, request_id, attempt, kind)` names it for ever."""
+
+    payer: Payer
+    request_id: uuid.UUID
+    attempt: int
+    kind: str
+    at: datetime
+    status: Status
+    alias: str
+    provider: str
+    connection: str
+    model: str
+    platform_paid: bool
+    tokens: Tokens
+    charge: Charge
+    estimated: bool
+    streamed: bool
+    latency_ms: int
+    ttft_ms: int | None
+    finish_reason: str | None
+    error_code: str | None
+    provider_usage: Mapping[str, Any] | None

@@ -1,0 +1,109 @@
+"""The environment, read once. A bad value stops the start with its name and what is allowed.
+
+Secrets may come from a file instead: `NAME_FILE` holds the path of a file whose content is `NAME`.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SECRETS = (
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "DATABASE_PLATFORM_URL",
+    "REDIS_URL",
+    "PARLEY_MASTER_KEY",
+    "PARLEY_KEY_PEPPER",
+    "PARLEY_JWT_KEY",
+    "SENTRY_DSN",
+)
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""A comma-separated list."""
+
+
+class BadEnvironment(SystemExit):
+    """The process can't start with this environment."""
+
+
+class Env(BaseSettings):
+    """Every variable Parley reads, with its default. Names in the environment are the upper-case ones."""
+
+    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", frozen=True, env_ignore_empty=True)
+
+    parley_home: Path = Field(default=Path(".parley"), description="folder of the embedded servers and secrets")
+    database_url: SecretStr | None = Field(default=None, description="postgresql://user:password@host:port/name")
+    database_owner_url: SecretStr | None = None
+    database_platform_url: SecretStr | None = None
+    redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://")
+    redis_cache_url: SecretStr | None = None
+    celery_broker_url: SecretStr | None = None
+    parley_master_key: SecretStr | None = None
+    parley_key_pepper: SecretStr | None = None
+    parley_jwt_key: SecretStr | None = None
+
+    allowed_hosts: Names = ("127.0.0.1", "localhost", "[::1]")
+    parley_allowed_origins: Names = ()
+    trusted_proxies: Names = ()
+    debug: bool = False
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    sentry_dsn: SecretStr | None = None
+    otel_exporter_otlp_endpoint: str | None = None
+
+    llm_primary_provider: str | None = None
+    llm_fallback_providers: Names = ()
+    parley_local_model_url: str | None = None
+    parley_local_model_key: SecretStr | None = None
+
+    @field_validator(
+        "allowed_hosts", "parley_allowed_origins", "trusted_proxies", "llm_fallback_providers", mode="before"
+    )
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(item.strip() for item in value.split(",") if item.strip())
+        return value
+
+    @field_validator("database_url", "database_owner_url", "database_platform_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in ("postgres", "postgresql"):
+            raise ValueError("a URL like postgresql://user:password@host:5432/name is needed")
+        return value
+
+    @field_validator("redis_url", "redis_cache_url", "celery_broker_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("a URL like redis://host:6379/0 or unix:///path/to/socket is needed")
+        return value
+
+
+@cache
+def read_env() -> Env:
+    """The environment's values. Raises `BadEnvironment` naming each bad variable and what is allowed."""
+    from_files = {name.lower(): _read_secret(name) for name in SECRETS if os.environ.get(f"{name}_FILE")}
+    try:
+        return Env(**from_files)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"  {str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
+        raise BadEnvironment("Parley can't start with this environment:\n" + "\n".join(lines)) from None
+
+
+def _read_secret(name: str) -> str:
+    path = Path(os.environ[f"{name}_FILE"])
+    if os.environ.get(name):
+        raise BadEnvironment(f"Set {name} or {name}_FILE, not both.")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise BadEnvironment(f"{name}_FILE: {path} can't be read: {error.strerror}") from error

@@ -1,0 +1,88 @@
+"""One web process: `python -m config.serve --fd N`, or `--host H --port P`.
+
+uvicorn closes sockets first and tells the application afterwards. Here it is the other way round: told to stop, the
+process drains (see `kernel.lifecycle`), still answering, and only then does uvicorn shut down.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from kernel import lifecycle
+
+APPLICATION = "config.asgi:application"
+DRAIN_TIMEOUT_S = 8.0
+SHUTDOWN_TIMEOUT_S = 1
+KEEP_ALIVE_S = 65
+BACKLOG = 2048
+WEBSOCKET_FRAME_MAX_BYTES = 1024 * 1024
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server, which drains before it shuts down. A second signal skips the drain."""
+
+    def __init__(self, config: uvicorn.Config, *, drain_timeout_s: float) -> None:
+        super().__init__(config)
+        self._drain_timeout_s = drain_timeout_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: asyncio.Task[None] | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop, and through the drain."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came: begin to drain, or, if that has begun, shut down at once."""
+        if self._drain is not None or self._loop is None or not self.started:
+            self.should_exit = True
+            self.force_exit = self.force_exit or (sig == signal.SIGINT and self._drain is not None)
+            return
+        self._drain = asyncio.ensure_future(self._drain_and_exit(), loop=self._loop)
+        # A signal handler runs between two steps of the loop, which may be asleep: wake it.
+        self._loop.call_soon_threadsafe(lambda: None)
+
+    async def _drain_and_exit(self) -> None:
+        try:
+            await lifecycle.drain(timeout_s=self._drain_timeout_s)
+        finally:
+            self.should_exit = True
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one web process until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m config.serve", description=__doc__.partition("\n")[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--fd", type=int, help="an open listening socket, shared with other web processes")
+    parser.add_argument("--drain-timeout", type=float, default=DRAIN_TIMEOUT_S, metavar="SECONDS")
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    config = uvicorn.Config(
+        APPLICATION,
+        host=options.host,
+        port=options.port,
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+        ws_max_size=WEBSOCKET_FRAME_MAX_BYTES,
+    )
+    server = DrainingServer(config, drain_timeout_s=options.drain_timeout)
+    listening = None if options.fd is None else [socket.socket(fileno=options.fd)]
+    server.run(sockets=listening)
+    if not server.started:
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Django's settings: composition of what `config.env` read. Bounds carry their unit in the name."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from config.databases import DatabaseUrls, django_databases
+from config.embedded.home import Home
+from config.env import ROOT, read_env
+from config.logs import logging_config
+
+env = read_env()
+home = Home(env.parley_home)
+
+BASE_DIR = ROOT
+DEBUG = env.debug
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+AUTH_USER_MODEL = "tenants.Person"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = False
+APPEND_SLASH = False
+
+
+def _secret(value: object, name: str) -> str:
+    given = value.get_secret_value() if hasattr(value, "get_secret_value") else None
+    return given or home.secret(name) or ""
+
+
+# Empty while nothing was generated yet: commands that only read code run; `config.checks` stops all others.
+PARLEY_MASTER_KEY = _secret(env.parley_master_key, "master_key")
+PARLEY_KEY_PEPPER = _secret(env.parley_key_pepper, "key_pepper")
+PARLEY_JWT_KEY = _secret(env.parley_jwt_key, "jwt_key")
+# Django signs nothing for Parley; it insists on a key all the same.
+SECRET_KEY = PARLEY_JWT_KEY or "no-secrets-yet"
+
+ALLOWED_HOSTS = list(env.allowed_hosts)
+ALLOWED_ORIGINS = frozenset(env.parley_allowed_origins)
+TRUSTED_PROXIES = env.trusted_proxies
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.trusted_proxies else None
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_standardized_errors",
+    "django_structlog",
+    "csp",
+    "config",
+    "kernel",
+    "tenants",
+    "billing",
+    "providers",
+    "chat",
+]
+
+MIDDLEWARE = [
+    "kernel.middleware.RequestIdMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {},
+    }
+]
+
+# --- stores -----------------------------------------------------------------------------------------------------------
+
+_database_url = env.database_url.get_secret_value() if env.database_url else home.database_url()
+DATABASES = django_databases(
+    DatabaseUrls(
+        main=_database_url,
+        owner=env.database_owner_url.get_secret_value() if env.database_owner_url else None,
+        platform=env.database_platform_url.get_secret_value() if env.database_platform_url else None,
+    ),
+    conn_max_age_s=60,
+)
+DATABASE_CONNECT_TIMEOUT_S = 5
+ADB_POOL_MAX_SIZE = 16
+ADB_POOL_WAIT_S = 5.0
+ADB_POOL_MAX_WAITING = 1000
+
+REDIS_URL = env.redis_url.get_secret_value() if env.redis_url else home.redis_url()
+REDIS_MAX_CONNECTIONS = 200
+REDIS_TIMEOUT_S = 2.0
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "parley:control"},
+    }
+}
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+V1_BODY_MAX_BYTES = 32 * 1024 * 1024
+
+WEB_DIST = ROOT / "platform" / "web" / "dist"
+STATIC_URL = "static/"
+WHITENOISE_ROOT = str(WEB_DIST) if WEB_DIST.is_dir() else None
+WHITENOISE_INDEX_FILE = True
+WHITENOISE_KEEP_ONLY_HASHED_FILES = False
+
+
+def WHITENOISE_IMMUTABLE_FILE_TEST(path: str, url: str) -> bool:  # noqa: N802 - a setting's name
+    """Vite puts the content's hash into the names of everything below /assets."""
+    return url.startswith("/assets/")
+
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "style-src-attr": ["'unsafe-inline'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenants.api.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "kernel.api.schema.Schema",
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "kernel.api.errors.Handler",
+    "EXCEPTION_FORMATTER_CLASS": "kernel.api.errors.Formatter",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Parley",
+    "DESCRIPTION": "Conversations with language models, for people and programs. Errors come in one envelope.",
+    "VERSION": "1",
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "AUTHENTICATION_WHITELIST": ["tenants.api.authentication.BearerAuthentication"],
+}
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+PASSWORD_HASHERS = ["tenants.passwords.Argon2Hasher"]
+PASSWORD_MIN_CHARS = 10
+PASSWORD_MAX_CHARS = 256
+PASSWORD_HASHING_THREADS = 2
+ACCESS_TOKEN_S = 300
+REFRESH_TOKEN_S = 30 * 24 * 3600
+REFRESH_REPLAY_GRACE_S = 10
+WS_TICKET_S = 30
+LOGIN_ATTEMPTS_PER_ACCOUNT = 10
+LOGIN_ATTEMPTS_PER_ADDRESS = 50
+LOGIN_WINDOW_S = 300
+API_KEYS_PER_TENANT_MAX = 1000
+KEY_RECORD_TTL_S = 5.0
+EPOCH_TTL_S = 60
+TOKEN_ISSUER = "parley"
+TOKEN_AUDIENCE = "parley-api"
+TOKEN_LEEWAY_S = 5
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=ACCESS_TOKEN_S),
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": SECRET_KEY,
+    "USER_ID_CLAIM": "sub",
+    "USER_ID_FIELD": "id",
+}
+
+# --- Celery -----------------------------------------------------------------------------------------------------------
+
+
+def _broker_url() -> str:
+    url = env.celery_broker_url.get_secret_value() if env.celery_broker_url else REDIS_URL
+    return url.replace("unix://", "redis+socket://", 1)
+
+
+CELERY_BROKER_URL = _broker_url()
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_TASK_SOFT_TIME_LIMIT = 270
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout": 10}
+CELERY_TASK_DEFAULT_QUEUE = "parley"
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BEAT_SCHEDULE = {
+    "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
+}
+
+# --- providers --------------------------------------------------------------------------------------------------------
+
+LLM_PRIMARY_PROVIDER = env.llm_primary_provider
+LLM_FALLBACK_PROVIDERS = env.llm_fallback_providers
+LOCAL_MODEL_URL = env.parley_local_model_url
+LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
+
+# --- telemetry --------------------------------------------------------------------------------------------------------
+
+OTLP_ENDPOINT = env.otel_exporter_otlp_endpoint
+SENTRY_DSN = env.sentry_dsn.get_secret_value() if env.sentry_dsn else ""
+LOGGING = logging_config(level=env.log_level, style=env.log_format)
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+LOGGING_CONFIG = "logging.config.dictConfig"
+
+PARLEY_HOME = Path(home.path)
+
+# Addresses are unique whatever their case: a functional constraint, which this check doesn't see.
+SILENCED_SYSTEM_CHECKS = ["auth.E003"]

@@ -1,0 +1,117 @@
+"""PostgreSQL for asyncio code, under the same rule as the Django backend: the tenant is set per transaction.
+
+Django's own async ORM runs each query in one shared thread; this is a psycopg pool on the event loop. There is one pool
+per process and event loop, opened at first use (daphne has no lifespan to open it in) and bounded in size and waiting.
+"""
+
+import asyncio
+import uuid
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+from psycopg import AsyncConnection, Error, OperationalError
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from kernel.errors import Unavailable
+from kernel.tenancy import NoTenant, Scope, current_scope, settings_sql
+
+Connection = AsyncConnection[DictRow]
+
+_pools: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, AsyncConnectionPool[Connection]]]"
+_pools = weakref.WeakKeyDictionary()
+_opening: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = weakref.WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def transaction(
+    tenant_id: uuid.UUID | None = None, *, person_id: uuid.UUID | None = None, alias: str = "default"
+) -> AsyncIterator[Connection]:
+    """A transaction as a tenant; without `tenant_id`, as the scope in force. Rows come as dicts.
+
+    Commits when the block ends, rolls back when it raises. Raises `NoTenant` when there is no tenant at all, and
+    `Unavailable` when no connection comes free within the pool's waiting time.
+    """
+    scope = Scope(tenant_id=tenant_id, person_id=person_id) if tenant_id else current_scope()
+    if scope.tenant_id is None:
+        raise NoTenant("no tenant is in scope")
+    async with _begun(scope, alias) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def tenantless(*, alias: str = "default") -> AsyncIterator[Connection]:
+    """A transaction as nobody: for the definer functions in schema `lookup`, and for the platform's named jobs."""
+    async with _begun(Scope(), alias) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _begun(scope: Scope, alias: str) -> AsyncIterator[Connection]:
+    pool = await _pool(alias)
+    try:
+        connection = await pool.getconn()
+    except (PoolTimeout, OperationalError) as error:
+        raise Unavailable("The database has no connection free.") from error
+    try:
+        await connection.execute(f"BEGIN; {settings_sql(scope)}".encode())
+        yield connection
+        await connection.commit()
+    except BaseException:
+        try:
+            await connection.rollback()
+        except Error:
+            await connection.close()
+        raise
+    finally:
+        await pool.putconn(connection)
+
+
+async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
+    loop = asyncio.get_running_loop()
+    pools = _pools.setdefault(loop, {})
+    if (pool := pools.get(alias)) is not None:
+        return pool
+    async with _opening.setdefault(loop, asyncio.Lock()):
+        if (pool := pools.get(alias)) is not None:
+            return pool
+        pool = AsyncConnectionPool[Connection](
+            kwargs=_connect_kwargs(alias),
+            connection_class=AsyncConnection[DictRow],
+            min_size=1,
+            max_size=settings.ADB_POOL_MAX_SIZE,
+            timeout=settings.ADB_POOL_WAIT_S,
+            max_waiting=settings.ADB_POOL_MAX_WAITING,
+            max_idle=60,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+            name=f"adb-{alias}",
+        )
+        await pool.open()
+        pools[alias] = pool
+        return pool
+
+
+def _connect_kwargs(alias: str) -> dict[str, Any]:
+    # Read from the live connection's settings: in tests these name the test database.
+    target = connections[alias].settings_dict
+    kwargs = {
+        "dbname": target["NAME"],
+        "user": target["USER"],
+        "password": target["PASSWORD"],
+        "host": target["HOST"],
+        "port": target["PORT"],
+        "connect_timeout": settings.DATABASE_CONNECT_TIMEOUT_S,
+    }
+    kwargs = {name: value for name, value in kwargs.items() if value}
+    return kwargs | {"autocommit": True, "prepare_threshold": None, "row_factory": dict_row}
+
+
+async def close() -> None:
+    """Close this event loop's pools."""
+    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
+        await pool.close()

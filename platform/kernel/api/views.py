@@ -1,0 +1,82 @@
+"""The base of REST views: each method names the permission it needs, and runs in its tenant's transaction."""
+
+import functools
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, cast
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from kernel.errors import NotAuthenticated, PermissionDenied
+from kernel.tenancy import tenant_scope
+
+SIGNED_IN = "signed-in"
+"""Any member or key of the tenant may call this; what it shows is the caller's own."""
+
+PUBLIC = "public"
+"""Callable without authentication."""
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+class Caller(Protocol):
+    """What a view needs of whoever is calling."""
+
+    @property
+    def tenant_id(self) -> uuid.UUID: ...
+    @property
+    def person_id(self) -> uuid.UUID | None: ...
+    @property
+    def permissions(self) -> frozenset[str]: ...
+
+
+class TenantAPIView(APIView):
+    """A view whose handlers run as the caller's tenant, in one transaction each.
+
+    `permissions` maps each method to a permission of `tenants.permissions`, or to `SIGNED_IN`. A method without an entry
+    is refused. The transaction commits when the handler returns and rolls back when it raises.
+    """
+
+    permissions: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in METHODS:
+            if name in cls.__dict__:
+                setattr(cls, name, _in_tenant_transaction(cls.__dict__[name]))
+
+    def check_permissions(self, request: Request) -> None:
+        """Deny by default."""
+        if not request.auth:
+            raise NotAuthenticated
+        method = request.method or ""
+        if method == "OPTIONS" or not hasattr(self, method.lower()):
+            return
+        needed = self.permissions.get(method)
+        if needed is None or (needed != SIGNED_IN and needed not in self.caller.permissions):
+            raise PermissionDenied(details={"permission": needed})
+
+    @property
+    def caller(self) -> Caller:
+        """Whoever is calling."""
+        return cast("Caller", self.request.auth)
+
+
+class PublicAPIView(APIView):
+    """A view for callers who have not signed in. No tenant is in scope."""
+
+    permissions: ClassVar[Mapping[str, str]] = {name.upper(): PUBLIC for name in METHODS}
+    authentication_classes = ()
+
+
+def _in_tenant_transaction(handler: Callable[..., Response]) -> Callable[..., Response]:
+    @functools.wraps(handler)
+    def run(self: TenantAPIView, request: Request, *args: Any, **kwargs: Any) -> Response:
+        caller = self.caller
+        with tenant_scope(caller.tenant_id, person_id=caller.person_id), transaction.atomic():
+            return handler(self, request, *args, **kwargs)
+
+    return run

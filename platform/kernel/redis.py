@@ -1,0 +1,64 @@
+"""Redis (or Valkey): the clients, and the one way to name a tenant's key.
+
+Every key of a tenant holds `{tenant_id}` as its hash tag, so all keys that one script touches lie in one slot, also in
+Redis Cluster. Clients are made at first use, per process (sync) and per event loop (async), with bounded pools and
+time-outs.
+"""
+
+import asyncio
+import uuid
+import weakref
+from functools import cache
+
+import redis
+import redis.asyncio
+from django.conf import settings
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+__all__ = ["RedisError", "async_redis", "close", "sync_redis", "tenant_key"]
+
+_async_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]"
+_async_clients = weakref.WeakKeyDictionary()
+
+
+def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
+    """The name of a tenant's key, channel, group or object: `parley:{tenant}:part:part`."""
+    return ":".join((f"parley:{{{tenant_id}}}", *(str(part) for part in parts)))
+
+
+@cache
+def sync_redis() -> redis.Redis:
+    """This process's client for threads. Values are bytes."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        max_connections=settings.REDIS_MAX_CONNECTIONS,
+        socket_timeout=settings.REDIS_TIMEOUT_S,
+        socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def async_redis() -> redis.asyncio.Redis:
+    """This event loop's client. Values are bytes."""
+    loop = asyncio.get_running_loop()
+    client = _async_clients.get(loop)
+    if client is None:
+        client = redis.asyncio.Redis.from_url(
+            settings.REDIS_URL,
+            max_connections=settings.REDIS_MAX_CONNECTIONS,
+            socket_timeout=settings.REDIS_TIMEOUT_S,
+            socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+            retry=AsyncRetry(NoBackoff(), 1),
+        )
+        _async_clients[loop] = client
+    return client
+
+
+async def close() -> None:
+    """Close this event loop's client."""
+    client = _async_clients.pop(asyncio.get_running_loop(), None)
+    if client is not None:
+        await client.aclose()

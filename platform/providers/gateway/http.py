@@ -1,0 +1,121 @@
+"""As much HTTP as the gateway needs, straight on ASGI."""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from kernel.errors import InvalidRequest, PayloadTooLarge
+from kernel.ids import uuid7
+from kernel.net import client_address
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. `id` is minted here; `dropped` and the like are added to the answer's headers."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    address: str
+    receive: Receive = field(repr=False)
+    id: uuid.UUID = field(default_factory=uuid7)
+
+    @classmethod
+    def from_scope(cls, scope: Scope, receive: Receive) -> "Request":
+        """Header names are lower-case; of a repeated header the last one counts."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        peer = scope.get("client")
+        return cls(
+            method=scope["method"],
+            path=scope["path"],
+            headers=headers,
+            address=client_address(
+                peer[0] if peer else None, headers.get("x-forwarded-for", ""), settings.TRUSTED_PROXIES
+            ),
+            receive=receive,
+        )
+
+    async def body(self) -> bytes:
+        """The whole body. Raises `PayloadTooLarge` beyond `V1_BODY_MAX_BYTES`, and `ClientGone`."""
+        announced = self.headers.get("content-length", "0")
+        if not (announced.isascii() and announced.isdigit()):
+            raise InvalidRequest("The Content-Length header is not a number.")
+        if int(announced) > settings.V1_BODY_MAX_BYTES:
+            raise _too_large()
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > settings.V1_BODY_MAX_BYTES:
+                raise _too_large()
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client closes the connection. Only after the body was read."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+class Responder:
+    """Sends one response. Every response carries the request's id."""
+
+    def __init__(self, send: Send, *, request_id: uuid.UUID) -> None:
+        self._send = send
+        self._base = [(b"x-request-id", str(request_id).encode())]
+        self.started = False
+        self.finished = False
+        self.last_sent_at = 0.0
+
+    async def whole(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+        """A JSON body with its length."""
+        length = (b"content-length", str(len(body)).encode())
+        await self._start(status, [(b"content-type", b"application/json"), length], headers)
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_stream(self, *, headers: Mapping[str, str]) -> None:
+        """The head of a stream of server-sent events. Proxies are told not to buffer or compress it."""
+        fixed = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        await self._start(200, fixed, headers)
+
+    async def chunk(self, data: bytes) -> None:
+        """A piece of the stream, sent at once."""
+        self.last_sent_at = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end_stream(self) -> None:
+        """The end of the stream."""
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
+        named = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()]
+        self.started = True
+        self.last_sent_at = time.monotonic()
+        await self._send({"type": "http.response.start", "status": status, "headers": fixed + self._base + named})
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body may have at most {settings.V1_BODY_MAX_BYTES} bytes.")

@@ -1,0 +1,159 @@
+"""Where models are: connections (accounts at providers), deployments (models on them) and routes (aliases to them).
+
+What an operator offers every tenant lives in tables of its own (`Platform…`); a tenant's own rows may point to either.
+Secrets are encrypted for their cell (`kernel.crypto`).
+"""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.db import models
+
+from kernel.constraints import TenantForeignKey
+from kernel.ids import uuid7
+from kernel.models import TenantModel, unique_in_tenant
+
+
+class ConnectionTerms(models.Model):
+    """An account at a provider: what kind, where, and the secret."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=64)
+    kind = models.CharField(max_length=64, help_text="a name of providers.registry")
+    base_url = models.CharField(max_length=500)
+    secret = models.BinaryField(null=True, help_text="encrypted")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class DeploymentTerms(models.Model):
+    """A model on a connection. `price_model` names it in the price book."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    model = models.CharField(max_length=200, help_text="the upstream's name for it")
+    price_model = models.CharField(max_length=270)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class RouteTerms(models.Model):
+    """A model alias, as callers name it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    alias = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class PlatformConnection(ConnectionTerms):
+    """An operator's account, offered to every tenant."""
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["name"], name="platform_connection_name_key")
+        ]
+
+
+class PlatformDeployment(DeploymentTerms):
+    """A model on an operator's account."""
+
+    connection = models.ForeignKey(PlatformConnection, on_delete=models.CASCADE, related_name="deployments")
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["connection", "model"], name="platform_deployment_key")
+        ]
+
+
+class PlatformRoute(RouteTerms):
+    """An alias that every tenant may use."""
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [models.UniqueConstraint(fields=["alias"], name="platform_route_alias_key")]
+
+
+class PlatformRouteTarget(models.Model):
+    """A deployment that serves a route; lower positions are tried first."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    route = models.ForeignKey(PlatformRoute, on_delete=models.CASCADE, related_name="targets", db_index=False)
+    deployment = models.ForeignKey(PlatformDeployment, on_delete=models.CASCADE, related_name="+")
+    position = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["route", "position"], name="platform_route_target_position_key"),
+            models.UniqueConstraint(fields=["route", "deployment"], name="platform_route_target_key"),
+        ]
+
+
+class Connection(ConnectionTerms, TenantModel):
+    """A tenant's own account."""
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("connection"),
+            models.UniqueConstraint(fields=["tenant", "name"], name="connection_name_key"),
+        ]
+
+
+class Deployment(DeploymentTerms, TenantModel):
+    """A model on a tenant's own account."""
+
+    connection = models.ForeignKey(
+        Connection, on_delete=models.DO_NOTHING, db_constraint=False, related_name="deployments", db_index=False
+    )
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("deployment"),
+            TenantForeignKey(name="deployment_connection_fk", field="connection", on_delete="CASCADE"),
+            models.UniqueConstraint(fields=["tenant", "connection", "model"], name="deployment_key"),
+        ]
+
+
+class Route(RouteTerms, TenantModel):
+    """A tenant's own alias. It goes before the platform's of the same name."""
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("route"),
+            models.UniqueConstraint(fields=["tenant", "alias"], name="route_alias_key"),
+        ]
+
+
+class RouteTarget(TenantModel):
+    """A deployment, the tenant's own or the platform's, that serves a tenant's route."""
+
+    route = models.ForeignKey(
+        Route, on_delete=models.DO_NOTHING, db_constraint=False, related_name="targets", db_index=False
+    )
+    deployment = models.ForeignKey(
+        Deployment, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    platform_deployment = models.ForeignKey(
+        PlatformDeployment, null=True, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    position = models.PositiveSmallIntegerField()
+
+    deployment_id: uuid.UUID | None
+    platform_deployment_id: uuid.UUID | None
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("route_target"),
+            TenantForeignKey(name="route_target_route_fk", field="route", on_delete="CASCADE"),
+            TenantForeignKey(name="route_target_deployment_fk", field="deployment", on_delete="CASCADE"),
+            models.UniqueConstraint(fields=["tenant", "route", "position"], name="route_target_position_key"),
+            models.CheckConstraint(
+                name="route_target_one_deployment",
+                condition=models.Q(deployment=None, platform_deployment__isnull=False)
+                | models.Q(deployment__isnull=False, platform_deployment=None),
+            ),
+        ]

@@ -1,0 +1,177 @@
+"""From a model alias to the deployments that serve it, with prices: what `accept` resolves.
+
+Resolved routes are kept per process for `ROUTE_TTL_S`; an alias that isn't there is looked for each time, so a new model
+works at once, and a change within the TTL.
+"""
+
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from billing.tariffs import known_tariff, tariffs_in_force
+from billing.types import Tariff
+from kernel import adb
+from kernel.errors import NotFound
+from providers.secrets import unseal
+from tenants.principals import Principal
+
+ROUTE_TTL_S = 5.0
+_MAX_ROUTES = 10_000
+MAX_MODELS_LISTED = 1000
+
+
+class ModelNotFound(NotFound):
+    """There is no such model, or it isn't for you."""
+
+    code = "model_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDeployment:
+    """A deployment that can be called, and what it costs. `platform` tells the operator's from the tenant's own."""
+
+    id: uuid.UUID
+    provider: str
+    connection: str
+    base_url: str
+    model: str
+    platform: bool
+    tariff: Tariff
+    secret: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRoute:
+    """An alias and its deployments, in the order in which they are tried."""
+
+    alias: str
+    deployments: tuple[ResolvedDeployment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model as a caller sees it."""
+
+    alias: str
+    provider: str
+    created: int
+
+
+# A tenant's own alias hides the platform's.
+_SQL = """
+    WITH own AS (
+        SELECT t.position, d.id, d.model, d.price_model, c.id AS connection_id, c.name, c.kind, c.base_url, c.secret,
+               false AS platform
+        FROM providers_route r
+        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
+        JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
+        JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
+        WHERE r.alias = %(alias)s
+        UNION ALL
+        SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true
+        FROM providers_route r
+        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
+        JOIN providers_platformdeployment d ON d.id = t.platform_deployment_id
+        JOIN providers_platformconnection c ON c.id = d.connection_id
+        WHERE r.alias = %(alias)s
+    )
+    SELECT * FROM own
+    UNION ALL
+    SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true
+    FROM providers_platformroute r
+    JOIN providers_platformroutetarget t ON t.route_id = r.id
+    JOIN providers_platformdeployment d ON d.id = t.deployment_id
+    JOIN providers_platformconnection c ON c.id = d.connection_id
+    WHERE r.alias = %(alias)s AND NOT EXISTS (SELECT FROM providers_route WHERE alias = %(alias)s)
+    ORDER BY position
+    LIMIT 20
+"""
+
+_LIST_SQL = """
+    SELECT DISTINCT ON (alias) alias, kind, created_at FROM (
+        SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, r.created_at, t.position, 0 AS rank
+        FROM providers_route r
+        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
+        LEFT JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
+        LEFT JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
+        LEFT JOIN providers_platformdeployment pd ON pd.id = t.platform_deployment_id
+        LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
+        UNION ALL
+        SELECT r.alias, c.kind, r.created_at, t.position, 1
+        FROM providers_platformroute r
+        JOIN providers_platformroutetarget t ON t.route_id = r.id
+        JOIN providers_platformdeployment d ON d.id = t.deployment_id
+        JOIN providers_platformconnection c ON c.id = d.connection_id
+    ) models
+    ORDER BY alias, rank, position
+    LIMIT %s
+"""
+
+_kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = OrderedDict()
+
+
+async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
+    """The route of an alias, for this caller. Raises `ModelNotFound`, and `UnknownPrice` for a model without one."""
+    if principal.allowed_models is not None and alias not in principal.allowed_models:
+        raise _missing(alias)
+    key = (principal.tenant_id, alias)
+    kept = _kept.get(key)
+    if kept is not None and time.monotonic() - kept[0] < ROUTE_TTL_S:
+        return kept[1]
+    route = await _read(principal.tenant_id, alias)
+    _kept[key] = (time.monotonic(), route)
+    _kept.move_to_end(key)
+    while len(_kept) > _MAX_ROUTES:
+        _kept.popitem(last=False)
+    return route
+
+
+async def list_models(principal: Principal) -> Sequence[ModelEntry]:
+    """The models this caller may use, by alias; at most `MAX_MODELS_LISTED`."""
+    async with adb.transaction(principal.tenant_id) as connection:
+        cursor = await connection.execute(_LIST_SQL, (MAX_MODELS_LISTED,))
+        rows = await cursor.fetchall()
+    return [
+        ModelEntry(alias=row["alias"], provider=row["kind"], created=int(row["created_at"].timestamp()))
+        for row in rows
+        if principal.allowed_models is None or row["alias"] in principal.allowed_models
+    ]
+
+
+async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
+    async with adb.transaction(tenant_id) as connection:
+        cursor = await connection.execute(_SQL, {"alias": alias})
+        rows = await cursor.fetchall()
+        if not rows:
+            raise _missing(alias)
+        platform_tariffs, tenant_tariffs = await tariffs_in_force(
+            connection,
+            platform_models=[row["price_model"] for row in rows if row["platform"]],
+            tenant_models=[row["price_model"] for row in rows if not row["platform"]],
+        )
+    return ResolvedRoute(
+        alias=alias,
+        deployments=tuple(
+            ResolvedDeployment(
+                id=row["id"],
+                provider=row["kind"],
+                connection=row["name"],
+                base_url=row["base_url"],
+                model=row["model"],
+                platform=row["platform"],
+                tariff=known_tariff(platform_tariffs if row["platform"] else tenant_tariffs, row["price_model"]),
+                secret=unseal(
+                    row["secret"],
+                    connection_id=row["connection_id"],
+                    tenant_id=None if row["platform"] else tenant_id,
+                ),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _missing(alias: str) -> ModelNotFound:
+    return ModelNotFound(f"The model {alias!r} does not exist, or you may not use it.", details={"model": alias[:200]})

@@ -1,0 +1,20 @@
+"""Routes of identity, below /api/v1/."""
+
+from django.urls import path
+
+from tenants.api import auth_views, views
+
+urlpatterns = [
+    path("auth/login", auth_views.LoginView.as_view()),
+    path("auth/refresh", auth_views.RefreshView.as_view()),
+    path("auth/logout", auth_views.LogoutView.as_view()),
+    path("auth/switch", auth_views.SwitchView.as_view()),
+    path("auth/ws-ticket", auth_views.TicketView.as_view()),
+    path("me", views.MeView.as_view()),
+    path("members", views.MembersView.as_view()),
+    path("members/<uuid:member_id>", views.MemberView.as_view()),
+    path("roles", views.RolesView.as_view()),
+    path("api-keys", views.ApiKeysView.as_view()),
+    path("api-keys/<uuid:key_id>", views.ApiKeyView.as_view()),
+    path("api-keys/<uuid:key_id>/rotate", views.RotateApiKeyView.as_view()),
+]

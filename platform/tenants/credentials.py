@@ -1,0 +1,189 @@
+"""From a credential to a `Principal`: the rules, and the two ways (event loop and threads) to ask the stores.
+
+A key's record is kept per process for `KEY_RECORD_TTL_S`, under the digest of the key; its epochs are compared at every
+request, so a revoked key is refused within a second.
+"""
+
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import transaction
+from psycopg.rows import args_row
+
+from kernel import adb, net
+from kernel.errors import NotAuthenticated, PermissionDenied
+from kernel.tenancy import tenant_scope
+from tenants.epochs import Epochs, Subject, current_epochs, current_epochs_sync
+from tenants.keys import PREFIX, digest, lookup_id
+from tenants.models import Membership
+from tenants.permissions import effective_permissions
+from tenants.principals import Principal
+from tenants.selectors import KEY_SQL, KeyRow, key_by_digest
+from tenants.tokens import AccessClaims, read_access
+
+_MAX_CREDENTIAL_CHARS = 4096
+_MAX_RECORDS = 10_000
+_BAD_KEY = "The API key is not valid."
+_CHANGED = "The session's rights have changed. Refresh it."
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    principal: Principal
+    subject: Subject
+    epochs: Epochs
+    allowed_networks: tuple[str, ...] | None
+    expires_at: datetime | None
+    suspended: bool
+    kept_at: float
+
+
+_records: "OrderedDict[bytes, _Record]" = OrderedDict()
+_members: "OrderedDict[tuple[uuid.UUID, Epochs], Principal]" = OrderedDict()
+
+
+async def authenticate(credential: str, *, address: str) -> Principal:
+    """The caller of an access token or API key. Raises `NotAuthenticated`, or `PermissionDenied` for a suspended
+    tenant or an address that the key isn't for.
+    """
+    if not credential.startswith(PREFIX):
+        claims = read_access(_bounded(credential))
+        return await member_of_claims(claims)
+    hashed = _key_digest(credential)
+    record = _kept(hashed)
+    if record is None or await current_epochs(record.subject) != record.epochs:
+        record = _keep(hashed, await _find_key(credential, hashed))
+    return _admitted(record, address)
+
+
+def authenticate_sync(credential: str, *, address: str) -> Principal:
+    """The same, for threads."""
+    if not credential.startswith(PREFIX):
+        claims = read_access(_bounded(credential))
+        _check_epochs(claims, current_epochs_sync(claims.subject))
+        if (known := _members.get((claims.subject.membership_id, claims.epochs))) is not None:
+            return known
+        with tenant_scope(claims.subject.tenant_id):
+            return _remember_member(claims, _member_sync(claims))
+    hashed = _key_digest(credential)
+    record = _kept(hashed)
+    if record is None or current_epochs_sync(record.subject) != record.epochs:
+        record = _keep(hashed, key_by_digest(lookup_id(credential) or "", hashed))
+    return _admitted(record, address)
+
+
+async def member_of_claims(claims: AccessClaims) -> Principal:
+    """The member that an access token names, if its epochs are still in force."""
+    _check_epochs(claims, await current_epochs(claims.subject))
+    if (known := _members.get((claims.subject.membership_id, claims.epochs))) is not None:
+        return known
+    async with adb.transaction(claims.subject.tenant_id) as connection:
+        cursor = await connection.execute(
+            "SELECT m.role, t.status FROM tenants_membership m JOIN tenants_tenant t ON t.id = m.tenant_id "
+            "WHERE m.id = %s AND m.person_id = %s AND m.status = 'active'",
+            (claims.subject.membership_id, claims.person_id),
+        )
+        row = await cursor.fetchone()
+    return _remember_member(claims, (row["role"], row["status"]) if row else None)
+
+
+def _member_sync(claims: AccessClaims) -> tuple[str, str] | None:
+    with transaction.atomic():
+        rows = Membership.objects.filter(
+            id=claims.subject.membership_id, person=claims.person_id, status=Membership.Status.ACTIVE
+        )
+        return rows.values_list("role", "tenant__status").first()
+
+
+def _remember_member(claims: AccessClaims, found: tuple[str, str] | None) -> Principal:
+    """Keep the member under its epochs: any change of role or tenant gives it others."""
+    if found is None:
+        raise NotAuthenticated(_CHANGED)
+    role, tenant_status = found
+    if tenant_status == "suspended":
+        raise PermissionDenied("This tenant is suspended.", details={"reason": "suspended"})
+    principal = Principal(
+        kind="member",
+        tenant_id=claims.subject.tenant_id,
+        membership_id=claims.subject.membership_id,
+        person_id=claims.person_id,
+        role=role,
+        permissions=effective_permissions(role),
+    )
+    _members[(claims.subject.membership_id, claims.epochs)] = principal
+    while len(_members) > _MAX_RECORDS:
+        _members.popitem(last=False)
+    return principal
+
+
+def _check_epochs(claims: AccessClaims, epochs: Epochs) -> None:
+    if epochs != claims.epochs:
+        raise NotAuthenticated(_CHANGED)
+
+
+def _bounded(credential: str) -> str:
+    if len(credential) > _MAX_CREDENTIAL_CHARS:
+        raise NotAuthenticated("The access token is not valid, or has expired.")
+    return credential
+
+
+def _key_digest(credential: str) -> bytes:
+    if len(credential) > _MAX_CREDENTIAL_CHARS or lookup_id(credential) is None:
+        raise NotAuthenticated(_BAD_KEY)
+    return digest(credential)
+
+
+async def _find_key(credential: str, hashed: bytes) -> KeyRow | None:
+    async with adb.tenantless() as connection, connection.cursor(row_factory=args_row(KeyRow)) as cursor:
+        await cursor.execute(KEY_SQL, (lookup_id(credential), hashed))
+        return await cursor.fetchone()
+
+
+def _kept(hashed: bytes) -> _Record | None:
+    record = _records.get(hashed)
+    if record is None or time.monotonic() - record.kept_at > settings.KEY_RECORD_TTL_S:
+        return None
+    return record
+
+
+def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
+    if row is None:
+        _records.pop(hashed, None)
+        raise NotAuthenticated(_BAD_KEY)
+    record = _Record(
+        principal=Principal(
+            kind="api_key",
+            tenant_id=row.tenant_id,
+            membership_id=row.membership_id,
+            person_id=row.person_id,
+            role=row.role,
+            permissions=effective_permissions(row.role, scopes=frozenset(row.scopes)),
+            api_key_id=row.id,
+            allowed_models=frozenset(row.allowed_models) if row.allowed_models is not None else None,
+        ),
+        subject=Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id),
+        epochs=(row.tenant_epoch, row.membership_epoch, row.key_epoch),
+        allowed_networks=tuple(row.allowed_networks) if row.allowed_networks is not None else None,
+        expires_at=row.expires_at,
+        suspended=row.tenant_suspended,
+        kept_at=time.monotonic(),
+    )
+    _records[hashed] = record
+    _records.move_to_end(hashed)
+    while len(_records) > _MAX_RECORDS:
+        _records.popitem(last=False)
+    return record
+
+
+def _admitted(record: _Record, address: str) -> Principal:
+    if record.expires_at is not None and record.expires_at <= datetime.now(tz=UTC):
+        raise NotAuthenticated("The API key has expired.")
+    if record.suspended:
+        raise PermissionDenied("This tenant is suspended.", details={"reason": "suspended"})
+    if record.allowed_networks is not None and not net.address_in(address, record.allowed_networks):
+        raise PermissionDenied("The API key is not allowed from this address.")
+    return record.principal

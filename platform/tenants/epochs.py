@@ -1,0 +1,179 @@
+"""Epochs: how a revoked key, token, member or role stops working within a second, without a query per request.
+
+A tenant, a membership and a key each have an epoch in PostgreSQL that rises when their credentials must be looked at
+again. Redis holds the present ones in one hash per tenant. A credential remembers the epochs it was checked under; when
+they differ, it is looked up anew. A missing epoch means changed. With Redis away the epochs are read from PostgreSQL,
+at most once a second per principal.
+
+A reader only fills in what is missing (HSETNX); the writer, after its commit, overwrites. So a reader that was slow can't
+put an old epoch over a new one.
+"""
+
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from kernel import adb
+from kernel.redis import RedisError, async_redis, sync_redis, tenant_key
+from kernel.tenancy import tenant_scope
+
+log = structlog.get_logger(__name__)
+
+_LOCAL_TTL_S = 1.0
+_LOCAL_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose epochs: a tenant, one of its memberships, and the key if it is one. The hash's fields follow from it."""
+
+    tenant_id: uuid.UUID
+    membership_id: uuid.UUID
+    api_key_id: uuid.UUID | None = None
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of the tenant's hash."""
+        fields = ["t", f"m:{self.membership_id}"]
+        return [*fields, f"k:{self.api_key_id}"] if self.api_key_id else fields
+
+    @property
+    def redis_key(self) -> str:
+        """The tenant's hash of epochs."""
+        return tenant_key(self.tenant_id, "epochs")
+
+
+Epochs = tuple[int, ...]
+"""Tenant's, membership's and, for a key, the key's epoch. Empty when the subject no longer exists."""
+
+_QUERY = """
+    SELECT t.epoch AS t, m.epoch AS m, k.epoch AS k
+    FROM tenants_tenant t
+    JOIN tenants_membership m ON m.tenant_id = t.id AND m.id = %s
+    LEFT JOIN tenants_apikey k ON k.tenant_id = t.id AND k.id = %s
+    WHERE t.id = %s
+"""
+
+_local: "OrderedDict[Subject, tuple[float, Epochs]]" = OrderedDict()
+
+
+async def current_epochs(subject: Subject) -> Epochs:
+    """The epochs in force."""
+    try:
+        found = await async_redis().hmget(subject.redis_key, subject.fields)
+    except RedisError:
+        if (remembered := _remembered(subject)) is not None:
+            return remembered
+        return _remember(subject, await _read(subject))
+    if known := _whole(found):
+        return known
+    epochs = await _read(subject)
+    if epochs:
+        await _fill(subject, epochs)
+    return epochs
+
+
+def current_epochs_sync(subject: Subject) -> Epochs:
+    """The same, for threads."""
+    try:
+        found = sync_redis().hmget(subject.redis_key, subject.fields)
+    except RedisError:
+        if (remembered := _remembered(subject)) is not None:
+            return remembered
+        return _remember(subject, _read_sync(subject))
+    if known := _whole(cast("list[bytes | None]", found)):
+        return known
+    epochs = _read_sync(subject)
+    if epochs:
+        try:
+            with sync_redis().pipeline(transaction=False) as pipe:
+                for name, value in zip(subject.fields, epochs, strict=True):
+                    pipe.hsetnx(subject.redis_key, name, str(value))
+                pipe.expire(subject.redis_key, settings.EPOCH_TTL_S)
+                pipe.execute()
+        except RedisError:
+            log.warning("epochs_not_kept")
+    return epochs
+
+
+def announce(tenant_id: uuid.UUID, changed: Mapping[str, int]) -> None:
+    """Tell every process, once the present transaction has committed, that these epochs (by field) are in force."""
+
+    def tell() -> None:
+        key = tenant_key(tenant_id, "epochs")
+        try:
+            with sync_redis().pipeline(transaction=True) as pipe:
+                pipe.hset(key, mapping={name: str(value) for name, value in changed.items()})
+                pipe.expire(key, settings.EPOCH_TTL_S)
+                pipe.execute()
+        except RedisError:
+            # Readers fall back to PostgreSQL while Redis is away; what Redis still held runs out after EPOCH_TTL_S.
+            log.warning("epochs_not_announced", tenant_id=str(tenant_id))
+
+    transaction.on_commit(tell, using=_alias_in_transaction())
+
+
+def _alias_in_transaction() -> str:
+    return "platform" if transaction.get_connection("platform").in_atomic_block else "default"
+
+
+async def _fill(subject: Subject, epochs: Epochs) -> None:
+    try:
+        async with async_redis().pipeline(transaction=False) as pipe:
+            for name, value in zip(subject.fields, epochs, strict=True):
+                pipe.hsetnx(subject.redis_key, name, str(value))
+            pipe.expire(subject.redis_key, settings.EPOCH_TTL_S)
+            await pipe.execute()
+    except RedisError:
+        log.warning("epochs_not_kept")
+
+
+async def _read(subject: Subject) -> Epochs:
+    async with adb.transaction(subject.tenant_id) as connection:
+        cursor = await connection.execute(_QUERY, (subject.membership_id, subject.api_key_id, subject.tenant_id))
+        row = await cursor.fetchone()
+    return _epochs(subject, (row["t"], row["m"], row["k"]) if row else None)
+
+
+def _read_sync(subject: Subject) -> Epochs:
+    with tenant_scope(subject.tenant_id), transaction.atomic(), transaction.get_connection().cursor() as cursor:
+        cursor.execute(_QUERY, [subject.membership_id, subject.api_key_id, subject.tenant_id])
+        row = cursor.fetchone()
+    return _epochs(subject, row)
+
+
+def _whole(found: Sequence[bytes | str | None]) -> Epochs:
+    """The epochs that Redis held, or nothing when one was missing."""
+    present = [int(value) for value in found if value is not None]
+    return tuple(present) if len(present) == len(found) else ()
+
+
+def _epochs(subject: Subject, row: tuple[int, int, int | None] | None) -> Epochs:
+    if row is None:
+        return ()
+    tenant, membership, key = row
+    if subject.api_key_id is None:
+        return (tenant, membership)
+    return (tenant, membership, key) if key is not None else ()
+
+
+def _remembered(subject: Subject) -> Epochs | None:
+    known = _local.get(subject)
+    if known is None or time.monotonic() - known[0] > _LOCAL_TTL_S:
+        return None
+    return known[1]
+
+
+def _remember(subject: Subject, epochs: Epochs) -> Epochs:
+    _local[subject] = (time.monotonic(), epochs)
+    _local.move_to_end(subject)
+    while len(_local) > _LOCAL_MAX:
+        _local.popitem(last=False)
+    return epochs

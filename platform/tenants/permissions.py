@@ -1,0 +1,56 @@
+"""The registry of permissions, the built-in roles made of them, and the scopes of API keys.
+
+A permission is `<noun>.<verb>`. `read` is to see, `manage` to change for others, and other verbs are what they say. A
+route or command names the one it needs; what is not named here can't be granted.
+"""
+
+from types import MappingProxyType
+
+PERMISSIONS: frozenset[str] = frozenset(
+    {
+        "tenant.manage",
+        "members.read",
+        "members.manage",
+        "api_keys.use",  # have keys of one's own
+        "api_keys.manage",  # see and revoke everybody's
+        "providers.manage",
+        "models.use",
+        "rooms.read",
+        "rooms.write",
+        "usage.read_own",
+        "usage.read",
+        "audit.read",
+    }
+)
+
+_VIEWER = frozenset({"rooms.read", "usage.read_own"})
+_MEMBER = _VIEWER | {"members.read", "api_keys.use", "models.use", "rooms.write"}
+_BILLING = frozenset({"usage.read", "usage.read_own", "members.read", "audit.read"})
+_ADMIN = PERMISSIONS - {"tenant.manage"}
+
+BUILTIN_ROLES = MappingProxyType(
+    {
+        "owner": PERMISSIONS,
+        "admin": _ADMIN,
+        "billing": _BILLING,
+        "member": _MEMBER,
+        "viewer": _VIEWER,
+    }
+)
+"""Role slug → permissions."""
+
+ROLE_NAMES = MappingProxyType(
+    {"owner": "Owner", "admin": "Admin", "billing": "Billing", "member": "Member", "viewer": "Viewer"}
+)
+
+KEY_MANAGEMENT = frozenset({"api_keys.use", "api_keys.manage", "members.manage", "tenant.manage"})
+"""A key has these only if its scopes name them."""
+
+DEFAULT_SCOPES = frozenset({"models.use", "rooms.read", "rooms.write", "usage.read_own"})
+"""The scopes of a key for which none were named."""
+
+
+def effective_permissions(role: str, *, scopes: frozenset[str] | None = None) -> frozenset[str]:
+    """What a member of `role` may do, and through a key with `scopes` no more than these."""
+    permissions = BUILTIN_ROLES[role]
+    return permissions if scopes is None else permissions & scopes

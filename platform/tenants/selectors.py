@@ -1,0 +1,96 @@
+"""Reads about people and keys. What must be found before a tenant is known goes through schema `lookup`."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from kernel.tenancy import person_scope
+from tenants.models import ApiKey, Membership, Tenant
+from tenants.principals import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a log-in is checked against."""
+
+    person_id: uuid.UUID
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantOfPerson:
+    """One of a person's active memberships, in a tenant that isn't suspended unless `suspended`."""
+
+    membership_id: uuid.UUID
+    role: str
+    membership_epoch: int
+    tenant_id: uuid.UUID
+    slug: str
+    name: str
+    suspended: bool
+    tenant_epoch: int
+
+
+KEY_SQL = "SELECT * FROM lookup.api_key(%s, %s)"
+"""Finds a key by its public id and digest; see `KeyRow`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key that exists, with all that decides what it may do. Revoked keys and removed members are not found."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    membership_id: uuid.UUID
+    person_id: uuid.UUID
+    role: str
+    scopes: list[str]
+    allowed_models: list[str] | None
+    allowed_networks: list[str] | None
+    expires_at: datetime | None
+    tenant_suspended: bool
+    tenant_epoch: int
+    membership_epoch: int
+    key_epoch: int
+
+
+def login_by_email(email: str) -> Login | None:
+    """The active person of that address, with the password's hash."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT person_id, password_hash FROM lookup.credential(%s)", [email])
+        row = cursor.fetchone()
+    return Login(*row) if row else None
+
+
+def key_by_digest(lookup_id: str, digest: bytes) -> KeyRow | None:
+    """The key of that id and digest."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(KEY_SQL, [lookup_id, digest])
+        row = cursor.fetchone()
+    return KeyRow(*row) if row else None
+
+
+def tenants_of_person(person_id: uuid.UUID) -> list[TenantOfPerson]:
+    """All active memberships of a person, by tenant name. Bounded to the first 100."""
+    with person_scope(person_id), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM lookup.my_memberships()")
+        return [TenantOfPerson(*row) for row in cursor.fetchall()]
+
+
+def active_members() -> QuerySet[Membership]:
+    """The members of the tenant in scope, with their people."""
+    return Membership.objects.select_related("person").filter(status=Membership.Status.ACTIVE)
+
+
+def visible_keys(caller: Principal) -> QuerySet[ApiKey]:
+    """One's own keys, or with `api_keys.manage` everybody's; revoked ones stay listed."""
+    keys = ApiKey.objects.select_related("membership__person")
+    return keys if caller.may("api_keys.manage") else keys.filter(membership=caller.membership_id)
+
+
+def this_tenant(tenant_id: uuid.UUID) -> Tenant:
+    """The tenant in scope."""
+    return Tenant.objects.get(id=tenant_id)

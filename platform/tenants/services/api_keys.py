@@ -1,0 +1,172 @@
+"""API keys: make, rotate with an overlap, revoke."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from kernel import net
+from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from kernel.tenancy import current_tenant_id
+from tenants import epochs
+from tenants.keys import make_key
+from tenants.models import ApiKey, Membership
+from tenants.permissions import DEFAULT_SCOPES, PERMISSIONS
+from tenants.principals import Principal
+from tenants.services.audit import record
+
+MAX_OVERLAP_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key's row, and its text, to be shown once."""
+
+    row: ApiKey
+    text: str = field(repr=False)
+
+
+def issue_key(
+    *,
+    membership: Membership,
+    name: str,
+    scopes: Sequence[str] | None = None,
+    expires_at: datetime | None = None,
+    allowed_models: Sequence[str] | None = None,
+    allowed_networks: Sequence[str] | None = None,
+    using: str = "default",
+) -> IssuedKey:
+    """Make a key for a membership of the tenant in scope. What it may do is never more than the membership may."""
+    if ApiKey.objects.using(using).filter(revoked_at=None).count() >= settings.API_KEYS_PER_TENANT_MAX:
+        raise Conflict(f"This tenant has {settings.API_KEYS_PER_TENANT_MAX} keys; revoke some first.")
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidRequest("expires_at: this time has passed.", details={"param": "expires_at"})
+    new = make_key()
+    row = ApiKey.objects.using(using).create(
+        tenant_id=current_tenant_id(),
+        membership=membership,
+        name=name,
+        lookup_id=new.lookup_id,
+        digest=new.digest,
+        hint=new.hint,
+        scopes=_known_scopes(scopes),
+        expires_at=expires_at,
+        allowed_models=list(allowed_models) if allowed_models is not None else None,
+        allowed_networks=_networks(allowed_networks),
+    )
+    return IssuedKey(row=row, text=new.text)
+
+
+def create_api_key(
+    *,
+    caller: Principal,
+    name: str,
+    scopes: Sequence[str] | None,
+    expires_at: datetime | None,
+    allowed_models: Sequence[str] | None,
+    allowed_networks: Sequence[str] | None,
+) -> IssuedKey:
+    """Make a key for the caller. Raises `PermissionDenied` for a scope the caller lacks."""
+    wanted = frozenset(scopes) if scopes is not None else DEFAULT_SCOPES & caller.permissions
+    if lacking := sorted((wanted & PERMISSIONS) - caller.permissions):
+        raise PermissionDenied("Nobody gives a key what they lack.", details={"scopes": lacking})
+    if caller.allowed_models is not None and (
+        allowed_models is None or not caller.allowed_models.issuperset(allowed_models)
+    ):
+        raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "allowed_models"})
+    issued = issue_key(
+        membership=Membership.objects.get(id=caller.membership_id),
+        name=name,
+        scopes=sorted(wanted),
+        expires_at=expires_at,
+        allowed_models=allowed_models,
+        allowed_networks=allowed_networks,
+    )
+    record(action="api_key.created", subject_kind="api_key", subject_id=issued.row.id, actor=caller)
+    return issued
+
+
+def access_key(*, caller: Principal, key_id: uuid.UUID, lock: bool = False) -> ApiKey:
+    """One's own key, or with `api_keys.manage` anybody's. Raises `NotFound`."""
+    rows = ApiKey.objects.select_for_update(of=("self",)) if lock else ApiKey.objects.all()
+    if not caller.may("api_keys.manage"):
+        rows = rows.filter(membership=caller.membership_id)
+    key = rows.select_related("membership__person").filter(id=key_id).first()
+    if key is None:
+        raise NotFound
+    return key
+
+
+def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> IssuedKey:
+    """Make a successor with the same rights; the old key goes on working for `overlap_s` seconds.
+
+    Raises `Conflict` for a key that is revoked, expired or rotated already.
+    """
+    if not 0 <= overlap_s <= MAX_OVERLAP_S:
+        raise InvalidRequest(f"overlap_s: from 0 to {MAX_OVERLAP_S} seconds.", details={"param": "overlap_s"})
+    old = access_key(caller=caller, key_id=key_id, lock=True)
+    now = timezone.now()
+    if old.membership_id != caller.membership_id:
+        raise PermissionDenied("Only its owner rotates a key: the new one is shown to whoever rotates it.")
+    if not is_live(old, now) or old.replaced_by_id is not None:
+        raise Conflict("This key is revoked, expired or rotated already.")
+    issued = issue_key(
+        membership=old.membership,
+        name=old.name,
+        scopes=old.scopes,
+        expires_at=old.expires_at,
+        allowed_models=old.allowed_models,
+        allowed_networks=old.allowed_networks,
+    )
+    end = now + timedelta(seconds=overlap_s)
+    old.expires_at = min(old.expires_at, end) if old.expires_at else end
+    old.replaced_by = issued.row
+    old.epoch += 1
+    old.save(update_fields=["expires_at", "replaced_by", "epoch"])
+    epochs.announce(old.tenant_id, {f"k:{old.id}": old.epoch})
+    record(
+        action="api_key.rotated",
+        subject_kind="api_key",
+        subject_id=old.id,
+        actor=caller,
+        data={"successor": str(issued.row.id), "overlap_s": overlap_s},
+    )
+    return issued
+
+
+def revoke_api_key(*, caller: Principal, key_id: uuid.UUID) -> ApiKey:
+    """End a key now. Revoking a revoked key changes nothing."""
+    key = access_key(caller=caller, key_id=key_id, lock=True)
+    if key.revoked_at is None:
+        key.revoked_at = timezone.now()
+        key.epoch += 1
+        key.save(update_fields=["revoked_at", "epoch"])
+        epochs.announce(key.tenant_id, {f"k:{key.id}": key.epoch})
+        record(action="api_key.revoked", subject_kind="api_key", subject_id=key.id, actor=caller)
+    return key
+
+
+def is_live(key: ApiKey, now: datetime) -> bool:
+    """Whether a key is neither revoked nor expired."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+
+
+def _known_scopes(scopes: Sequence[str] | None) -> list[str]:
+    chosen = DEFAULT_SCOPES if scopes is None else frozenset(scopes)
+    if unknown := sorted(chosen - PERMISSIONS):
+        raise InvalidRequest("scopes: there is no such scope.", details={"param": "scopes", "unknown": unknown})
+    return sorted(chosen)
+
+
+def _networks(networks: Sequence[str] | None) -> list[str] | None:
+    if networks is None:
+        return None
+    try:
+        return [str(net.parse_network(text)) for text in networks]
+    except ValueError as error:
+        raise InvalidRequest(
+            "allowed_ips: addresses or CIDR blocks are needed.", details={"param": "allowed_ips"}
+        ) from error

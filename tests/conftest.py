@@ -1,0 +1,89 @@
+"""The suite's database, and its recurring cast.
+
+Tests run as `parley_app` against a database of their own and commit for real: what keeps them apart is what keeps tenants
+apart. A test that changes things makes its own tenant.
+
+The cast: *alice* owns Acme, *bob* is a member there, *vera* a viewer; *mallory* owns another tenant, and must see nothing.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import psycopg
+import pytest
+import pytest_asyncio
+from django.core.management import call_command
+from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
+from pytest_django.plugin import DjangoDbBlocker
+
+from config.bootstrap import prepare_database
+from kernel import adb, redis
+from tests.support.cast import Company, found_company
+from tests.support.servers import database_url, with_database
+
+
+@pytest.fixture(scope="session")
+def database(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """A migrated database, new for this run. Refuses one whose name doesn't begin with `test_`."""
+    url = database_url("test_parley")
+    with django_db_blocker.unblock():
+        for alias in connections:
+            assert connections[alias].settings_dict["NAME"].startswith("test_"), "tests never run on a real database"
+        _recreate(url)
+        call_command("migrate", database="owner", verbosity=0)
+        yield url
+        connections.close_all()
+
+
+@pytest.fixture(autouse=True)
+def _database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Open the database to every test but those marked `no_database`."""
+    if request.node.get_closest_marker("no_database"):
+        yield
+        return
+    request.getfixturevalue("database")
+    blocker: DjangoDbBlocker = request.getfixturevalue("django_db_blocker")
+    with blocker.unblock():
+        yield
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _no_pools_left() -> AsyncIterator[None]:
+    """Close what the test's event loop opened."""
+    yield
+    await adb.close()
+    await redis.close()
+
+
+@pytest.fixture(scope="session")
+def acme(database: str, django_db_blocker: DjangoDbBlocker) -> Company:
+    """The company that tests only read."""
+    with django_db_blocker.unblock():
+        return found_company("acme")
+
+
+@pytest.fixture(scope="session")
+def evil(database: str, django_db_blocker: DjangoDbBlocker) -> Company:
+    """Mallory's."""
+    with django_db_blocker.unblock():
+        return found_company("evil")
+
+
+@pytest.fixture
+def new_company() -> Callable[[], Company]:
+    """Makes a company that the test may change."""
+    return lambda: found_company(f"co-{secrets.token_hex(5)}")
+
+
+@pytest.fixture
+def company(new_company: Callable[[], Company]) -> Company:
+    """A company of the test's own."""
+    return new_company()
+
+
+def _recreate(url: str) -> None:
+    name = conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    prepare_database(url)
