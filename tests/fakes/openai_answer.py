@@ -108,6 +108,8 @@ class Answer:
             return response
         await self._write_calls(response)
         await self._write_end(response)
+        if script.hang_at_end:
+            await asyncio.get_running_loop().create_future()
         await response.write_eof()
         return response
 

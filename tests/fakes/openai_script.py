@@ -11,6 +11,7 @@
     prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens    the tally, if not this server's own
     finish_reason      default stop, or tool_calls; null leaves it out
     done               false leaves [DONE] out
+    hang_at_end        true keeps the stream open after its last frame
     id, role           false leaves the `id`, the opening role delta out
     null_content       true puts "content": null where there is none
     comments           true sends `: PROCESSING` comments between frames
@@ -91,6 +92,7 @@ class Script:
     reasoning_tokens: int = 0
     finish_reason: str | None = ""
     done: bool = True
+    hang_at_end: bool = False
     id: bool = True
     role: bool = True
     null_content: bool = False
