@@ -337,9 +337,7 @@ def test_settle_happens_exactly_once_in_any_order_of_things(
         fake = FakeAdapter({"first": script, "second": Script("fine")}, pace=Shuffled(seed))
         names = ["first", "second"] if fallback else ["first"]
         request: ChatRequest = ask(stream=stream)
-        work = job(
-            *(candidate(fake, name=one, model=one) for one in names), request=request, timeouts=PATIENT
-        )
+        work = job(*(candidate(fake, name=one, model=one) for one in names), request=request, timeouts=PATIENT)
         ledger = Ledger(gate=Shuffled(seed + 1)())
         pumps = Pumps()
         pump = pumps.start(job=work, settle=ledger, on_disconnect=policy)
