@@ -133,9 +133,10 @@ def clear_stale_state(home: Home) -> None:
     to stop; it gets `ORPHAN_WAIT_S` to end, then SIGQUIT, then SIGKILL. Raises `HomeProblem` if all is in vain.
     """
     for stop_signal in (None, signal.SIGQUIT, signal.SIGKILL):
-        for pid in working_in(home.postgres, program="postgres") if stop_signal else ():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, stop_signal)
+        if stop_signal is not None:
+            for pid in working_in(home.postgres, program="postgres"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, stop_signal)
         deadline = time.monotonic() + ORPHAN_WAIT_S
         while (left := working_in(home.postgres, program="postgres")) and time.monotonic() < deadline:
             time.sleep(0.05)
