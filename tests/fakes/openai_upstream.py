@@ -123,9 +123,7 @@ class OpenAIUpstream:
     async def _put_script(self, request: web.Request) -> web.Response:
         asked = await request.json()
         try:
-            self.script(
-                Script(**asked.get("script", {})), model=asked.get("model", "*"), times=asked.get("times")
-            )
+            self.script(Script(**asked.get("script", {})), model=asked.get("model", "*"), times=asked.get("times"))
         except (TypeError, ValueError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({})

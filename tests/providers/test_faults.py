@@ -59,9 +59,7 @@ def test_every_fault_of_the_fake_is_tried_here() -> None:
     assert {*AT_ONCE, *MIDWAY} == set(FAULTS)
 
 
-async def _streamed(
-    adapter: OpenAICompatible, target: Target, timeouts: Timeouts = SHORT
-) -> list[StreamEvent]:
+async def _streamed(adapter: OpenAICompatible, target: Target, timeouts: Timeouts = SHORT) -> list[StreamEvent]:
     return [event async for event in adapter.stream(ask(), target, timeouts)]
 
 
@@ -193,9 +191,7 @@ async def test_an_address_that_is_none(adapter: OpenAICompatible) -> None:
     assert type(await _fails(adapter, Target("x", "not a url", "m"), stream=True)) is Misconfigured
 
 
-async def test_a_key_that_no_header_can_hold_is_not_sent(
-    adapter: OpenAICompatible, upstream: OpenAIUpstream
-) -> None:
+async def test_a_key_that_no_header_can_hold_is_not_sent(adapter: OpenAICompatible, upstream: OpenAIUpstream) -> None:
     target = Target("x", upstream.base_url, "m", secret="sk-with\r\nX-Injected: 1")
     error = await _fails(adapter, target, stream=True)
     assert type(error) is Misconfigured

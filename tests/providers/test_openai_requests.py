@@ -32,9 +32,7 @@ json_value = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(name, inner, max_size=3),
     max_leaves=5,
 )
-extras = st.dictionaries(
-    st.sampled_from(["x_new", "cache_control", "metadata", "vendor"]), json_value, max_size=2
-)
+extras = st.dictionaries(st.sampled_from(["x_new", "cache_control", "metadata", "vendor"]), json_value, max_size=2)
 
 
 def _with(fields: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
@@ -58,9 +56,7 @@ call = _with(
         {
             "id": name,
             "type": st.just("function"),
-            "function": st.fixed_dictionaries(
-                {"name": name, "arguments": text}, optional={"x_new": json_value}
-            ),
+            "function": st.fixed_dictionaries({"name": name, "arguments": text}, optional={"x_new": json_value}),
         }
     )
     | st.fixed_dictionaries({"id": name, "type": st.just("custom"), "custom": json_value})
@@ -122,9 +118,7 @@ request = _with(
 
 def _round_trip(body: dict[str, Any], *, dialect: Dialect = ASIS, stream: bool = False) -> dict[str, Any]:
     parsed = parse_chat_request(json.dumps(body).encode())
-    out: dict[str, Any] = json.loads(
-        encode_chat_request(parsed, model=body["model"], dialect=dialect, stream=stream)
-    )
+    out: dict[str, Any] = json.loads(encode_chat_request(parsed, model=body["model"], dialect=dialect, stream=stream))
     return out
 
 
@@ -265,10 +259,7 @@ HELLO = '{"role":"user","content":"x"}'
         ("{not json", None),
         ('{"model":"m","messages":' + "[" * 100_000, "messages[0]"),
         (
-            '{"model":"m","messages":[{"role":"user","content":"x"}],"x":'
-            + "[" * 50_000
-            + "]" * 50_000
-            + "}",
+            '{"model":"m","messages":[{"role":"user","content":"x"}],"x":' + "[" * 50_000 + "]" * 50_000 + "}",
             None,
         ),
     ],

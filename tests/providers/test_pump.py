@@ -55,7 +55,7 @@ async def test_an_answer_is_settled_before_its_end_is_seen(pumps: Pumps) -> None
         "TextDelta",
         "ChoiceFinished",
     ]
-    end = asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
+    end = asyncio.ensure_future(anext(events))
     await asyncio.wait({end}, timeout=0.05)
     assert not end.done()
     assert ledger.results == []
@@ -297,7 +297,7 @@ class Shuffled:
     """Gives way to the event loop a random number of times, so that everything can happen between any two steps."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - it only has to be repeatable
 
     async def __call__(self, _: float = 0.0) -> None:
         for _turn in range(self._random.randrange(4)):
@@ -326,6 +326,7 @@ SCRIPTS = [
     seed=st.integers(0, 10_000),
 )
 def test_settle_happens_exactly_once_in_any_order_of_things(
+    *,
     script: Script,
     fallback: bool,
     stream: bool,
@@ -337,9 +338,7 @@ def test_settle_happens_exactly_once_in_any_order_of_things(
         fake = FakeAdapter({"first": script, "second": Script("fine")}, pace=Shuffled(seed))
         names = ["first", "second"] if fallback else ["first"]
         request: ChatRequest = ask(stream=stream)
-        work = job(
-            *(candidate(fake, name=one, model=one) for one in names), request=request, timeouts=PATIENT
-        )
+        work = job(*(candidate(fake, name=one, model=one) for one in names), request=request, timeouts=PATIENT)
         ledger = Ledger(gate=Shuffled(seed + 1)())
         pumps = Pumps()
         pump = pumps.start(job=work, settle=ledger, on_disconnect=policy)
