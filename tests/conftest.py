@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import psycopg
 import pytest
 import pytest_asyncio
+from argon2 import PasswordHasher
 from django.core.management import call_command
 from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
@@ -19,8 +20,17 @@ from pytest_django.plugin import DjangoDbBlocker
 
 from config.bootstrap import prepare_database
 from kernel import adb, redis
+from tenants import passwords
 from tests.support.cast import Company, found_company
 from tests.support.servers import database_url, with_database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashing() -> Iterator[None]:
+    """Many people are made here; their passwords need not resist anybody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +66,14 @@ async def _no_pools_left() -> AsyncIterator[None]:
     await redis.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _light_hashing() -> None:
+    """Argon2id with the least work: a company has three people, and tests make hundreds. `tests/tenants/test_passwords.py`
+    checks the real parameters.
+    """
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
 @pytest.fixture(scope="session")
 def acme(database: str, django_db_blocker: DjangoDbBlocker) -> Company:
     """The company that tests only read."""
@@ -79,6 +97,12 @@ def new_company() -> Callable[[], Company]:
 @pytest.fixture
 def company(new_company: Callable[[], Company]) -> Company:
     """A company of the test's own."""
+    return new_company()
+
+
+@pytest.fixture
+def neighbour(new_company: Callable[[], Company]) -> Company:
+    """Another company of the test's own."""
     return new_company()
 
 

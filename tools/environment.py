@@ -23,14 +23,14 @@ def main(level: str) -> None:
     """Bring `.venv` to `level`, or further where it is further already. Ends the process with a reason on failure."""
     if _is_current(level):
         return
+    managed = bool(_stamp())
     if not _works(PYTHON):
         _make_venv()
-    if not (VENV / "bin" / "uv").exists():
-        say("installing uv, the installer")
-        _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
+        managed = True
     wanted = "dev" if level == "dev" or _stamp().get("level") == "dev" else "run"
     say(f"installing requirements/{wanted}.txt")
-    _install(f"requirements/{wanted}.txt")
+    # An environment that somebody else made keeps what they put there.
+    _install(f"requirements/{wanted}.txt", "sync" if managed else "install")
     STAMP.write_text(json.dumps({"level": wanted, "digest": _digest(wanted)}), encoding="utf-8")
 
 
@@ -92,16 +92,32 @@ def _suitable_python() -> str:
     sys.exit(f"Parley needs Python 3.11 or 3.12; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 …")
 
 
-def _install(requirements: str) -> None:
-    if _succeeds(PYTHON, "-m", "uv", "pip", "sync", "--quiet", "--python", PYTHON, requirements):
+def _install(requirements: str, verb: str) -> None:
+    given = ("-r", requirements) if verb == "install" else (requirements,)
+    if _succeeds(uv(), "pip", verb, "--quiet", "--python", PYTHON, *given):
         return
     # uv reads none of pip's settings; where only those know the way to a registry, pip does it.
     say("uv could not; trying pip")
     _run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements)
 
 
-def _succeeds(*command: str | Path) -> bool:
-    return subprocess.run([str(part) for part in command], cwd=ROOT, check=False).returncode == 0
+def uv() -> str:
+    """The installer: that of `.venv`, or the system's, or else installed into `.venv` first."""
+    own = VENV / "bin" / "uv"
+    system = shutil.which("uv")
+    if not own.exists() and system and _succeeds(system, "--version", quiet=True):
+        return system
+    if not own.exists():
+        say("installing uv, the installer")
+        if not _succeeds(PYTHON, "-m", "pip", "--version", quiet=True):
+            _run(PYTHON, "-m", "ensurepip")
+        _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
+    return str(own)
+
+
+def _succeeds(*command: str | Path, quiet: bool = False) -> bool:
+    given = [str(part) for part in command]
+    return subprocess.run(given, cwd=ROOT, check=False, capture_output=quiet).returncode == 0
 
 
 def _run(*command: str | Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.environment import PYTHON, ROOT, VENV, say
+from tools.environment import PYTHON, ROOT, VENV, say, uv
 
 WEB = ROOT / "platform" / "web"
 MODULES = WEB / "node_modules"
@@ -81,19 +81,7 @@ def _node_folder() -> Path:
     packaged = _packaged_node()
     if packaged is None:
         say("installing Node.js, to build the browser app with")
-        python = str(PYTHON)
-        command = [
-            python,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            python,
-            "-r",
-            "requirements/web-build.txt",
-        ]
+        command = [uv(), "pip", "install", "--quiet", "--python", str(PYTHON), "-r", "requirements/web-build.txt"]
         subprocess.run(command, cwd=ROOT, check=False)
         packaged = _packaged_node()
     if packaged is None:

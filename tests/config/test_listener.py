@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from config.embedded.home import HomeProblem
+from config.management.commands.up import Command
 from config.up import listener
-from config.up.options import parse
+from config.up.options import from_namespace, parse
 
 pytestmark = pytest.mark.no_database
 
@@ -74,3 +75,9 @@ def test_a_bad_command_line_is_refused(arguments: list[str], capsys: pytest.Capt
         parse(arguments)
     assert refusal.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_django_knows_the_command_too() -> None:
+    parser = Command().create_parser("manage.py", "up")
+    found = from_namespace(parser.parse_args(["--port", "0", "--no-local-model"]))
+    assert (found.port, found.local_model) == (0, False)

@@ -166,8 +166,8 @@ def check_roles(connection: Connection, rules: Rules) -> Iterator[str]:
     for role in ROLES:
         if members.get(role, set()) != MEMBER_OF.get(role, NONE):
             yield f"role {role} is a member of {', '.join(sorted(members.get(role, set()))) or 'nothing'}"
-    inherits = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'pg_auth_members'::regclass AND attname = 'inherit_option')"
-    if (connection.execute(inherits).fetchone() or (False,))[0]:
+    # From PostgreSQL 16 on a membership says for itself whether it inherits.
+    if connection.info.server_version >= 160000:
         for role, member in connection.execute(
             "SELECT roleid::regrole::text, member::regrole::text FROM pg_auth_members "
             "WHERE (inherit_option OR admin_option) AND member::regrole::text ^@ 'parley_' AND NOT (SELECT rolsuper FROM "

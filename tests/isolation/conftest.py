@@ -1,14 +1,21 @@
-"""Two tenants with a row in every table, and connections to look at them with."""
+"""Two tenants with a row in every table, connections to look at them with, and two companies of people who call."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
+from django.db import transaction
+from pytest_django.plugin import DjangoDbBlocker
 
 from kernel.ids import uuid7
+from tenants.models import Membership
+from tenants.permissions import BUILTIN_ROLES, PERMISSIONS
+from tenants.services.api_keys import issue_key
+from tenants.services.provisioning import add_member
 from tests.isolation.roles import APP_ROLE, Connection, administrator, connect
 from tests.isolation.rows import Row, RowFactory, insert
+from tests.support.cast import PASSWORD, Actor, Company, found_company
 
 
 @dataclass(frozen=True)
@@ -61,3 +68,31 @@ def app(world: World) -> Iterator[Connection]:
     """A plain connection as the web role."""
     with connect(APP_ROLE) as connection:
         yield connection
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Two companies, and a member of ours in every role."""
+
+    ours: Company
+    theirs: Company
+    by_role: Mapping[str, Actor]
+    their_key: str
+
+
+@pytest.fixture(scope="session")
+def cast(database: str, django_db_blocker: DjangoDbBlocker) -> Cast:
+    with django_db_blocker.unblock():
+        return _cast()
+
+
+def _cast() -> Cast:
+    ours, theirs = found_company("matrix-ours"), found_company("matrix-theirs")
+    by_role = {"owner": ours.alice, "member": ours.bob, "viewer": ours.vera}
+    for role in BUILTIN_ROLES.keys() - by_role.keys():
+        made = add_member(slug=ours.tenant.slug, email=f"{role}@matrix.example", role=role, password=PASSWORD)
+        by_role[role] = Actor(role, made.person.email, ours.id, made.person.id, made.membership.id, role)
+    with theirs.scope(), transaction.atomic():
+        mallory = Membership.objects.get(id=theirs.owner.membership_id)
+        key = issue_key(membership=mallory, name="all of it", scopes=sorted(PERMISSIONS))
+    return Cast(ours, theirs, by_role, key.text)

@@ -48,7 +48,7 @@ def mutated(world: World, table: str, statements: list[str]) -> Iterator[None]:
 def leaks(world: World, table: str) -> set[str]:
     """By which ways data passes between tenants, tried with rows."""
     found, connection, key = set(), world.admin, world.key(table)
-    ours, theirs = world.our(table), world.their(table)
+    ours = world.our(table)
     fresh = world.factory.values(table, world.ours)
     if table == "tenants_tenant":
         fresh["id"] = uuid7()

@@ -94,6 +94,11 @@ function activity(room: Room): string {
   return room.last_message_at ?? room.created_at;
 }
 
+/** Whether something happened in a room that this member hasn't seen. */
+export function isUnread(room: Room): boolean {
+  return room.seen_seq !== undefined && room.head_seq > room.seen_seq;
+}
+
 export function titleOf(room: Pick<Room, "title">): string {
   return room.title.trim() || "Untitled room";
 }

@@ -3,7 +3,7 @@ import type { ApiClient } from "$lib/api/client";
 import type { Model, Room } from "$lib/api/types";
 import { CloseCode, RealtimeClient, type ConnectionState } from "$lib/realtime";
 import { RoomState } from "$features/chat/state.svelte";
-import { Rooms } from "$features/rooms/state.svelte";
+import { Rooms, isUnread } from "$features/rooms/state.svelte";
 
 const KEY = Symbol("workspace");
 
@@ -94,7 +94,7 @@ export class Workspace {
     if (!state?.room || document.visibilityState !== "visible") return;
     this.#client.seen(state.id);
     const listed = this.rooms.list.find((room) => room.id === state.id);
-    if (listed && listed.seen_seq < listed.head_seq) this.rooms.put({ ...listed, seen_seq: listed.head_seq });
+    if (listed && isUnread(listed)) this.rooms.put({ ...listed, seen_seq: listed.head_seq });
   }
 
   reconnect(): void {

@@ -42,12 +42,14 @@ export interface RealtimeOptions {
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const SNAPSHOT_RETRY_MS = 2_000;
+const HELLO_WAITS_MS = 1_500;
 
 export class RealtimeClient {
   readonly #options: RealtimeOptions;
   readonly #backoff: Backoff;
   readonly #commands: CommandQueue;
   readonly #tracks = new Map<string, RoomTrack>();
+  readonly #loading = new Set<Promise<unknown>>();
   #state: ConnectionState = { phase: "idle" };
   #socket: WebSocket | null = null;
   #heartbeat: Heartbeat | null = null;
@@ -138,9 +140,8 @@ export class RealtimeClient {
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#lose(socket, CloseCode.timedOut, ""), CONNECT_TIMEOUT_MS);
     socket.onopen = () => {
-      if (socket !== this.#socket) return;
-      const resume = [...this.#tracks.values()].map((track) => track.position());
-      this.#send({ op: "hello", v: PROTOCOL_VERSION, token, resume, notes: 0 });
+      if (this.#loading.size === 0) this.#hello(socket, token);
+      else void this.#loaded().then(() => this.#hello(socket, token));
     };
     socket.onmessage = (message: MessageEvent<unknown>) => {
       if (socket !== this.#socket) return;
@@ -149,6 +150,20 @@ export class RealtimeClient {
       if (frame !== null) this.#receive(frame);
     };
     socket.onclose = (closed) => this.#lose(socket, closed.code, closed.reason);
+  }
+
+  #hello(socket: WebSocket, token: string): void {
+    if (socket !== this.#socket) return;
+    const resume = [...this.#tracks.values()].map((track) => track.position());
+    this.#send({ op: "hello", v: PROTOCOL_VERSION, token, resume, notes: 0 });
+  }
+
+  /** Snapshots under way give the hello its positions, and spare loading them again: it waits for them, not long. */
+  #loaded(): Promise<unknown> {
+    return Promise.race([
+      Promise.allSettled(this.#loading),
+      new Promise((resolve) => setTimeout(resolve, HELLO_WAITS_MS)),
+    ]);
   }
 
   #receive(frame: ServerFrame): void {
@@ -206,7 +221,13 @@ export class RealtimeClient {
     void this.#load(track, frame.snapshot);
   }
 
-  async #load(track: RoomTrack, url: string | null): Promise<void> {
+  #load(track: RoomTrack, url: string | null): Promise<void> {
+    const load = this.#loadOnce(track, url).finally(() => this.#loading.delete(load));
+    this.#loading.add(load);
+    return load;
+  }
+
+  async #loadOnce(track: RoomTrack, url: string | null): Promise<void> {
     track.loads += 1;
     const load = track.loads;
     const current = (): boolean => this.#tracks.get(track.room) === track && track.loads === load;
