@@ -20,10 +20,12 @@ from providers.errors import (
     caller_error,
 )
 from providers.pipeline.execute import Execution
-from providers.pipeline.values import Candidate, Job
+from providers.pipeline.values import Job
 from providers.types import NO_USAGE, Finished, Started, StreamEvent, TextDelta
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import ask, candidate, job
+
+pytestmark = pytest.mark.no_database
 
 MOVES_ON: list[ProviderError] = [
     QuotaExceeded(status=429),
@@ -83,7 +85,7 @@ async def test_nothing_takes_over_after_the_first_content(error: ProviderError) 
 
     async def read() -> None:
         async for event in execution.events():
-            seen.append(event)
+            seen.append(event)  # noqa: PERF401 - what was seen before the error counts
 
     with pytest.raises(ParleyError):
         await read()
@@ -138,7 +140,12 @@ async def test_over_http_the_upstreams_401_reaches_nobody(adapter: OpenAICompati
     upstream.script(fault="401", model="bad")
     upstream.script(text="Fine.", model="good")
     candidates = [
+<<<<<<< HEAD
         Candidate(name, adapter, Target("x", upstream.base_url, name, secret="sk-up")) for name in ("bad", "good")
+=======
+        candidate(adapter, name=name, target=Target("x", upstream.base_url, name, secret="sk-up"))
+        for name in ("bad", "good")
+>>>>>>> providers
     ]
     events = await _run(Execution(job(*candidates)))
     assert isinstance(events[-1], Finished)

@@ -12,6 +12,8 @@ from providers.factory import ModelFactory
 from providers.profiles import UNKNOWN, profile
 from providers.registry import ProviderSpec, UnknownProvider
 
+pytestmark = pytest.mark.no_database
+
 
 def test_every_provider_says_what_it_needs() -> None:
     for name in registry.names():
