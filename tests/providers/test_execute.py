@@ -85,7 +85,7 @@ async def test_nothing_takes_over_after_the_first_content(error: ProviderError) 
 
     async def read() -> None:
         async for event in execution.events():
-            seen.append(event)  # noqa: PERF401 - what was seen before the error counts
+            seen.append(event)
 
     with pytest.raises(ParleyError):
         await read()
@@ -140,12 +140,8 @@ async def test_over_http_the_upstreams_401_reaches_nobody(adapter: OpenAICompati
     upstream.script(fault="401", model="bad")
     upstream.script(text="Fine.", model="good")
     candidates = [
-<<<<<<< HEAD
-        Candidate(name, adapter, Target("x", upstream.base_url, name, secret="sk-up")) for name in ("bad", "good")
-=======
         candidate(adapter, name=name, target=Target("x", upstream.base_url, name, secret="sk-up"))
         for name in ("bad", "good")
->>>>>>> providers
     ]
     events = await _run(Execution(job(*candidates)))
     assert isinstance(events[-1], Finished)
