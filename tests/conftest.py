@@ -12,14 +12,25 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import psycopg
 import pytest
 import pytest_asyncio
+from argon2 import PasswordHasher
 from django.core.management import call_command
 from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
 from pytest_django.plugin import DjangoDbBlocker
 
 from config.bootstrap import prepare_database
 from kernel import adb, redis
+from tenants import passwords
 from tests.support.cast import Company, found_company
-from tests.support.servers import database_url
+from tests.support.servers import database_url, with_database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashing() -> Iterator[None]:
+    """Many people are made here; their passwords need not resist anybody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +66,14 @@ async def _no_pools_left() -> AsyncIterator[None]:
     await redis.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _light_hashing() -> None:
+    """Argon2id with the least work: a company has three people, and tests make hundreds. `tests/tenants/test_passwords.py`
+    checks the real parameters.
+    """
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
 @pytest.fixture(scope="session")
 def acme(database: str, django_db_blocker: DjangoDbBlocker) -> Company:
     """The company that tests only read."""
@@ -81,8 +100,14 @@ def company(new_company: Callable[[], Company]) -> Company:
     return new_company()
 
 
+@pytest.fixture
+def neighbour(new_company: Callable[[], Company]) -> Company:
+    """Another company of the test's own."""
+    return new_company()
+
+
 def _recreate(url: str) -> None:
-    name = url.rpartition("/")[2].partition("?")[0]
-    with psycopg.connect(url.replace(f"/{name}?", "/postgres?", 1), autocommit=True) as connection:
+    name = conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     prepare_database(url)

@@ -19,10 +19,14 @@ _django: Any = get_asgi_application()
 from config.checks import require_secrets  # noqa: E402 - needs the apps to be loaded
 from config.health import health  # noqa: E402
 from config.telemetry import start_telemetry  # noqa: E402
-from kernel import adb, redis  # noqa: E402
+from kernel import adb, lifecycle, redis  # noqa: E402
+from providers.gateway.app import gateway  # noqa: E402
+from providers.pipeline.accept import factory  # noqa: E402
+from providers.pipeline.pumps import pumps  # noqa: E402
 
 require_secrets()
 start_telemetry("web")
+lifecycle.on_drain(pumps.drain)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -30,6 +34,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     match scope["type"]:
         case "lifespan":
             await _lifespan(receive, send)
+        case "http" if scope["path"].startswith("/v1/"):
+            await gateway(scope, receive, send)
         case "http" if scope["path"] in ("/healthz", "/readyz"):
             await health(scope, receive, send)
         case _:
@@ -42,6 +48,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         if message["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})
         else:
+            await factory().close()
             await adb.close()
             await redis.close()
             await send({"type": "lifespan.shutdown.complete"})

@@ -42,7 +42,7 @@ class DrainingServer(uvicorn.Server):
         """A signal came: begin to drain, or, if that has begun, shut down at once."""
         if self._drain is not None or self._loop is None or not self.started:
             self.should_exit = True
-            self.force_exit = self.force_exit or sig == signal.SIGINT and self._drain is not None
+            self.force_exit = self.force_exit or (sig == signal.SIGINT and self._drain is not None)
             return
         self._drain = asyncio.ensure_future(self._drain_and_exit(), loop=self._loop)
         # A signal handler runs between two steps of the loop, which may be asleep: wake it.

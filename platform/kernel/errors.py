@@ -124,9 +124,7 @@ class RateLimited(ParleyError):
     status = 429
     type = "rate_limit_error"
 
-    def __init__(
-        self, message: str = "", *, retry_after_s: int = 1, details: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, message: str = "", *, retry_after_s: int = 1, details: dict[str, Any] | None = None) -> None:
         super().__init__(message, details=details)
         self.retry_after_s = max(1, retry_after_s)
 

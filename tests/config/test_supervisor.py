@@ -11,7 +11,7 @@ import pytest
 from config.supervisor.processes import ProcessIdentity, end_orphans, identify, record, recorded
 from tests.config.conftest import Program, Start, exists, wait_for
 
-SUPERVISOR = '''
+SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from config.supervisor.console import Console
@@ -33,7 +33,7 @@ async def main(*groups):
             await supervisor.start(group)
         console.say("all started")
     return await supervisor.run(work)
-'''
+"""
 
 pytestmark = pytest.mark.no_database
 
@@ -72,7 +72,9 @@ def test_five_deaths_of_one_child_end_everything_with_its_last_words(program: St
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_the_groups_in_reverse_order(program: Start, stop_signal: signal.Signals) -> None:
-    code = "'signal.signal(signal.SIGTERM, lambda *_: (print(\"bye\", flush=True), sys.exit(0))); print(\"set\"); ' + SLEEP"
+    code = (
+        '\'signal.signal(signal.SIGTERM, lambda *_: (print("bye", flush=True), sys.exit(0))); print("set"); \' + SLEEP'
+    )
     running = supervise(program, f"[child('first', {code})], [child('second', {code})], [child('third', {code})]")
     wait_for(lambda: running.output.count("| set") == 3)
     assert running.end(stop_signal) == 0
@@ -86,7 +88,7 @@ def test_a_stop_ends_the_groups_in_reverse_order(program: Start, stop_signal: si
 def test_a_child_that_ignores_the_stop_is_killed_in_time_with_all_it_started(program: Start) -> None:
     stubborn = (
         "'signal.signal(signal.SIGTERM, signal.SIG_IGN); import subprocess; "
-        "print(\"grandchild pid\", subprocess.Popen([\"sleep\", \"600\"]).pid, flush=True); ' + SLEEP"
+        'print("grandchild pid", subprocess.Popen(["sleep", "600"]).pid, flush=True); \' + SLEEP'
     )
     running = supervise(program, f"[child('deaf', {stubborn}, stop_grace_s=0.5)]")
     running.wait_for_output("grandchild pid")
@@ -97,8 +99,19 @@ def test_a_child_that_ignores_the_stop_is_killed_in_time_with_all_it_started(pro
     assert not exists(grandchild)
 
 
+def test_asked_twice_it_ends_everything_at_once(program: Start) -> None:
+    deaf = "'signal.signal(signal.SIGTERM, signal.SIG_IGN); print(\"deaf\"); ' + SLEEP"
+    running = supervise(program, f"[child('one', {deaf}, stop_grace_s=600)]")
+    running.wait_for_output("| deaf")
+    running.process.send_signal(signal.SIGINT)
+    running.wait_for_output("stopping")
+    begin = time.monotonic()
+    assert running.end(signal.SIGINT) == 0
+    assert time.monotonic() - begin < 3
+
+
 def test_what_a_killed_child_started_does_not_outlive_it(program: Start) -> None:
-    code = "'import subprocess; print(\"grandchild pid\", subprocess.Popen([\"sleep\", \"600\"]).pid, flush=True); '"
+    code = '\'import subprocess; print("grandchild pid", subprocess.Popen(["sleep", "600"]).pid, flush=True); \''
     running = supervise(program, f"[child('parent', {code} + SLEEP)]")
     running.wait_for_output("grandchild pid")
     grandchild = running.pid_of("parent")
@@ -115,6 +128,45 @@ def test_a_killed_supervisor_leaves_no_process(program: Start) -> None:
     wait_for(lambda: not exists(running.pid_of("one")) and not exists(running.pid_of("two")))
 
 
+def test_a_group_may_be_empty(program: Start) -> None:
+    running = supervise(program, "[], [child('one', SLEEP)], []")
+    running.wait_for_output("all started")
+    assert running.end() == 0
+
+
+def test_a_mistake_in_the_work_ends_the_children_and_is_told(program: Start) -> None:
+    running = program(
+        SUPERVISOR
+        + """
+async def broken():
+    supervisor = Supervisor(Console())
+    async def work():
+        await supervisor.start([child('one', SLEEP)])
+        raise LookupError("mistaken")
+    await supervisor.run(work)
+asyncio.run(broken())
+"""
+    )
+    assert running.process.wait(20) == 1
+    assert "LookupError: mistaken" in running.output
+    assert not exists(running.pid_of("one"))
+
+
+def test_a_child_that_ends_by_itself_is_waited_for(program: Start) -> None:
+    text = """
+async def once(status):
+    supervisor = Supervisor(Console())
+    async def work():
+        await supervisor.run_once(child('task', f'sys.exit({status})'))
+        supervisor.request_stop()
+    return await supervisor.run(work)
+sys.exit(asyncio.run(once(0)) * 10 + asyncio.run(once(4)))
+"""
+    running = program(SUPERVISOR + text)
+    assert running.process.wait(20) == 1
+    assert "task failed (exit code 4)" in running.output
+
+
 def test_a_child_not_ready_in_time_ends_everything(program: Start) -> None:
     never = "async def never(): return False\n"
     running = program(
@@ -125,7 +177,7 @@ def test_a_child_not_ready_in_time_ends_everything(program: Start) -> None:
 
 
 def test_a_long_line_without_end_is_cut_and_bytes_that_are_no_text_do_no_harm(program: Start) -> None:
-    code = "'os.write(1, b\"x\" * 200_000 + b\"\\\\xff\\\\n\"); print(\"after\", flush=True); ' + SLEEP"
+    code = '\'os.write(1, b"x" * 200_000 + b"\\\\xff\\\\n"); print("after", flush=True); \' + SLEEP'
     running = supervise(program, f"[child('loud', {code})]")
     running.wait_for_output("loud     | after")
     assert running.end() == 0

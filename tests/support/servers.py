@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -32,8 +33,12 @@ def worker() -> str:
 
 def database_url(name: str) -> str:
     """The administrator's URL of a database of this worker."""
-    base = os.environ["PARLEY_TEST_DATABASE_URL"]
-    return base.replace("/parley?", f"/{name}_{worker()}?", 1)
+    return with_database(os.environ["PARLEY_TEST_DATABASE_URL"], f"{name}_{worker()}")
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server's database `name`."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def redis_url(space: int) -> str:

@@ -73,9 +73,7 @@ class Home:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise HomeProblem(
-                f"{self.secrets / name} can't be read: {error}. Run as the user who made it."
-            ) from error
+            raise HomeProblem(f"{self.secrets / name} can't be read: {error}. Run as the user who made it.") from error
 
     def database_url(self, *, database: str = DATABASE_NAME) -> str:
         """The administrator's connection string; the server need not run, nor exist yet."""

@@ -38,10 +38,7 @@ def throwaway_servers(path: str | os.PathLike[str]) -> Iterator[Servers]:
     ensure_initialised(home, durable=False)
     with contextlib.ExitStack() as running:
         specs = [postgres_spec(home, throwaway=True), valkey_spec(home, throwaway=True)]
-        started = [
-            (spec, running.enter_context(run_child(spec, log=home.run / f"{spec.name}.log")))
-            for spec in specs
-        ]
+        started = [(spec, running.enter_context(run_child(spec, log=home.run / f"{spec.name}.log"))) for spec in specs]
         for spec, process in started:
             wait_until_ready(spec, process)
         yield Servers(home=home, admin_database_url=home.database_url(), redis_url=home.redis_url())
@@ -61,6 +58,7 @@ def run_child(spec: ChildSpec, *, log: Path) -> Iterator[subprocess.Popen[bytes]
             stdout=output,
             stderr=output,
             pass_fds=spec.pass_fds,
+            start_new_session=True,
         )
     try:
         yield process

@@ -1,5 +1,6 @@
 """As much HTTP as the gateway needs, straight on ASGI."""
 
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -80,11 +81,14 @@ class Responder:
         self._send = send
         self._base = [(b"x-request-id", str(request_id).encode())]
         self.started = False
+        self.finished = False
+        self.last_sent_at = 0.0
 
     async def whole(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         """A JSON body with its length."""
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, [(b"content-type", b"application/json"), length], headers)
+        self.finished = True
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin_stream(self, *, headers: Mapping[str, str]) -> None:
@@ -98,17 +102,18 @@ class Responder:
 
     async def chunk(self, data: bytes) -> None:
         """A piece of the stream, sent at once."""
+        self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end_stream(self) -> None:
         """The end of the stream."""
+        self.finished = True
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def _start(
-        self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None
-    ) -> None:
+    async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
         named = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()]
         self.started = True
+        self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.start", "status": status, "headers": fixed + self._base + named})
 
 

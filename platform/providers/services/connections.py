@@ -88,8 +88,7 @@ _TENANT_TABLES = _Tables(Connection, Deployment, Route, RouteTarget)
 
 
 def _check(offer: Offer) -> None:
-    spec = registry.find(offer.kind)
-    if spec is None:
+    if offer.kind not in registry.names():
         raise InvalidRequest(f"There is no provider {offer.kind!r}. Known: {', '.join(registry.names())}.")
     if urlsplit(offer.base_url).scheme not in ("http", "https") or not urlsplit(offer.base_url).hostname:
         raise InvalidRequest("The base URL must begin with http:// or https:// and name a host.")

@@ -1,0 +1,1 @@
+"""Benchmarks: programs that measure a running Parley, never timed tests."""

@@ -1,0 +1,142 @@
+"""The end of a generation: one transaction that writes the answer's message, the generation's last state and its event."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from chat.bounds import QUEUED_MAX_S
+from chat.events import EventIds, Numbers, RoomEvent, insert_event, room_event, take_numbers
+from chat.realtime import streams
+from chat.shapes import Author, MessageShape, TextPart, Usage, generation_shape
+from chat.store import Connection, first, transaction
+from kernel.ids import uuid7
+
+_COLUMNS = (
+    "id, room_id, prompt_id, answer_id, model, status, error_code, error_message, usage, cost_nano, requested_by_id, "
+    "started_at, finished_at"
+)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a generation ends. `text` is all that was written, also when it didn't come to its own end."""
+
+    status: Literal["complete", "stopped", "failed", "interrupted"]
+    text: str
+    usage: Usage | None = None
+    cost_nano: int | None = None
+    error_code: str = ""
+    error_message: str = ""
+
+
+async def end_owned(tenant_id: uuid.UUID, generation_id: uuid.UUID, outcome: Outcome, *, owner: uuid.UUID) -> bool:
+    """End a generation that `owner` writes; False when it has lost the lease."""
+    return await _end(
+        tenant_id, generation_id, outcome, fence="status = 'streaming' AND lease_owner = %s", parameter=owner
+    )
+
+
+async def end_orphaned(tenant_id: uuid.UUID, generation_id: uuid.UUID, outcome: Outcome) -> bool:
+    """End a generation that nobody writes; False when somebody does after all, or it has ended."""
+    return await _end(
+        tenant_id,
+        generation_id,
+        outcome,
+        fence="(status = 'streaming' AND lease_until < now() "
+        "OR status = 'queued' AND started_at < now() - make_interval(secs => %s))",
+        parameter=QUEUED_MAX_S,
+    )
+
+
+async def _end(tenant_id: uuid.UUID, generation_id: uuid.UUID, outcome: Outcome, *, fence: str, parameter: Any) -> bool:
+    now = datetime.now(UTC)
+    async with transaction(tenant_id) as connection:
+        answer_id = uuid7() if outcome.text else None
+        row = await first(
+            connection,
+            "UPDATE chat_generation SET status = %s, answer_id = %s, usage = %s, cost_nano = %s, error_code = %s, "
+            "error_message = %s, finished_at = %s, checkpoint = '', checkpoint_length = %s, lease_owner = NULL, "
+            f"lease_until = NULL WHERE id = %s AND {fence} RETURNING {_COLUMNS}",
+            (
+                outcome.status,
+                answer_id,
+                Jsonb(msgspec.to_builtins(outcome.usage)) if outcome.usage else None,
+                outcome.cost_nano,
+                outcome.error_code[:64],
+                outcome.error_message[:1000],
+                now,
+                len(outcome.text),
+                generation_id,
+                parameter,
+            ),
+        )
+        if row is None:
+            return False
+        room_id = row["room_id"]
+        numbers = await take_numbers(connection, room_id=room_id, count=1, now=now, message=answer_id is not None)
+        message = await _insert_answer(connection, tenant_id, row, outcome.text, now) if answer_id else None
+        event = await _insert_finished(connection, tenant_id, row, message, numbers, now)
+    await streams.publish(tenant_id, room_id, epoch=numbers.epoch, events=[event])
+    return True
+
+
+async def _insert_answer(
+    connection: Connection, tenant_id: uuid.UUID, row: dict[str, Any], text: str, now: datetime
+) -> MessageShape:
+    message = MessageShape(
+        id=row["answer_id"],
+        room=row["room_id"],
+        author=Author(kind="model", id=None, name=row["model"]),
+        parent=row["prompt_id"],
+        parts=(TextPart(text),),
+        text=text,
+        generation=row["id"],
+        created_at=now,
+        edited_at=None,
+        deleted=False,
+    )
+    await connection.execute(
+        "INSERT INTO chat_message (tenant_id, id, room_id, parent_id, author_kind, model, generation_id, parts, text, "
+        "created_at) VALUES (%s, %s, %s, %s, 'model', %s, %s, %s, %s, %s)",
+        (
+            tenant_id,
+            message.id,
+            message.room,
+            message.parent,
+            row["model"],
+            message.generation,
+            Jsonb(msgspec.to_builtins(message.parts)),
+            text,
+            now,
+        ),
+    )
+    return message
+
+
+async def _insert_finished(
+    connection: Connection,
+    tenant_id: uuid.UUID,
+    row: dict[str, Any],
+    message: MessageShape | None,
+    numbers: Numbers,
+    now: datetime,
+) -> RoomEvent:
+    ids = EventIds(generation=row["id"], message=message.id if message else None)
+    await insert_event(
+        connection,
+        tenant_id=tenant_id,
+        room_id=row["room_id"],
+        seq=numbers.first_seq,
+        type_="generation.finished",
+        ids=ids,
+        now=now,
+    )
+    return room_event(
+        seq=numbers.first_seq,
+        type_="generation.finished",
+        at=now,
+        content={"generation": generation_shape(row), "message": message},
+        subject=row["id"],
+    )

@@ -1,0 +1,37 @@
+"""Transactions of rooms: `kernel.adb`, with the database's passing troubles said as what they mean to callers."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import OperationalError
+from psycopg.rows import DictRow
+
+from kernel import adb
+from kernel.adb import Connection
+from kernel.errors import Unavailable
+
+__all__ = ["Connection", "every", "first", "transaction"]
+
+
+@asynccontextmanager
+async def transaction(tenant_id: uuid.UUID) -> AsyncIterator[Connection]:
+    """A transaction as a tenant. Raises `Unavailable` when the database is away, busy or too slow."""
+    try:
+        async with adb.transaction(tenant_id) as connection:
+            yield connection
+    except OperationalError as error:
+        raise Unavailable("The database can't do this at the moment.") from error
+
+
+async def first(connection: Connection, sql: str, parameters: Sequence[Any]) -> DictRow | None:
+    """The first row, or None."""
+    cursor = await connection.execute(sql.encode(), parameters)
+    return await cursor.fetchone()
+
+
+async def every(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[DictRow]:
+    """All rows."""
+    cursor = await connection.execute(sql.encode(), parameters)
+    return await cursor.fetchall()

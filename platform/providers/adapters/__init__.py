@@ -1,0 +1,1 @@
+"""Vendors' wire formats: one folder each, known nowhere else."""

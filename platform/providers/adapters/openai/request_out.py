@@ -1,0 +1,167 @@
+"""A ChatRequest into the body an upstream gets.
+
+A request that came in this format goes out as it came, but for: the model's name; fields that were null;
+content, stop and tools in their plainest form (a single plain text part as a string, one stop as a list,
+tools nested); and usage, which is always asked for where the dialect allows."""
+
+import msgspec
+from msgspec import Raw
+
+from providers.adapters.openai import WIRE_FORMAT
+from providers.adapters.openai.dialect import Dialect
+from providers.errors import Rejected
+from providers.types import (
+    ChatRequest,
+    Extras,
+    FunctionTool,
+    ImagePart,
+    Message,
+    Opaque,
+    Part,
+    ResponseFormat,
+    TextPart,
+    ToolCall,
+    ToolChoice,
+)
+
+JSON = dict[str, object]
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "logprobs",
+    "top_logprobs",
+)
+"""The fields that have the same name and shape in the value."""
+_encoder = msgspec.json.Encoder()
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
+def encode_chat_request(request: ChatRequest, *, model: str, dialect: Dialect, stream: bool) -> bytes:
+    """The body of `POST {base_url}/chat/completions`. Raises Rejected for what a caller in another format
+    asked that this one can't say."""
+    body: JSON = {"model": model, "messages": [_message(message, dialect) for message in request.messages]}
+    body |= {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
+    if request.stop:
+        body["stop"] = request.stop
+    if request.n != 1:
+        body["n"] = request.n
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    if request.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(request.tool_choice)
+    if request.response_format is not None:
+        body["response_format"] = _response_format(request.response_format)
+    if stream:
+        body["stream"] = True
+        if dialect.usage_in_stream:
+            body["stream_options"] = {"include_usage": True}
+    overlay = _own(request.extras) or {}
+    if request.max_output_tokens is not None:
+        given = "max_completion_tokens" if "max_completion_tokens" in overlay else "max_tokens"
+        body[dialect.cap_field or given] = request.max_output_tokens
+    for key, value in overlay.items():
+        if key == "max_completion_tokens" or (key == "stream_options" and key not in body):
+            continue
+        _lay(body, key, value)
+    return _encoder.encode(body)
+
+
+def _own(extras: Extras | None) -> dict[str, Raw] | None:
+    return dict(extras.fields) if extras is not None and extras.wire_format == WIRE_FORMAT else None
+
+
+def _lay(body: JSON, key: str, value: Raw) -> None:
+    """Put what an overlay holds under a key: beside what is there if that is an object, in its absence
+    otherwise."""
+    there = body.get(key)
+    if isinstance(there, dict):
+        body[key] = {**_fields.decode(value), **there}
+    elif key not in body:
+        body[key] = value
+
+
+def _with_extras(body: JSON, extras: Extras | None) -> JSON:
+    for key, value in (_own(extras) or {}).items():
+        _lay(body, key, value)
+    return body
+
+
+def _opaque(value: Opaque, param: str) -> JSON:
+    fields = _own(value.extras)
+    if fields is None:
+        raise Rejected(f"The model's provider knows no {value.kind} in {param}.", param=param)
+    return {**fields}
+
+
+def _message(message: Message, dialect: Dialect) -> JSON:
+    role = "system" if message.role == "developer" and not dialect.developer_role else message.role
+    body: JSON = {"role": role, "content": _content(message.content)}
+    if message.name is not None:
+        body["name"] = message.name
+    if message.tool_calls:
+        body["tool_calls"] = [_call(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = message.tool_call_id
+    return _with_extras(body, message.extras)
+
+
+def _content(parts: tuple[Part, ...]) -> object:
+    match parts:
+        case ():
+            return None
+        case (TextPart(text, None),):
+            return text
+    return [_part(part) for part in parts]
+
+
+def _part(part: Part) -> JSON:
+    match part:
+        case TextPart(text, extras):
+            return _with_extras({"type": "text", "text": text}, extras)
+        case ImagePart(url, detail, extras):
+            image: JSON = {"url": url} if detail is None else {"url": url, "detail": detail}
+            return _with_extras({"type": "image_url", "image_url": image}, extras)
+        case Opaque():
+            return _opaque(part, "messages")
+
+
+def _call(call: ToolCall | Opaque) -> JSON:
+    if isinstance(call, Opaque):
+        return _opaque(call, "messages")
+    function = {"name": call.name, "arguments": call.arguments}
+    return _with_extras({"id": call.id, "type": "function", "function": function}, call.extras)
+
+
+def _tool(tool: FunctionTool | Opaque) -> JSON:
+    if isinstance(tool, Opaque):
+        return _opaque(tool, "tools")
+    function = _said(name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
+    return _with_extras({"type": "function", "function": function}, tool.extras)
+
+
+def _said(**fields: object) -> JSON:
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _tool_choice(choice: ToolChoice | Opaque) -> object:
+    if isinstance(choice, Opaque):
+        return _opaque(choice, "tool_choice")
+    if choice.name is not None:
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice.mode
+
+
+def _response_format(wanted: ResponseFormat | Opaque) -> JSON:
+    if isinstance(wanted, Opaque):
+        return _opaque(wanted, "response_format")
+    body: JSON = {"type": wanted.kind}
+    if wanted.kind == "json_schema":
+        body["json_schema"] = _said(
+            name=wanted.name, description=wanted.description, schema=wanted.schema, strict=wanted.strict
+        )
+    return _with_extras(body, wanted.extras)

@@ -1,0 +1,188 @@
+"""What goes wrong at a provider, by what to do about it.
+
+    ProviderError(Exception)   an attempt at a deployment failed  then      the caller, if nothing is left
+    ├── QuotaExceeded          insufficient quota, billing        next      502
+    ├── RateLimitedUpstream    any other 429; `retry_after_s`     next      429 with Retry-After
+    ├── Transient              `cause`: see Cause                 next      502; 504 if all timed out
+    ├── Misconfigured          401, 403, 404, redirects           next      502
+    ├── TooLong                the context length is exceeded     next      400 context_length_exceeded
+    └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
+
+    UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest (kernel.errors)
+    ├── ContextTooLong         400  context_length_exceeded
+    └── RequestRejected        400  rejected_by_provider
+
+The first tree never leaves `providers`: `caller_error` turns the failures of a request into one error of the
+second, which lists each attempt and why. Only what was rejected quotes the provider's own words: those of a
+401 may hold part of a key, and those of a 500 anything."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from kernel.errors import InvalidRequest, ParleyError, RateLimited, UpstreamFailed, UpstreamTimeout
+
+Cause = Literal["connect", "timeout", "server", "cut", "garbage"]
+MAX_WORDS = 500
+MAX_RETRY_AFTER_S = 3_600.0
+
+
+class ProviderError(Exception):
+    """An attempt failed.
+
+    `status` is the HTTP status the upstream answered with, if it came to that; `upstream_code` and `words`
+    are the upstream's own (bounded; for the request log, not for callers). `worked` says that the upstream
+    may have spent tokens before it failed."""
+
+    code: ClassVar[str] = "provider_error"
+    summary: ClassVar[str] = "failed"
+    moves_on: ClassVar[bool] = True
+    """Whether the next deployment of the route is worth trying."""
+
+    def __init__(
+        self,
+        words: str = "",
+        *,
+        status: int | None = None,
+        upstream_code: str | None = None,
+        param: str | None = None,
+        worked: bool = False,
+    ) -> None:
+        self.words = words[:MAX_WORDS]
+        self.status = status
+        self.upstream_code = upstream_code
+        self.param = param
+        self.worked = worked
+        super().__init__(f"{self.reason}: {self.words}" if self.words else self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Why, in words that are safe to show to any caller."""
+        return f"{self.summary} (HTTP {self.status})" if self.status else self.summary
+
+
+class QuotaExceeded(ProviderError):
+    """The account at the provider has no quota or credit left."""
+
+    code = "quota"
+    summary = "the provider's quota is used up"
+
+
+class RateLimitedUpstream(ProviderError):
+    """The provider asks to slow down, for `retry_after_s` if it said."""
+
+    code = "rate_limited"
+    summary = "the provider is limiting requests"
+
+    def __init__(
+        self,
+        words: str = "",
+        *,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        upstream_code: str | None = None,
+    ) -> None:
+        if retry_after_s is not None:
+            retry_after_s = min(max(retry_after_s, 0.0), MAX_RETRY_AFTER_S)
+        self.retry_after_s = retry_after_s
+        super().__init__(words, status=status, upstream_code=upstream_code)
+
+
+class Transient(ProviderError):
+    """It may well work the next time. `cause` says what happened."""
+
+    code = "transient"
+    SUMMARIES: ClassVar[dict[Cause, str]] = {
+        "connect": "no connection could be made",
+        "timeout": "no answer in time",
+        "server": "the provider failed",
+        "cut": "the answer was cut short",
+        "garbage": "the answer could not be understood",
+    }
+
+    def __init__(
+        self, words: str = "", *, cause: Cause, status: int | None = None, upstream_code: str | None = None
+    ) -> None:
+        self.cause = cause
+        worked = cause in ("timeout", "cut", "garbage")
+        super().__init__(words, status=status, upstream_code=upstream_code, worked=worked)
+
+    @property
+    def reason(self) -> str:
+        summary = self.SUMMARIES[self.cause]
+        return f"{summary} (HTTP {self.status})" if self.status else summary
+
+
+class Misconfigured(ProviderError):
+    """The deployment can't work as it is set up: its key, its address or its model's name is wrong."""
+
+    code = "misconfigured"
+    summary = "the deployment is misconfigured"
+
+
+class TooLong(ProviderError):
+    """The request doesn't fit this model's context."""
+
+    code = "too_long"
+    summary = "the request is longer than the model's context"
+
+
+class Rejected(ProviderError):
+    """The provider refuses this request, and would again."""
+
+    code = "rejected"
+    summary = "the provider rejected the request"
+    moves_on = False
+
+
+class ContextTooLong(InvalidRequest):
+    """The request is longer than the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class RequestRejected(InvalidRequest):
+    """The provider rejected the request."""
+
+    code = "rejected_by_provider"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One attempt that failed: where (`provider`, and the deployment's `name`) and why."""
+
+    provider: str
+    name: str
+    error: ProviderError
+
+
+def caller_error(failures: Sequence[Failure]) -> ParleyError:
+    """The one error that the caller of a request gets whose attempts failed like this, the last of them for
+    good."""
+    attempts = [
+        {
+            "provider": failure.provider,
+            "deployment": failure.name,
+            "class": failure.error.code,
+            "reason": failure.error.reason,
+        }
+        for failure in failures
+    ]
+    details = {"attempts": attempts}
+    if not failures:
+        return UpstreamFailed("No deployment of this model is available.", details=details)
+    last = failures[-1].error
+    if isinstance(last, Rejected):
+        return RequestRejected(last.words or RequestRejected.__doc__ or "", details={**details, "param": last.param})
+    errors = [failure.error for failure in failures]
+    if all(isinstance(error, TooLong) for error in errors):
+        return ContextTooLong(last.words, details={**details, "param": "messages"})
+    listed = "; ".join(f"{failure.name}: {failure.error.reason}" for failure in failures)
+    limits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream)]
+    if len(limits) == len(errors):
+        wait_s = math.ceil(min(limit if limit is not None else 1.0 for limit in limits))
+        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
+    if all(isinstance(error, Transient) and error.cause == "timeout" for error in errors):
+        return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
+    return UpstreamFailed(f"No provider could answer. {listed}", details=details)

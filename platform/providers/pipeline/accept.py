@@ -1,0 +1,72 @@
+"""Accept: from a caller and what they ask to a job that may be run.
+
+Checked here, before any cache: the model is one this caller may use, every deployment has a price, and the tenant's monthly
+limit is not reached.
+"""
+
+import uuid
+from functools import cache
+
+from django.conf import settings
+
+from billing.limits import check_limit
+from billing.types import Payer
+from providers.base import DEFAULT_TIMEOUTS, Target, Timeouts
+from providers.factory import ModelFactory
+from providers.pipeline.values import Candidate, Job
+from providers.routes import ResolvedDeployment, resolve_route
+from providers.types import ChatRequest
+from tenants.principals import Principal
+
+
+@cache
+def factory() -> ModelFactory:
+    """This process's model factory."""
+    return ModelFactory(primary=settings.LLM_PRIMARY_PROVIDER, fallbacks=settings.LLM_FALLBACK_PROVIDERS)
+
+
+async def accept(
+    *,
+    principal: Principal,
+    request: ChatRequest,
+    request_id: uuid.UUID,
+    subject_kind: str | None = None,
+    subject_id: uuid.UUID | None = None,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+) -> Job:
+    """The job of a request. The subject is what it is for, such as a room.
+
+    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `LimitReached`.
+    """
+    principal.require("models.use")
+    route = await resolve_route(principal, request.model)
+    if any(deployment.platform for deployment in route.deployments):
+        await check_limit(principal.tenant_id)
+    return Job(
+        request_id=request_id,
+        request=request,
+        payer=Payer(
+            tenant_id=principal.tenant_id,
+            principal_kind=principal.kind,
+            membership_id=principal.membership_id,
+            api_key_id=principal.api_key_id,
+            subject_kind=subject_kind,
+            subject_id=subject_id,
+        ),
+        candidates=tuple(_candidate(deployment) for deployment in route.deployments),
+        timeouts=timeouts,
+    )
+
+
+def _candidate(deployment: ResolvedDeployment) -> Candidate:
+    return Candidate(
+        name=f"{deployment.connection}/{deployment.model}",
+        adapter=factory().adapter(deployment.provider),
+        target=Target(
+            provider=deployment.provider,
+            base_url=deployment.base_url,
+            model=deployment.model,
+            secret=deployment.secret,
+        ),
+        deployment=deployment,
+    )

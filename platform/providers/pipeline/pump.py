@@ -1,0 +1,178 @@
+"""The pump: a task of its own that runs one job to its end, whatever becomes of who asked for it.
+
+It owns the upstream connection and always ends in settle, once: complete, stopped, failed or interrupted. The
+consumer reads from a bounded queue; while that is full the pump waits, and the upstream with it, but no
+longer than `timeouts.between_tokens_s`: a consumer that slow counts as gone. The end of the answer is seen
+after settle, never before."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Literal
+
+import msgspec
+
+from kernel.errors import InternalError, ParleyError, Unavailable
+from providers.pipeline.channel import Channel
+from providers.pipeline.execute import Execution
+from providers.pipeline.settle import Settle
+from providers.pipeline.tracing import completion_span, describe
+from providers.pipeline.values import Candidate, Job, Result, Status
+from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent
+
+logger = logging.getLogger(__name__)
+
+OnDisconnect = Literal["stop", "continue"]
+MAX_QUEUED_EVENTS = 256
+SETTLE_S = 30.0
+
+
+class Pump:
+    """Runs one job. Made by `Pumps.start`."""
+
+    def __init__(self, *, job: Job, settle: Settle, on_disconnect: OnDisconnect) -> None:
+        self.job = job
+        self.result: Result | None = None
+        self._settle = settle
+        self._on_disconnect = on_disconnect
+        self._execution = Execution(job)
+        self._channel = Channel(MAX_QUEUED_EVENTS)
+        self._relaying = False
+        self._ending: Status | None = None
+        self._last: Finished | None = None
+        self.task = asyncio.create_task(self._run(), name=f"pump {job.request_id}")
+
+    async def events(self) -> AsyncIterator[StreamEvent]:
+        """The answer as it comes, for one consumer; the last is Finished unless the job was interrupted or
+        failed, which raises the error for the caller. A consumer that leaves early must say so by
+        `disconnect`."""
+        while (event := await self._channel.get()) is not None:
+            yield event
+
+    async def answer(self) -> ChatAnswer:
+        """The whole answer, once it is settled. Raises the error for the caller."""
+        while await self._channel.get() is not None:
+            continue
+        return self.result.answer if self.result else self.so_far()
+
+    def so_far(self) -> ChatAnswer:
+        """The answer as far as it has come."""
+        return self._execution.answer()
+
+    def serving(self) -> tuple[Candidate, float] | None:
+        """Whose answer is seen, and the seconds that its provider took to its first content."""
+        return self._execution.serving()
+
+    def stop(self) -> None:
+        """End the answer here, because someone asked. Nothing happens if it has ended."""
+        self._end("stopped")
+
+    def interrupt(self) -> None:
+        """End the answer here, because the process goes down."""
+        self._end("interrupted")
+
+    def disconnect(self) -> None:
+        """The consumer is gone. By the job's policy the answer ends here, or goes on without anyone
+        listening."""
+        self._channel.abandon()
+        if self._on_disconnect == "stop":
+            self.stop()
+
+    async def wait(self) -> None:
+        """Until the job is settled. To be cancelled here doesn't cancel the job."""
+        await asyncio.wait({self.task})
+
+    def _end(self, status: Status) -> None:
+        if self._ending is not None or self.task.done():
+            return
+        self._ending = status
+        if self._relaying:
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        with completion_span(self.job) as span:
+            result, settled = await self._run_and_settle()
+            describe(span, result)
+        self.result = result
+        if not settled:
+            self._channel.close(error=Unavailable("The answer could not be recorded."))
+        elif result.error is not None:
+            self._channel.close(error=result.error)
+        else:
+            reason = self._last.finish_reason if self._last else "stop"
+            self._channel.close(last=Finished(reason, result.answer.usage))
+
+    async def _run_and_settle(self) -> tuple[Result, bool]:
+        """How the job ended, and whether that could be recorded."""
+        status, error = await self._relay()
+        attempts = self._execution.outcomes(status)
+        usage = next((attempt.usage for attempt in attempts if attempt.visible), NO_USAGE)
+        result = Result(
+            job=self.job,
+            status=status,
+            attempts=attempts,
+            answer=msgspec.structs.replace(self._execution.answer(), usage=usage),
+            error=error,
+        )
+        return result, await self._settled(result)
+
+    async def _relay(self) -> tuple[Status, ParleyError | None]:
+        """Hand over the events of the job until it ends; say how it did."""
+        try:
+            self._relaying = True
+            if self._ending is None:
+                await self._hand_over()
+        except asyncio.CancelledError:
+            self.task.uncancel()
+            if self._last is None:
+                self._ending = self._ending or "interrupted"
+        except ParleyError as error:
+            return "failed", error
+        except Exception:
+            logger.exception("a job failed unexpectedly")
+            return "failed", InternalError()
+        finally:
+            self._relaying = False
+        if self._last is not None or self._ending is None:
+            return "complete", None
+        if self._ending == "interrupted":
+            return "interrupted", Unavailable("The answer was interrupted by a restart.")
+        return self._ending, None
+
+    async def _hand_over(self) -> None:
+        async with aclosing(self._execution.events()) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    self._last = event
+                    return
+                if self._channel.full:
+                    await self._wait_for_consumer()
+                self._channel.put(event)
+
+    async def _wait_for_consumer(self) -> None:
+        try:
+            async with asyncio.timeout(self.job.timeouts.between_tokens_s):
+                await self._channel.writable()
+        except TimeoutError:
+            self.disconnect()
+
+    async def _settled(self, result: Result) -> bool:
+        """Whether settle has recorded the result. Cancelling the pump can't cancel it any more."""
+        task = asyncio.ensure_future(self._settle(result))
+        end = asyncio.get_running_loop().time() + SETTLE_S
+        while not task.done():
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                task.cancel()
+            try:
+                await asyncio.wait({task}, timeout=max(left, 0.1))
+            except asyncio.CancelledError:
+                continue
+        if task.cancelled():
+            logger.error("a result could not be settled in %s s", SETTLE_S)
+            return False
+        failure = task.exception()
+        if failure is not None:
+            logger.error("a result could not be settled", exc_info=failure)
+        return failure is None

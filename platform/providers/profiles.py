@@ -1,0 +1,51 @@
+"""Facts about models, as data: what they can do and how much they hold.
+
+A profile is found by the longest pattern that fits the upstream's name for the model, without its publisher
+(`openai/gpt-4o-mini` is found as `gpt-4o-mini`). What is not known is None, and limits nothing.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Capability = Literal["stream", "tools", "images", "json_object", "json_schema", "logprobs", "reasoning", "seed"]
+
+TEXT: frozenset[Capability] = frozenset({"stream"})
+LOCAL: frozenset[Capability] = frozenset({"stream", "json_object", "json_schema", "logprobs", "seed"})
+CHAT: frozenset[Capability] = frozenset({"stream", "tools", "json_object", "seed"})
+FULL: frozenset[Capability] = CHAT | {"images", "json_schema", "logprobs"}
+THINKING: frozenset[Capability] = FULL | {"reasoning"}
+LOGPROBS: frozenset[Capability] = frozenset({"logprobs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`context_tokens` holds prompt and answer together; `max_output_tokens` is the most an answer may be."""
+
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: frozenset[Capability] | None = None
+
+
+UNKNOWN = Profile()
+
+PROFILES: dict[str, Profile] = {
+    "gpt-4o*": Profile(128_000, 16_384, FULL),
+    "gpt-4.1*": Profile(1_047_576, 32_768, FULL),
+    "gpt-5*": Profile(400_000, 128_000, THINKING),
+    "o3*": Profile(200_000, 100_000, THINKING - LOGPROBS),
+    "o4-mini*": Profile(200_000, 100_000, THINKING - LOGPROBS),
+    "deepseek-chat*": Profile(128_000, 8_192, CHAT | {"logprobs"}),
+    "deepseek-reasoner*": Profile(128_000, 65_536, CHAT | {"reasoning"}),
+    "mistral-large*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
+    "mistral-small*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
+    "llama-3.3-70b*": Profile(131_072, 32_768, CHAT),
+    "smollm2*": Profile(8_192, None, LOCAL),
+}
+
+
+def profile(model: str) -> Profile:
+    """What is known about a model, by the upstream's name for it."""
+    name = model.rsplit("/", 1)[-1].lower()
+    fits = [pattern for pattern in PROFILES if fnmatchcase(name, pattern)]
+    return PROFILES[max(fits, key=len)] if fits else UNKNOWN

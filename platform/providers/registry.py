@@ -1,0 +1,148 @@
+"""The providers there are. To add one: write a module with its adapter if it speaks a format of its own, and
+register it here in one line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from providers.adapters.fake import FakeAdapter
+from providers.adapters.openai.adapter import OpenAICompatible
+from providers.adapters.openai.dialect import LEGACY_CAP, MISTRAL, OPENAI
+from providers.base import Adapter
+from providers.profiles import CHAT, FULL, LOCAL, TEXT, Capability
+
+
+class UnknownProvider(ValueError):
+    """There is no provider of this name; the message names those there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """One provider.
+
+    `name` is what connections and settings call it; `base_url` None means that it must be given.
+    `key_variable` and `url_variable` are the environment's names for its key and address; without `needs_key`
+    it also works without one."""
+
+    name: str
+    title: str
+    adapter: Callable[[], Adapter]
+    base_url: str | None = None
+    models: tuple[str, ...] = ()
+    capabilities: frozenset[Capability] = CHAT
+    key_variable: str | None = None
+    url_variable: str | None = None
+    needs_key: bool = True
+
+
+_specs: dict[str, ProviderSpec] = {}
+
+
+def register(spec: ProviderSpec) -> None:
+    """Make a provider known. Raises ValueError if the name is taken."""
+    if spec.name in _specs:
+        raise ValueError(f"a provider {spec.name!r} is already registered")
+    _specs[spec.name] = spec
+
+
+def names() -> tuple[str, ...]:
+    """Every provider's name, in the order they were registered."""
+    return tuple(_specs)
+
+
+def get(name: str) -> ProviderSpec:
+    """The provider of this name. Raises UnknownProvider."""
+    try:
+        return _specs[name]
+    except KeyError:
+        raise UnknownProvider(f"no provider {name!r}; there are: {', '.join(names())}") from None
+
+
+_legacy = partial(OpenAICompatible, dialect=LEGACY_CAP)
+
+for _spec in (
+    ProviderSpec(
+        "openai",
+        "OpenAI",
+        partial(OpenAICompatible, dialect=OPENAI),
+        "https://api.openai.com/v1",
+        ("gpt-4o-mini", "gpt-4o"),
+        FULL,
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+    ),
+    ProviderSpec(
+        "openrouter",
+        "OpenRouter",
+        OpenAICompatible,
+        "https://openrouter.ai/api/v1",
+        ("openai/gpt-4o-mini",),
+        FULL,
+        "OPENROUTER_API_KEY",
+        "OPENROUTER_BASE_URL",
+    ),
+    ProviderSpec(
+        "together",
+        "Together AI",
+        _legacy,
+        "https://api.together.xyz/v1",
+        ("meta-llama/Llama-3.3-70B-Instruct-Turbo",),
+        CHAT,
+        "TOGETHER_API_KEY",
+        "TOGETHER_BASE_URL",
+    ),
+    ProviderSpec(
+        "groq",
+        "Groq",
+        OpenAICompatible,
+        "https://api.groq.com/openai/v1",
+        ("llama-3.3-70b-versatile",),
+        CHAT,
+        "GROQ_API_KEY",
+        "GROQ_BASE_URL",
+    ),
+    ProviderSpec(
+        "deepseek",
+        "DeepSeek",
+        _legacy,
+        "https://api.deepseek.com/v1",
+        ("deepseek-chat", "deepseek-reasoner"),
+        CHAT,
+        "DEEPSEEK_API_KEY",
+        "DEEPSEEK_BASE_URL",
+    ),
+    ProviderSpec(
+        "mistral",
+        "Mistral AI",
+        partial(OpenAICompatible, dialect=MISTRAL),
+        "https://api.mistral.ai/v1",
+        ("mistral-small-latest", "mistral-large-latest"),
+        CHAT,
+        "MISTRAL_API_KEY",
+        "MISTRAL_BASE_URL",
+    ),
+    ProviderSpec(
+        "llama.cpp",
+        "llama.cpp server",
+        OpenAICompatible,
+        None,
+        ("smollm2-135m-instruct",),
+        LOCAL,
+        "LLAMA_CPP_API_KEY",
+        "LLAMA_CPP_BASE_URL",
+        needs_key=False,
+    ),
+    ProviderSpec(
+        "openai-compatible",
+        "Any OpenAI-compatible server",
+        OpenAICompatible,
+        None,
+        (),
+        TEXT,
+        "OPENAI_COMPATIBLE_API_KEY",
+        "OPENAI_COMPATIBLE_BASE_URL",
+        needs_key=False,
+    ),
+    ProviderSpec("fake", "Fake", FakeAdapter, "fake://", ("echo",), TEXT, needs_key=False),
+):
+    register(_spec)

@@ -1,0 +1,13 @@
+"""A route's target is the tenant's own deployment or the platform's, exactly one."""
+
+from typing import Any
+
+ROWS: dict[str, dict[str, Any]] = {
+    "providers_routetarget": {
+        "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
+    },
+}
+
+POINTING: dict[str, dict[str, Any]] = {
+    "route_target_deployment_fk": {"platform_deployment_id": None},
+}

@@ -1,0 +1,32 @@
+"""What an operator offers to every tenant stands beside each tenant's own."""
+
+from config.databases import PLATFORM_ROLE
+from tests.isolation.rules import Global, Grant, Rules, jobs
+
+_OFFERED = "an operator's, offered to every tenant; its secret is encrypted"
+_PLATFORM_TABLES = (
+    "providers_platformconnection",
+    "providers_platformdeployment",
+    "providers_platformroute",
+    "providers_platformroutetarget",
+)
+_policies, _grants = jobs(
+    "ops",
+    dict.fromkeys(
+        ("providers_connection", "providers_deployment", "providers_route", "providers_routetarget"),
+        "SELECT INSERT UPDATE",
+    ),
+    within_tenant=True,
+)
+
+RULES = Rules(
+    global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
+    policies=_policies,
+    grants=(
+        *_grants,
+        *(
+            Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
+            for table in _PLATFORM_TABLES
+        ),
+    ),
+)

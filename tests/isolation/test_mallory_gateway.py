@@ -1,0 +1,116 @@
+"""The same matrix for /v1: alice's own models don't exist for mallory, and nothing answers without a credential."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from config.asgi import application
+from providers.gateway.app import MODEL_PREFIX, ROUTES
+from providers.services.connections import Offer, add_provider
+from tenants.permissions import BUILTIN_ROLES
+from tests.isolation.conftest import Cast
+from tests.support.asgi import Answer, request
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCall:
+    """One method of one path of /v1. What names a model of the caller's is made of its alias."""
+
+    method: str
+    route: str
+    path: Callable[[str], str]
+    body: Callable[[str], dict[str, Any]] | None = None
+    lists: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.route}"
+
+
+def _chat(alias: str, **more: Any) -> dict[str, Any]:
+    return {"model": alias, "messages": [{"role": "user", "content": "hello"}], **more}
+
+
+GATEWAY_CALLS = (
+    GatewayCall("POST", "/v1/chat/completions", lambda alias: "/v1/chat/completions", _chat),
+    GatewayCall(
+        "POST", "/v1/chat/completions", lambda alias: "/v1/chat/completions", lambda alias: _chat(alias, stream=True)
+    ),
+    GatewayCall("GET", "/v1/models", lambda alias: "/v1/models", lists=True),
+    GatewayCall("GET", MODEL_PREFIX, lambda alias: MODEL_PREFIX + alias),
+)
+naming = [call for call in GATEWAY_CALLS if not call.lists]
+every_call = pytest.mark.parametrize("call", GATEWAY_CALLS, ids=lambda call: call.name)
+
+
+@pytest.fixture(scope="session")
+def alias(cast: Cast) -> str:
+    """A model that only alice's company has."""
+    name = f"ours-{secrets.token_hex(4)}"
+    offer = Offer(
+        kind="fake",
+        name=name,
+        base_url="http://127.0.0.1:9",
+        api_key="",
+        models=((name, "echo"),),
+        input_nano_per_mtok=0,
+        output_nano_per_mtok=0,
+    )
+    add_provider(offer, tenant_slug=cast.ours.tenant.slug)
+    return name
+
+
+async def send(call: GatewayCall, alias: str, token: str | None) -> Answer:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    body = call.body(alias) if call.body else None
+    return await request(application, call.method, call.path(alias), body=body, headers=headers)
+
+
+def comparable(response: Answer, alias: str) -> tuple[object, ...]:
+    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
+    request_id = response.headers["x-request-id"]
+    return response.status_code, response.text.replace(alias, "MODEL").replace(request_id, ""), headers
+
+
+def test_every_route_has_an_example_call() -> None:
+    served = {f"{method} {path}" for path, methods in ROUTES.items() for method in methods}
+    assert {call.name for call in GATEWAY_CALLS} == served | {f"GET {MODEL_PREFIX}"}
+
+
+@every_call
+async def test_alice_succeeds(cast: Cast, alias: str, call: GatewayCall) -> None:
+    for credential in (cast.ours.owner.access_token(), cast.ours.api_key):
+        answer = await send(call, alias, credential)
+        assert answer.status_code == 200, answer.text
+        assert alias in answer.text
+
+
+@pytest.mark.parametrize("call", naming, ids=lambda call: call.name)
+async def test_mallory_finds_nothing(cast: Cast, alias: str, call: GatewayCall) -> None:
+    nothing = f"none-{secrets.token_hex(4)}"
+    for credential in (cast.theirs.owner.access_token(), cast.theirs.api_key):
+        refused = await send(call, alias, credential)
+        assert refused.status_code == 404
+        assert comparable(refused, alias) == comparable(await send(call, nothing, credential), nothing)
+
+
+async def test_mallorys_models_are_her_own(cast: Cast, alias: str) -> None:
+    listing = next(call for call in GATEWAY_CALLS if call.lists)
+    answer = await send(listing, alias, cast.theirs.owner.access_token())
+    assert answer.status_code == 200
+    assert alias not in answer.text
+
+
+@every_call
+async def test_nobody_gets_nothing(cast: Cast, alias: str, call: GatewayCall) -> None:
+    for token in (None, "x.y.z", "sk-parley-000000000000_" + "0" * 38):
+        assert (await send(call, alias, token)).status_code == 401
+
+
+@every_call
+@pytest.mark.parametrize("role", [role for role, has in BUILTIN_ROLES.items() if "models.use" not in has])
+async def test_a_role_that_uses_no_models_is_refused(cast: Cast, alias: str, call: GatewayCall, role: str) -> None:
+    assert (await send(call, alias, cast.by_role[role].access_token())).status_code == 403

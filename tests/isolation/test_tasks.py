@@ -1,0 +1,52 @@
+"""Tasks know their tenant from the message, and a worker without one does nothing."""
+
+import uuid
+
+import pytest
+from celery import shared_task
+from django.db import transaction
+
+from config.celery import app
+from kernel.tasks import HEADER, PlatformTask, TenantTask
+from kernel.tenancy import NoTenant, current_tenant_id, tenant_scope
+from tenants.models import Tenant
+from tests.support.cast import Company
+
+ACROSS_TENANTS = {
+    "billing.make_partitions": "partitions hold every tenant's rows",
+}
+
+
+@shared_task(name="tests.seen_tenants", base=TenantTask)
+def seen_tenants() -> list[str]:
+    with transaction.atomic():
+        return [str(tenant.id) for tenant in Tenant.objects.all()]
+
+
+def test_every_task_is_a_tenants_or_a_listed_job() -> None:
+    app.loader.import_default_modules()
+    ours = {name: task for name, task in app.tasks.items() if not name.startswith(("celery.", "tests."))}
+    for name, task in ours.items():
+        assert isinstance(task, PlatformTask if name in ACROSS_TENANTS else TenantTask), name
+    assert ACROSS_TENANTS.keys() <= ours.keys()
+
+
+def test_a_task_runs_as_the_tenant_that_its_message_names(acme: Company, evil: Company) -> None:
+    for company in (acme, evil):
+        assert seen_tenants.apply(headers={HEADER: str(company.id)}).get() == [str(company.id)]
+    with pytest.raises(NoTenant):
+        current_tenant_id()
+
+
+def test_a_message_without_a_tenant_fails_closed(acme: Company) -> None:
+    with tenant_scope(acme.id), pytest.raises(NoTenant):
+        # The scope of whoever runs the worker counts for nothing.
+        seen_tenants.apply().get()
+    with pytest.raises(ValueError, match="badly formed"):
+        seen_tenants.apply(headers={HEADER: "' OR true"}).get()
+    assert seen_tenants.apply(headers={HEADER: str(uuid.uuid4())}).get() == []
+
+
+def test_nothing_is_sent_outside_a_tenant() -> None:
+    with pytest.raises(NoTenant):
+        seen_tenants.delay()
