@@ -17,7 +17,7 @@ from kernel.errors import NotFound
 class EventIds(msgspec.Struct, frozen=True):
     """What an event is about. Each id that is set becomes the part of the body of the same name."""
 
-    message: uuid.UUID | None | UnsetType = UNSET
+    message: uuid.UUID | UnsetType | None = UNSET
     generation: uuid.UUID | UnsetType = UNSET
     room: uuid.UUID | UnsetType = UNSET
     member: uuid.UUID | UnsetType = UNSET
@@ -66,19 +66,12 @@ async def take_numbers(
 
 
 async def insert_event(
-    connection: Connection,
-    *,
-    tenant_id: uuid.UUID,
-    room_id: uuid.UUID,
-    seq: int,
-    type_: str,
-    ids: EventIds,
-    now: datetime,
+    connection: Connection, *, tenant_id: uuid.UUID, room_id: uuid.UUID, event: RoomEvent, ids: EventIds
 ) -> None:
     """Write one event down."""
     await connection.execute(
         "INSERT INTO chat_roomevent (tenant_id, room_id, seq, type, ids, at) VALUES (%s, %s, %s, %s, %s, %s)",
-        (tenant_id, room_id, seq, type_, Jsonb(msgspec.to_builtins(ids)), now),
+        (tenant_id, room_id, event.seq, event.type, Jsonb(msgspec.to_builtins(ids)), event.at),
     )
 
 

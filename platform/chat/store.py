@@ -1,7 +1,7 @@
 """Transactions of rooms: `kernel.adb`, with the database's passing troubles said as what they mean to callers."""
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from kernel.errors import Unavailable
 
 __all__ = ["Connection", "every", "first", "transaction"]
 
+Parameters = Sequence[Any] | Mapping[str, Any]
+
 
 @asynccontextmanager
 async def transaction(tenant_id: uuid.UUID) -> AsyncIterator[Connection]:
@@ -25,13 +27,13 @@ async def transaction(tenant_id: uuid.UUID) -> AsyncIterator[Connection]:
         raise Unavailable("The database can't do this at the moment.") from error
 
 
-async def first(connection: Connection, sql: str, parameters: Sequence[Any]) -> DictRow | None:
+async def first(connection: Connection, sql: str, parameters: Parameters) -> DictRow | None:
     """The first row, or None."""
     cursor = await connection.execute(sql.encode(), parameters)
     return await cursor.fetchone()
 
 
-async def every(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[DictRow]:
+async def every(connection: Connection, sql: str, parameters: Parameters) -> list[DictRow]:
     """All rows."""
     cursor = await connection.execute(sql.encode(), parameters)
     return await cursor.fetchall()

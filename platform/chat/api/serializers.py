@@ -122,7 +122,8 @@ class MessageOutput(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     room = serializers.UUIDField()
     author = AuthorOutput()
-    parent = serializers.UUIDField(allow_null=True)
+    # Every serializer has an attribute of this name; declared fields are taken out of the class, so it stays.
+    parent = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
     parts = PartOutput(many=True)
     text = serializers.CharField(allow_blank=True)
     generation = serializers.UUIDField(allow_null=True)

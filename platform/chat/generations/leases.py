@@ -14,7 +14,15 @@ from psycopg.types.json import Jsonb
 from chat.bounds import LEASE_S
 from chat.store import first, transaction
 
-_MINE = "id = %s AND status = 'streaming' AND lease_owner = %s"
+_REMEMBER = "UPDATE chat_generation SET attempt = %s WHERE id = %s AND status = 'streaming' AND lease_owner = %s"
+
+_RENEW = """
+    UPDATE chat_generation
+    SET lease_until = now() + make_interval(secs => %s),
+        checkpoint = coalesce(%s, checkpoint), checkpoint_length = coalesce(%s, checkpoint_length)
+    WHERE id = %s AND status = 'streaming' AND lease_owner = %s
+    RETURNING stop_requested_at IS NOT NULL AS stop_requested
+"""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -45,10 +53,7 @@ async def remember_attempt(
 ) -> None:
     """Keep what is needed to bill the answer should this process die."""
     async with transaction(tenant_id) as connection:
-        await connection.execute(
-            f"UPDATE chat_generation SET attempt = %s WHERE {_MINE}".encode(),
-            (Jsonb(dict(attempt)), generation_id, owner),
-        )
+        await connection.execute(_REMEMBER.encode(), (Jsonb(dict(attempt)), generation_id, owner))
 
 
 class Renewed(msgspec.Struct, frozen=True):
@@ -61,15 +66,7 @@ async def renew(
     tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.UUID, checkpoint: str | None
 ) -> Renewed | None:
     """Prolong the lease, and keep the text so far unless it is None; None when the lease is lost."""
-    text_sql, parameters = "", [LEASE_S]
-    if checkpoint is not None:
-        text_sql = ", checkpoint = %s, checkpoint_length = %s"
-        parameters += [checkpoint, len(checkpoint)]  # type: ignore[list-item]
+    length = None if checkpoint is None else len(checkpoint)
     async with transaction(tenant_id) as connection:
-        row = await first(
-            connection,
-            f"UPDATE chat_generation SET lease_until = now() + make_interval(secs => %s){text_sql} "
-            f"WHERE {_MINE} RETURNING stop_requested_at IS NOT NULL AS stop_requested",
-            [*parameters, generation_id, owner],
-        )
+        row = await first(connection, _RENEW, (LEASE_S, checkpoint, length, generation_id, owner))
     return Renewed(**row) if row else None

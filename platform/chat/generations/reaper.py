@@ -12,7 +12,7 @@ import structlog
 
 from chat.answering import Ending, Orphan, answering
 from chat.bounds import QUEUED_MAX_S, REAP_BATCH
-from chat.generations.ending import Outcome, end_orphaned
+from chat.generations.ending import Outcome, end_generation
 from chat.realtime import texts
 from chat.store import every, first, transaction
 from kernel import adb
@@ -84,7 +84,7 @@ async def _reap(late: _Late) -> bool:
                 text=text,
             )
         )
-    ended = await end_orphaned(
+    ended = await end_generation(
         late.tenant_id,
         late.id,
         Outcome(
@@ -95,6 +95,7 @@ async def _reap(late: _Late) -> bool:
             error_code="interrupted",
             error_message=INTERRUPTED if begun else NEVER_BEGUN,
         ),
+        owner=None,
     )
     if ended:
         log.info("generation_reaped", generation_id=str(late.id), tenant_id=str(late.tenant_id), chars=len(text))

@@ -15,7 +15,7 @@ from chat.answering import Answer, answering
 from chat.bounds import CHECKPOINT_CHARS, DELTA_INTERVAL_S, END_RETRY_S, END_TRIES, LEASE_RENEW_S, REDIS_RETRY_S
 from chat.generations import leases
 from chat.generations.context import question_of
-from chat.generations.ending import Outcome, end_owned
+from chat.generations.ending import Outcome, end_generation
 from chat.generations.leases import Claimed
 from chat.generations.text import GrowingText
 from chat.realtime import texts
@@ -79,11 +79,8 @@ class GenerationRun:
             return Outcome(status="stopped", text="")
         try:
             question = await question_of(self.id, claimed, principal=self._principal)
-            self._answer = answer = await answering().begin(question)
-            if self._stopping:
-                answer.stop()
-            if self._interrupting:
-                answer.interrupt()
+            answer = await answering().begin(question)
+            self._begun(answer)
             await leases.remember_attempt(self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt)
             await self._relay(answer, claimed.room_id)
         except ParleyError as error:
@@ -93,6 +90,14 @@ class GenerationRun:
             return self._failed(InternalError())
         ending = answer.ending
         return Outcome(status=ending.status, text=self._text.whole(), usage=ending.usage, cost_nano=ending.cost_nano)
+
+    def _begun(self, answer: Answer) -> None:
+        """The answer can be reached; what was asked for before counts."""
+        self._answer = answer
+        if self._stopping:
+            answer.stop()
+        if self._interrupting:
+            answer.interrupt()
 
     def _failed(self, error: ParleyError) -> Outcome:
         return Outcome(
@@ -190,7 +195,7 @@ class GenerationRun:
             if self._lost:
                 break
             try:
-                ended = await end_owned(self._tenant_id, self.id, outcome, owner=self._owner)
+                ended = await end_generation(self._tenant_id, self.id, outcome, owner=self._owner)
             except Unavailable as error:
                 log.warning("generation_not_ended", generation_id=str(self.id), error=repr(error))
                 await asyncio.sleep(END_RETRY_S)

@@ -116,7 +116,9 @@ class Feed:
 
     async def _fill(self) -> None:
         try:
-            while not await self._filled_once():
+            while True:
+                if await self._filled_once():
+                    break
                 await asyncio.sleep(_RETRY_S)
         finally:
             self._filling = None

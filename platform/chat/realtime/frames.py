@@ -115,7 +115,7 @@ class TypingBody(msgspec.Struct, frozen=True):
     """The body of `typing`."""
 
 
-_decoder = msgspec.json.Decoder(ClientFrame)
+_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 
 
 class BadFrame(ValueError):

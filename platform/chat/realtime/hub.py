@@ -6,7 +6,6 @@ import time
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Callable
 
 import structlog
 
@@ -142,7 +141,8 @@ class Hub:
         while self.sockets or self._feeds:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
-            self._safely(lambda now=now: [socket.tick(now) for socket in tuple(self.sockets)])  # type: ignore[misc]
+            for socket in tuple(self.sockets):
+                socket.tick(now)
             await self._drop_idle(now)
             if now >= next_epochs:
                 next_epochs = now + EPOCH_CHECK_S
@@ -150,12 +150,6 @@ class Hub:
             if now >= next_gaps:
                 next_gaps = now + GAP_CHECK_S
                 await self._check_gaps()
-
-    def _safely(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except Exception:
-            log.exception("hub_tick_failed")
 
     async def _drop_idle(self, now: float) -> None:
         for key, feed in list(self._feeds.items()):

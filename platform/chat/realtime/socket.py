@@ -23,6 +23,7 @@ from chat.realtime.frames import CloseCode, Expiring, Ping, encode
 from chat.realtime.outbox import Frame, Outbox, TooSlow
 from chat.realtime.places import Place
 from chat.realtime.sessions import Session
+from kernel.errors import NotAuthenticated
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,8 @@ class Socket:
     @property
     def membership_id(self) -> uuid.UUID:
         """Whose socket it is."""
-        assert self.session is not None
+        if self.session is None:
+            raise NotAuthenticated
         return self.session.principal.membership_id
 
     @property

@@ -53,7 +53,7 @@ async def append_piece(
     tenant_id: uuid.UUID, room_id: uuid.UUID, gid: uuid.UUID, *, offset: int, piece: str
 ) -> Appended:
     """Append `piece` at `offset` and publish it as a delta; both or neither. Raises `RedisError`."""
-    arguments = [
+    arguments: list[bytes | str | int] = [
         offset,
         len(piece),
         piece,
@@ -76,7 +76,7 @@ async def read_texts(tenant_id: uuid.UUID, room_id: uuid.UUID, gids: Sequence[uu
     """The texts of a room's answers that Redis holds. Raises `RedisError`."""
     if not gids:
         return {}
-    found = await async_redis().mget([_keys(tenant_id, room_id, gid)[1] for gid in gids])
+    found: list[bytes | None] = await async_redis().mget([_keys(tenant_id, room_id, gid)[1] for gid in gids])
     return {gid: text.decode() for gid, text in zip(gids, found, strict=True) if text is not None}
 
 

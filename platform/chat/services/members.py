@@ -128,13 +128,8 @@ async def _event(
     seq: int,
     now: datetime,
 ) -> RoomEvent:
+    event = room_event(seq=seq, type_=type_, at=now, content={"member": place}, subject=place.member.id)
     await insert_event(
-        connection,
-        tenant_id=room.tenant_id,
-        room_id=room.room_id,
-        seq=seq,
-        type_=type_,
-        ids=EventIds(member=place.id),
-        now=now,
+        connection, tenant_id=room.tenant_id, room_id=room.room_id, event=event, ids=EventIds(member=place.id)
     )
-    return room_event(seq=seq, type_=type_, at=now, content={"member": place}, subject=place.member.id)
+    return event

@@ -98,15 +98,7 @@ async def _write(
         )
         ids.append(EventIds(generation=generation.id))
     for event, about in zip(events, ids, strict=True):
-        await insert_event(
-            connection,
-            tenant_id=room.tenant_id,
-            room_id=room.room_id,
-            seq=event.seq,
-            type_=event.type,
-            ids=about,
-            now=draft.now,
-        )
+        await insert_event(connection, tenant_id=room.tenant_id, room_id=room.room_id, event=event, ids=about)
     if cid:
         receipt = Receipt(id=message.id, seq=numbers.first_seq, generation=generation.id if generation else None)
         await write_receipt(

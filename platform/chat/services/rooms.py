@@ -33,7 +33,7 @@ class RoomChange(msgspec.Struct, frozen=True):
 
     title: str | UnsetType = UNSET
     kind: str | UnsetType = UNSET
-    model: str | None | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
     instructions: str | UnsetType = UNSET
 
 
@@ -97,18 +97,12 @@ async def update_room(*, member: Principal, room_id: uuid.UUID, change: RoomChan
         if change.kind == "private":
             await _require_alone(connection, room_id)
         await _apply(connection, room_id, change, now)
-        await insert_event(
-            connection,
-            tenant_id=member.tenant_id,
-            room_id=room_id,
-            seq=numbers.first_seq,
-            type_="room.updated",
-            ids=EventIds(room=room_id),
-            now=now,
-        )
         content = {"room": await selectors.room(connection, room_id)}
+        event = room_event(seq=numbers.first_seq, type_="room.updated", at=now, content=dict(content))
+        await insert_event(
+            connection, tenant_id=member.tenant_id, room_id=room_id, event=event, ids=EventIds(room=room_id)
+        )
         mine = await _mine(connection, member, room_id)
-    event = room_event(seq=numbers.first_seq, type_="room.updated", at=now, content=dict(content))
     await streams.publish(member.tenant_id, room_id, epoch=numbers.epoch, events=[event])
     return mine
 
