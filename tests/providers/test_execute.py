@@ -106,7 +106,7 @@ async def test_nothing_takes_over_after_the_first_content(error: ProviderError) 
 
     async def read() -> None:
         async for event in execution.events():
-            seen.append(event)  # noqa: PERF401 - what was seen before the error counts
+            seen.append(event)
 
     with pytest.raises(ParleyError):
         await read()

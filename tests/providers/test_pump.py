@@ -298,7 +298,7 @@ class Shuffled:
     """Gives way to the event loop a random number of times, so that everything can happen between any two steps."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - it only has to be repeatable
+        self._random = random.Random(seed)
 
     async def __call__(self, _: float = 0.0) -> None:
         for _turn in range(self._random.randrange(4)):
