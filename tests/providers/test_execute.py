@@ -67,6 +67,27 @@ async def test_the_next_takes_over_unseen(error: ProviderError, stream: bool) ->
     assert fake.open_streams == 0
 
 
+@pytest.mark.parametrize("fault", ["cut", "hang", "garbage", "error_frame", "end"])
+async def test_the_next_takes_over_from_one_that_began_but_said_nothing(
+    adapter: OpenAICompatible, upstream: OpenAIUpstream, fault: str
+) -> None:
+    upstream.script(fault=fault, fault_after=0, model="bad")
+    upstream.script(text="Fine.", model="good")
+    route = [candidate(adapter, name=name, target=Target("x", upstream.base_url, name)) for name in ("bad", "good")]
+    events = await _run(Execution(job(*route)))
+    assert [event for event in events if isinstance(event, Started)] == [Started("good")]
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Fine."
+
+
+async def test_to_leave_early_lets_go_of_the_upstream_at_once() -> None:
+    fake = FakeAdapter({"echo": Script("Hello", piece_chars=1)})
+    events = Execution(job(candidate(fake))).events()
+    await anext(events)
+    assert fake.open_streams == 1
+    await events.aclose()
+    assert fake.open_streams == 0
+
+
 async def test_what_was_rejected_is_not_tried_elsewhere() -> None:
     fake, work = _route(Rejected("No such thing.", status=400, param="messages"))
     with pytest.raises(RequestRejected, match="No such thing") as refused:
