@@ -223,15 +223,12 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- providers --------------------------------------------------------------------------------------------------------
 
-LLM_PRIMARY_PROVIDER = env.llm_primary_provider
-LLM_FALLBACK_PROVIDERS = env.llm_fallback_providers
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
 
 # --- telemetry --------------------------------------------------------------------------------------------------------
 
 OTLP_ENDPOINT = env.otel_exporter_otlp_endpoint
-SENTRY_DSN = env.sentry_dsn.get_secret_value() if env.sentry_dsn else ""
 LOGGING = logging_config(level=env.log_level, style=env.log_format)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 LOGGING_CONFIG = "logging.config.dictConfig"
