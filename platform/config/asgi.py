@@ -16,6 +16,8 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django: Any = get_asgi_application()
 
+from chat import lifecycle as rooms  # noqa: E402
+from chat.routing import websocket_application  # noqa: E402
 from config.checks import require_secrets  # noqa: E402 - needs the apps to be loaded
 from config.health import health  # noqa: E402
 from config.telemetry import start_telemetry  # noqa: E402
@@ -34,6 +36,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     match scope["type"]:
         case "lifespan":
             await _lifespan(receive, send)
+        case "websocket":
+            await websocket_application(scope, receive, send)
         case "http" if scope["path"].startswith("/v1/"):
             await gateway(scope, receive, send)
         case "http" if scope["path"] in ("/healthz", "/readyz"):
@@ -48,6 +52,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         if message["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})
         else:
+            await rooms.close()
             await factory().close()
             await adb.close()
             await redis.close()

@@ -217,6 +217,7 @@ CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = {
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
+    "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=2)},
 }
 
 # --- providers --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ is a cache with a time to live: what was evicted or flushed, its owner puts back
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -76,7 +77,7 @@ async def read_texts(tenant_id: uuid.UUID, room_id: uuid.UUID, gids: Sequence[uu
     """The texts of a room's answers that Redis holds. Raises `RedisError`."""
     if not gids:
         return {}
-    found: list[bytes | None] = await async_redis().mget([_keys(tenant_id, room_id, gid)[1] for gid in gids])
+    found: Any = await async_redis().mget([_keys(tenant_id, room_id, gid)[1] for gid in gids])
     return {gid: text.decode() for gid, text in zip(gids, found, strict=True) if text is not None}
 
 
