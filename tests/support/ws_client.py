@@ -22,13 +22,14 @@ Frame = dict[str, Any]
 
 @dataclass
 class RoomState:
-    """What a client holds of a room."""
+    """What a client holds of a room. `texts` grow by deltas; `streamed` is what they had become when the answer ended."""
 
     id: str
     epoch: str | None = None
     seq: int | None = None
     events: list[Frame] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
+    streamed: dict[str, str] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
     resets: list[Frame] = field(default_factory=list)
@@ -64,7 +65,7 @@ class RoomState:
                 self.texts.setdefault(frame["body"]["generation"]["id"], "")
             elif frame["type"] == "generation.finished":
                 generation, message = frame["body"]["generation"], frame["body"]["message"]
-                self.texts.pop(generation["id"], None)
+                self.streamed[generation["id"]] = self.texts.pop(generation["id"], "")
                 self.statuses[generation["id"]] = generation["status"]
                 self.ended[generation["id"]] = message["text"] if message else ""
         elif frame["gid"] in self.texts:
