@@ -93,8 +93,7 @@ async def epochs_of(subjects: Collection[Subject]) -> dict[Subject, Epochs]:
     except RedisError:
         return {subject: await current_epochs(subject) for subject in asked}
     return {
-        subject: _whole(values) or await current_epochs(subject)
-        for subject, values in zip(asked, found, strict=True)
+        subject: _whole(values) or await current_epochs(subject) for subject, values in zip(asked, found, strict=True)
     }
 
 

@@ -6,7 +6,7 @@ is a cache with a time to live: what was evicted or flushed, its owner puts back
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import msgspec
 
@@ -77,7 +77,8 @@ async def read_texts(tenant_id: uuid.UUID, room_id: uuid.UUID, gids: Sequence[uu
     """The texts of a room's answers that Redis holds. Raises `RedisError`."""
     if not gids:
         return {}
-    found: Any = await async_redis().mget([_keys(tenant_id, room_id, gid)[1] for gid in gids])
+    keys = [_keys(tenant_id, room_id, gid)[1] for gid in gids]
+    found = cast("list[bytes | None]", await async_redis().mget(keys))
     return {gid: text.decode() for gid, text in zip(gids, found, strict=True) if text is not None}
 
 

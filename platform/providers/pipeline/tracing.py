@@ -24,7 +24,9 @@ def completion_span(job: Job) -> Iterator[Span]:
         "parley.request.id": str(job.request_id),
         "parley.tenant.id": str(job.payer.tenant_id),
     }
-    with _tracer.start_as_current_span(f"chat {job.request.model}", kind=SpanKind.CLIENT, attributes=attributes) as span:
+    with _tracer.start_as_current_span(
+        f"chat {job.request.model}", kind=SpanKind.CLIENT, attributes=attributes
+    ) as span:
         yield span
 
 
