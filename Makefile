@@ -3,7 +3,6 @@ PYTHON ?= python3
 ARGS ?=
 TEST_ARGS ?= -n auto --cov
 PY := .venv/bin/python
-export PYTHONPATH := platform
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format bench web requirements environment environment-dev
@@ -23,7 +22,7 @@ lint: environment-dev ## check style, types and the direction of imports
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	PYTHONPATH=platform $(PY) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 	@$(PY) -m tools.web run check
 
 format: environment-dev ## put the code into its usual form

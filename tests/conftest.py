@@ -25,6 +25,14 @@ from tests.support.cast import Company, found_company
 from tests.support.servers import database_url, with_database
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashing() -> Iterator[None]:
+    """Many people are made here; their passwords need not resist anybody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
 @pytest.fixture(scope="session")
 def database(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """A migrated database, new for this run. Refuses one whose name doesn't begin with `test_`."""
@@ -89,6 +97,12 @@ def new_company() -> Callable[[], Company]:
 @pytest.fixture
 def company(new_company: Callable[[], Company]) -> Company:
     """A company of the test's own."""
+    return new_company()
+
+
+@pytest.fixture
+def neighbour(new_company: Callable[[], Company]) -> Company:
+    """Another company of the test's own."""
     return new_company()
 
 

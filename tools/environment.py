@@ -23,14 +23,14 @@ def main(level: str) -> None:
     """Bring `.venv` to `level`, or further where it is further already. Ends the process with a reason on failure."""
     if _is_current(level):
         return
+    managed = bool(_stamp())
     if not _works(PYTHON):
         _make_venv()
-    if not (VENV / "bin" / "uv").exists():
-        say("installing uv, the installer")
-        _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
+        managed = True
     wanted = "dev" if level == "dev" or _stamp().get("level") == "dev" else "run"
     say(f"installing requirements/{wanted}.txt")
-    _run(PYTHON, "-m", "uv", "pip", "sync", "--quiet", "--python", PYTHON, f"requirements/{wanted}.txt")
+    # An environment that somebody else made keeps what they put there.
+    _install(f"requirements/{wanted}.txt", "sync" if managed else "install")
     STAMP.write_text(json.dumps({"level": wanted, "digest": _digest(wanted)}), encoding="utf-8")
 
 
@@ -63,7 +63,9 @@ def _digest(level: str) -> str:
 
 def _works(python: Path) -> bool:
     try:
-        result = subprocess.run([python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True)
+        result = subprocess.run(
+            [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=False
+        )
     except OSError:
         return False
     return result.returncode == 0 and Path(result.stdout.strip()).resolve() == VENV.resolve()
@@ -72,7 +74,7 @@ def _works(python: Path) -> bool:
 def _make_venv() -> None:
     base = _suitable_python()
     say("making .venv")
-    result = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True)
+    result = subprocess.run([base, "-m", "venv", "--clear", VENV], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         sys.exit(
             f"{base} can't make a virtual environment (on Debian and Ubuntu, install python3-venv):\n"
@@ -85,14 +87,41 @@ def _suitable_python() -> str:
         return sys.executable
     for name in ("python3.12", "python3.11"):
         found = shutil.which(name)
-        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+        if found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
             return found
     sys.exit(f"Parley needs Python 3.11 or 3.12; this is {sys.version.split()[0]}. Say which: make PYTHON=python3.12 …")
 
 
+def _install(requirements: str, verb: str) -> None:
+    given = ("-r", requirements) if verb == "install" else (requirements,)
+    if _succeeds(uv(), "pip", verb, "--quiet", "--python", PYTHON, *given):
+        return
+    # uv reads none of pip's settings; where only those know the way to a registry, pip does it.
+    say("uv could not; trying pip")
+    _run(PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", requirements)
+
+
+def uv() -> str:
+    """The installer: that of `.venv`, or the system's, or else installed into `.venv` first."""
+    own = VENV / "bin" / "uv"
+    system = shutil.which("uv")
+    if not own.exists() and system and _succeeds(system, "--version", quiet=True):
+        return system
+    if not own.exists():
+        say("installing uv, the installer")
+        if not _succeeds(PYTHON, "-m", "pip", "--version", quiet=True):
+            _run(PYTHON, "-m", "ensurepip")
+        _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
+    return str(own)
+
+
+def _succeeds(*command: str | Path, quiet: bool = False) -> bool:
+    given = [str(part) for part in command]
+    return subprocess.run(given, cwd=ROOT, check=False, capture_output=quiet).returncode == 0
+
+
 def _run(*command: str | Path) -> None:
-    result = subprocess.run([str(part) for part in command], cwd=ROOT, check=False)
-    if result.returncode != 0:
+    if not _succeeds(*command):
         sys.exit(f"setup: failed: {' '.join(str(part) for part in command)}")
 
 

@@ -7,7 +7,7 @@ The files name no host. What is pinned already stays, unless `uv` is told otherw
 import subprocess
 import sys
 
-from tools.environment import PYTHON, ROOT
+from tools.environment import ROOT, uv
 
 OPTIONS = ("--quiet", "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--no-emit-find-links")
 EMBEDDED = ("--extra", "embedded", "--extra", "local")
@@ -33,7 +33,7 @@ def main(extra: list[str]) -> None:
 
 def _compile(name: str, arguments: list[str], stdin: str | None = None) -> None:
     target = f"requirements/{name}.txt"
-    command = [PYTHON, "-m", "uv", "pip", "compile", *OPTIONS, "--output-file", target, *arguments]
+    command = [uv(), "pip", "compile", *OPTIONS, "--output-file", target, *arguments]
     subprocess.run([str(part) for part in command], cwd=ROOT, check=True, input=stdin, text=True)
 
 

@@ -12,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tools.environment import PYTHON, ROOT, VENV, say
+from tools.environment import PYTHON, ROOT, VENV, say, uv
 
 WEB = ROOT / "platform" / "web"
 MODULES = WEB / "node_modules"
 INSTALLED = MODULES / ".parley-installed"
 BUILT = MODULES / ".parley-built"
+NPM_OPTIONS = ("--no-audit", "--no-fund")
 NOT_SOURCES = {"node_modules", "dist", "build", "test-results", ".svelte-kit"}
 
 
@@ -50,16 +51,26 @@ def _install() -> None:
     if _holds(INSTALLED, digest):
         return
     say("installing the packages of the browser app")
-    _npm("ci", "--no-audit", "--no-fund")
+    # `npm ci` insists on a lock file that names the optional packages of every platform. One made against a registry that
+    # doesn't have them all is as good: what it pins is installed as pinned, and it is not rewritten.
+    if not _npm_succeeds("ci", *NPM_OPTIONS, quiet=True):
+        _npm("install", "--no-save", *NPM_OPTIONS)
     INSTALLED.write_text(digest, encoding="ascii")
 
 
 def _npm(*arguments: str) -> None:
+    if not _npm_succeeds(*arguments):
+        sys.exit(f"setup: failed: npm {' '.join(arguments)}")
+
+
+def _npm_succeeds(*arguments: str, quiet: bool = False) -> bool:
     folder = _node_folder()
     environment = dict(os.environ) | {"PATH": os.pathsep.join([str(folder), os.environ.get("PATH", "")])}
-    result = subprocess.run([folder / "npm", *arguments], cwd=WEB, env=environment, check=False)
-    if result.returncode != 0:
-        sys.exit(f"setup: failed: npm {' '.join(arguments)}")
+    # The package's own `npm` was a symbolic link once and, copied, doesn't find its library.
+    packaged = folder.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    npm = [str(folder / "node"), str(packaged)] if VENV in folder.parents else [str(folder / "npm")]
+    command = [*npm, *arguments]
+    return subprocess.run(command, cwd=WEB, env=environment, check=False, capture_output=quiet).returncode == 0
 
 
 def _node_folder() -> Path:
@@ -70,7 +81,7 @@ def _node_folder() -> Path:
     packaged = _packaged_node()
     if packaged is None:
         say("installing Node.js, to build the browser app with")
-        command = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON, "-r", "requirements/web-build.txt"]
+        command = [uv(), "pip", "install", "--quiet", "--python", str(PYTHON), "-r", "requirements/web-build.txt"]
         subprocess.run(command, cwd=ROOT, check=False)
         packaged = _packaged_node()
     if packaged is None:
@@ -84,7 +95,7 @@ def _packaged_node() -> Path | None:
 
 def _is_new_enough(node: str) -> bool:
     """What Vite asks for: 20.19 and later of 20, or 22.12 and later."""
-    result = subprocess.run([node, "--version"], capture_output=True, text=True)
+    result = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
     found = re.match(r"v(\d+)\.(\d+)", result.stdout)
     version = (int(found[1]), int(found[2])) if found else (0, 0)
     return (20, 19) <= version < (21, 0) or version >= (22, 12)

@@ -117,7 +117,7 @@ def test_servers_end_with_the_process_that_started_them(program: Start, tmp_path
         time.sleep(600)
     """
     owner = program(text, str(tmp_path / "home"))
-    wait_for(lambda: owner.output.strip())
+    wait_for(lambda: owner.output.endswith("\n"))
     server = int(owner.output)
     owner.process.kill()
     wait_for(lambda: not exists(server))

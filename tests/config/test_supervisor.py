@@ -99,6 +99,17 @@ def test_a_child_that_ignores_the_stop_is_killed_in_time_with_all_it_started(pro
     assert not exists(grandchild)
 
 
+def test_asked_twice_it_ends_everything_at_once(program: Start) -> None:
+    deaf = "'signal.signal(signal.SIGTERM, signal.SIG_IGN); print(\"deaf\"); ' + SLEEP"
+    running = supervise(program, f"[child('one', {deaf}, stop_grace_s=600)]")
+    running.wait_for_output("| deaf")
+    running.process.send_signal(signal.SIGINT)
+    running.wait_for_output("stopping")
+    begin = time.monotonic()
+    assert running.end(signal.SIGINT) == 0
+    assert time.monotonic() - begin < 3
+
+
 def test_what_a_killed_child_started_does_not_outlive_it(program: Start) -> None:
     code = '\'import subprocess; print("grandchild pid", subprocess.Popen(["sleep", "600"]).pid, flush=True); \''
     running = supervise(program, f"[child('parent', {code} + SLEEP)]")
@@ -115,6 +126,45 @@ def test_a_killed_supervisor_leaves_no_process(program: Start) -> None:
     wait_for(lambda: running.pid_of("one") and running.pid_of("two"))
     running.process.kill()
     wait_for(lambda: not exists(running.pid_of("one")) and not exists(running.pid_of("two")))
+
+
+def test_a_group_may_be_empty(program: Start) -> None:
+    running = supervise(program, "[], [child('one', SLEEP)], []")
+    running.wait_for_output("all started")
+    assert running.end() == 0
+
+
+def test_a_mistake_in_the_work_ends_the_children_and_is_told(program: Start) -> None:
+    running = program(
+        SUPERVISOR
+        + """
+async def broken():
+    supervisor = Supervisor(Console())
+    async def work():
+        await supervisor.start([child('one', SLEEP)])
+        raise LookupError("mistaken")
+    await supervisor.run(work)
+asyncio.run(broken())
+"""
+    )
+    assert running.process.wait(20) == 1
+    assert "LookupError: mistaken" in running.output
+    assert not exists(running.pid_of("one"))
+
+
+def test_a_child_that_ends_by_itself_is_waited_for(program: Start) -> None:
+    text = """
+async def once(status):
+    supervisor = Supervisor(Console())
+    async def work():
+        await supervisor.run_once(child('task', f'sys.exit({status})'))
+        supervisor.request_stop()
+    return await supervisor.run(work)
+sys.exit(asyncio.run(once(0)) * 10 + asyncio.run(once(4)))
+"""
+    running = program(SUPERVISOR + text)
+    assert running.process.wait(20) == 1
+    assert "task failed (exit code 4)" in running.output
 
 
 def test_a_child_not_ready_in_time_ends_everything(program: Start) -> None:

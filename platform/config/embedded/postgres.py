@@ -177,6 +177,7 @@ def _run_initdb(command: tuple[str, ...], account: Account | None) -> None:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,
             timeout=INITDB_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired as error:

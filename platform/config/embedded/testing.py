@@ -58,6 +58,7 @@ def run_child(spec: ChildSpec, *, log: Path) -> Iterator[subprocess.Popen[bytes]
             stdout=output,
             stderr=output,
             pass_fds=spec.pass_fds,
+            start_new_session=True,
         )
     try:
         yield process

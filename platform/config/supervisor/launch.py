@@ -1,9 +1,8 @@
 """Becomes another program: `launch.py OPTIONS -- COMMAND...`, OPTIONS being JSON of `config.supervisor.spec.Launch`.
 
 It runs before anything of Parley is imported, in a process of its own, so that the supervisor's threads and locks have
-no part in it. The new process leads a session of its own (Ctrl-C reaches only the supervisor), gets `death_signal` when
-the supervisor dies however it dies (prctl(2), PR_SET_PDEATHSIG), and gives up root where it is told to, keeping at most
-one capability.
+no part in it. The new process gets `death_signal` when the supervisor dies, however it dies (prctl(2),
+PR_SET_PDEATHSIG), and gives up root where it is told to, keeping at most one capability.
 """
 
 import ctypes
@@ -36,7 +35,6 @@ def main(arguments: list[str]) -> None:
     """Set the process up and become the command. Ends with status 127 when that can't be done."""
     options = json.loads(arguments[0])
     command = arguments[2:]
-    os.setsid()
     if options["uid"] is not None:
         _give_up_root(options["uid"], options["gid"], options["capability"])
     if sys.platform == "linux":

@@ -40,9 +40,9 @@ class ChildSpec:
     """One child process.
 
     `ready` is asked until it says yes, for at most `ready_timeout_s`; without it a child is ready once started.
-    `stop_signal` asks it to end, `hurry_signal` (if any) asks again after `stop_grace_s`, and SIGKILL ends it a moment
-    later. `before_start` cleans up after an earlier life, each time before the process is started. `take_line` sees each line of output first; it returns
-    True to keep it from the log.
+    `stop_signal` asks it to end, `hurry_signal` (if any) asks again after `stop_grace_s`, and SIGKILL ends it a
+    moment later. `before_start` cleans up after an earlier life, each time before the process is started.
+    `take_line` sees each line of output first; it returns True to keep it from the log.
     """
 
     name: str

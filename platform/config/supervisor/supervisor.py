@@ -63,6 +63,8 @@ class Supervisor:
 
     async def start(self, specs: Sequence[ChildSpec]) -> None:
         """Start a group of children side by side and wait until all are ready. Raises `ChildFailed`."""
+        if not specs:
+            return
         group = [Child(spec, self._console) for spec in specs]
         self._groups.append(group)
         try:

@@ -72,7 +72,7 @@ def web_specs(environment: dict[str, str], *, host: str, port: int, fd: int, wor
 
 def background_specs(environment: dict[str, str], home: Home) -> list[ChildSpec]:
     """The Celery worker, and beat, which sends it what is due."""
-    celery = (*PYTHON, "celery", "-A", "config.celery")
+    celery = (*PYTHON, "celery", "--quiet", "-A", "config.celery")
     worker = ("worker", "--pool", "threads", "--concurrency", str(WORKER_THREADS), "--hostname", "parley@%h")
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     beat = ("beat", "--schedule", str(home.run / "beat-schedule"), "--pidfile", "")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from kernel.errors import InvalidRequest
 from providers.adapters.openai import WIRE_FORMAT, wire
@@ -201,9 +201,9 @@ def _tool(asked: wire.Tool, fields: Fields, path: str) -> FunctionTool | Opaque:
     return FunctionTool(said.name, said.description, _object(said.parameters), said.strict, _extras(rest))
 
 
-def _object(raw: Raw | None) -> Raw | None:
+def _object(raw: Raw | UnsetType) -> Raw | None:
     """The JSON, unless it is null."""
-    return None if raw is None or bytes(raw) == b"null" else raw
+    return None if isinstance(raw, UnsetType) or bytes(raw) == b"null" else raw
 
 
 def _tool_choice(asked: str | wire.ToolChoice | None, raw: Raw | None) -> ToolChoice | Opaque | None:

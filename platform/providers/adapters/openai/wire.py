@@ -4,7 +4,7 @@ known."""
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from providers.types import Role, ToolMode
 
@@ -53,7 +53,7 @@ class Message(msgspec.Struct):
 class Function(msgspec.Struct):
     name: Name
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: Raw | UnsetType = UNSET
     strict: bool | None = None
 
 
@@ -65,7 +65,7 @@ class Tool(msgspec.Struct):
     function: Function | None = None
     name: Name | None = None
     description: str | None = None
-    parameters: Raw | None = None
+    parameters: Raw | UnsetType = UNSET
     strict: bool | None = None
 
 
@@ -82,7 +82,7 @@ class ToolChoice(msgspec.Struct):
 class JSONSchema(msgspec.Struct):
     name: Name
     description: str | None = None
-    schema: Raw | None = None
+    schema: Raw | UnsetType = UNSET
     strict: bool | None = None
 
 

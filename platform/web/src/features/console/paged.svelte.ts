@@ -1,0 +1,63 @@
+import type { ApiClient } from "$lib/api/client";
+import { describe, kindOf, type FailureKind } from "$lib/api/errors";
+import type { Page } from "$lib/api/types";
+
+const PAGE_SIZE = 50;
+
+/** A list read page by page from one address. */
+export class Paged<Item extends { id: string }> {
+  list = $state.raw<Item[]>([]);
+  phase = $state<"loading" | "ready" | FailureKind>("loading");
+  loadingMore = $state(false);
+  /** Why the next page isn't here. */
+  problem = $state<string | null>(null);
+  #cursor = $state<string | null>(null);
+  readonly #api: ApiClient;
+  readonly #path: string;
+
+  constructor(api: ApiClient, path: string) {
+    this.#api = api;
+    this.#path = path;
+  }
+
+  get hasMore(): boolean {
+    return this.#cursor !== null;
+  }
+
+  async load(): Promise<void> {
+    this.phase = "loading";
+    this.problem = null;
+    try {
+      const page = await this.#page(null);
+      this.list = page.data;
+      this.#cursor = page.next_cursor;
+      this.phase = "ready";
+    } catch (error) {
+      this.phase = kindOf(error);
+    }
+  }
+
+  async loadMore(): Promise<void> {
+    if (this.loadingMore || this.#cursor === null) return;
+    this.loadingMore = true;
+    this.problem = null;
+    try {
+      const page = await this.#page(this.#cursor);
+      this.list = [...this.list, ...page.data];
+      this.#cursor = page.next_cursor;
+    } catch (error) {
+      this.problem = describe(error);
+    } finally {
+      this.loadingMore = false;
+    }
+  }
+
+  put(item: Item): void {
+    const known = this.list.some(({ id }) => id === item.id);
+    this.list = known ? this.list.map((listed) => (listed.id === item.id ? item : listed)) : [item, ...this.list];
+  }
+
+  #page(cursor: string | null): Promise<Page<Item>> {
+    return this.#api.get<Page<Item>>(this.#path, { limit: PAGE_SIZE, cursor });
+  }
+}

@@ -1,0 +1,125 @@
+import { getContext, setContext } from "svelte";
+import type { ApiClient } from "$lib/api/client";
+import type { Model, Room } from "$lib/api/types";
+import { CloseCode, RealtimeClient, type ConnectionState } from "$lib/realtime";
+import { RoomState } from "$features/chat/state.svelte";
+import { Rooms, isUnread } from "$features/rooms/state.svelte";
+
+const KEY = Symbol("workspace");
+
+/** All that a signed-in person has open in one tenant; a new one is made for another. */
+export class Workspace {
+  readonly api: ApiClient;
+  readonly membershipId: string;
+  readonly rooms: Rooms;
+  models = $state.raw<Model[]>([]);
+  modelsPhase = $state<"loading" | "ready" | "failed">("loading");
+  connection = $state.raw<ConnectionState>({ phase: "idle" });
+  room = $state.raw<RoomState | null>(null);
+  readonly #client: RealtimeClient;
+  readonly #nudge = (): void => {
+    if (document.visibilityState === "visible") this.#client.nudge();
+  };
+
+  constructor(api: ApiClient, token: (fresh: boolean) => Promise<string>, membershipId: string) {
+    this.api = api;
+    this.membershipId = membershipId;
+    this.rooms = new Rooms(api);
+    this.#client = new RealtimeClient({
+      url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
+      token,
+      loadSnapshot: async (room, url) => (await this.#state(room)?.loadSnapshot(url)) ?? null,
+      sink: {
+        onEvent: (event) => this.#state(event.room)?.apply(event),
+        onText: (room, gid, part, text) => {
+          if (part === 0) this.#state(room)?.append(gid, text);
+        },
+      },
+      onState: (state) => this.#connected(state),
+    });
+  }
+
+  start(): void {
+    this.#client.start();
+    addEventListener("online", this.#nudge);
+    document.addEventListener("visibilitychange", this.#nudge);
+    void this.rooms.load();
+    void this.loadModels();
+  }
+
+  end(): void {
+    removeEventListener("online", this.#nudge);
+    document.removeEventListener("visibilitychange", this.#nudge);
+    this.#client.stop();
+  }
+
+  async loadModels(): Promise<void> {
+    try {
+      this.models = (await this.api.get<{ data: Model[] }>("/models")).data;
+      this.modelsPhase = "ready";
+    } catch {
+      this.modelsPhase = "failed";
+    }
+  }
+
+  /** Opens a room, or none. The one that was open is no longer followed. */
+  open(id: string | null): void {
+    if (this.room?.id === id) return;
+    if (this.room !== null) this.#client.unfollow(this.room.id);
+    if (id === null) {
+      this.room = null;
+      return;
+    }
+    this.room = new RoomState(id, {
+      api: this.api,
+      client: this.#client,
+      membershipId: this.membershipId,
+      onRoom: (room: Room) => this.rooms.put(room),
+      onGone: (room) => this.rooms.drop(room),
+    });
+    void this.#client.follow(id);
+    if (this.connection.phase === "online") this.room.outbox.retryWaiting();
+  }
+
+  /** Loads the open room again from nothing, after a failure. */
+  reopen(): void {
+    const id = this.room?.id ?? null;
+    this.open(null);
+    this.open(id);
+  }
+
+  /** Tells the server that everything in the open room has been read. */
+  seen(): void {
+    const state = this.room;
+    if (!state?.room || document.visibilityState !== "visible") return;
+    this.#client.seen(state.id);
+    const listed = this.rooms.list.find((room) => room.id === state.id);
+    if (listed && isUnread(listed)) this.rooms.put({ ...listed, seen_seq: listed.head_seq });
+  }
+
+  reconnect(): void {
+    this.#client.nudge();
+    this.#client.start();
+  }
+
+  #state(room: string): RoomState | null {
+    return this.room?.id === room ? this.room : null;
+  }
+
+  #connected(state: ConnectionState): void {
+    this.connection = state;
+    if (state.phase === "online") this.room?.outbox.retryWaiting();
+    if (state.phase === "stopped" && state.code === CloseCode.noSuchRoom) {
+      this.room?.leave();
+      this.#client.start();
+    }
+  }
+}
+
+export function provideWorkspace(workspace: Workspace): Workspace {
+  return setContext(KEY, workspace);
+}
+
+export function useWorkspace(): Workspace {
+  return getContext<Workspace>(KEY);
+}

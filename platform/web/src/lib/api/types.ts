@@ -1,0 +1,47 @@
+/** The API's shapes, by the names the app uses. Everything here comes from the generated schema, by operation. */
+import type { components, operations } from "./schema";
+
+type Json<Response> = Response extends { content: { "application/json": infer Body } } ? Body : never;
+type Responses<Operation extends keyof operations> = operations[Operation]["responses"];
+
+/** What an operation answers with when it succeeds. */
+type Answer<Operation extends keyof operations> = {
+  [Status in keyof Responses<Operation> & (200 | 201 | 202)]: Json<Responses<Operation>[Status]>;
+}[keyof Responses<Operation> & (200 | 201 | 202)];
+
+export type ErrorEnvelope = components["schemas"]["Error"];
+export type Session = Answer<"auth_login">;
+export type Me = Answer<"me">;
+export type Person = Me["person"];
+export type Tenant = Me["tenant"];
+export type MembershipSummary = Me["memberships"][number];
+export type Member = Answer<"members_get">;
+export type Role = Answer<"roles_list">["data"][number];
+export type ApiKey = Answer<"api_keys_get">;
+export type ApiKeySecret = Answer<"api_keys_create">;
+export type Model = Answer<"models_list">["data"][number];
+export type UsageRecord = Answer<"usage_list">["data"][number];
+export type Room = Answer<"rooms_get">;
+export type RoomKind = Room["kind"];
+export type Snapshot = Answer<"rooms_snapshot">;
+export type RoomMember = Snapshot["members"][number];
+export type Message = Snapshot["messages"][number];
+export type Generation = Answer<"generations_get">;
+
+export interface Page<Item> {
+  data: Item[];
+  next_cursor: string | null;
+}
+
+export interface MessageCreated {
+  message: Message;
+}
+
+export interface GenerationStarted {
+  generation: Generation;
+}
+
+export interface GenerationFinished {
+  generation: Generation;
+  message: Message | null;
+}

@@ -1,0 +1,53 @@
+/** Paths of the app, over the History API. */
+export type Route =
+  | { name: "home" }
+  | { name: "sign-in" }
+  | { name: "room"; id: string }
+  | { name: "members" }
+  | { name: "api-keys" }
+  | { name: "usage" }
+  | { name: "not-found" };
+
+const ROOM = /^\/rooms\/([0-9a-f-]{36})$/i;
+const PAGES: Record<string, Route> = {
+  "/": { name: "home" },
+  "/sign-in": { name: "sign-in" },
+  "/console": { name: "members" },
+  "/console/members": { name: "members" },
+  "/console/api-keys": { name: "api-keys" },
+  "/console/usage": { name: "usage" },
+};
+
+export function parseRoute(path: string): Route {
+  const trimmed = path.length > 1 ? path.replace(/\/+$/, "") : path;
+  const room = ROOM.exec(trimmed)?.[1];
+  if (room !== undefined) return { name: "room", id: room.toLowerCase() };
+  return (Object.hasOwn(PAGES, trimmed) ? PAGES[trimmed] : undefined) ?? { name: "not-found" };
+}
+
+class Router {
+  route = $state.raw<Route>(parseRoute(location.pathname));
+
+  constructor() {
+    addEventListener("popstate", () => (this.route = parseRoute(location.pathname)));
+    document.addEventListener("click", (event) => this.#follow(event));
+  }
+
+  go(path: string, options: { replace?: boolean } = {}): void {
+    if (path !== location.pathname) history[options.replace ? "replaceState" : "pushState"](null, "", path);
+    this.route = parseRoute(path);
+  }
+
+  /** Plain clicks on links within the app change the page without a load. */
+  #follow(event: MouseEvent): void {
+    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    const link = event.target instanceof Element ? event.target.closest("a") : null;
+    if (link === null || link.target !== "" || link.hasAttribute("download") || link.origin !== location.origin) return;
+    if (link.pathname === location.pathname && link.hash !== "") return;
+    if (parseRoute(link.pathname).name === "not-found") return;
+    event.preventDefault();
+    this.go(link.pathname);
+  }
+}
+
+export const router = new Router();

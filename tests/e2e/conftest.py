@@ -1,0 +1,45 @@
+"""The running platform that the end-to-end tests share: one per worker of the test run, with two web processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.servers import SECRETS, database_url, redis_url
+from tests.support.stack import Stack, Tenant
+
+MODEL = "fake"
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[OpenAIUpstream]:
+    """A provider that does what it is told."""
+    with OpenAIUpstream(api_key="upstream-secret") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) -> Iterator[Stack]:
+    """Parley under uvicorn, on servers that it did not start, with the model `fake` at the fake upstream."""
+    environment = {"DATABASE_URL": database_url("test_e2e"), "REDIS_URL": redis_url(1), **SECRETS}
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"), "--workers", "2", "--no-local-model", environment=environment
+    ).start()
+    stack.add_model(MODEL, upstream.base_url, upstream="fake-model")
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture(scope="module")
+def tenant(stack: Stack) -> Tenant:
+    """A tenant of the running platform for each file of tests."""
+    return stack.create_tenant()
+
+
+@pytest.fixture(scope="session")
+def shots() -> Path:
+    """Where pictures of pages are put."""
+    folder = Path("test-results")
+    folder.mkdir(exist_ok=True)
+    return folder

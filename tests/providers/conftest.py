@@ -1,0 +1,80 @@
+"""What the providers' tests share: the fake upstream over HTTP, an adapter for it, short time-outs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from providers.adapters.openai.adapter import OpenAICompatible
+from providers.base import Adapter, Target, Timeouts
+from providers.pipeline.values import Candidate, Job, Result
+from providers.types import ChatRequest, user_message
+from tests.fakes.openai_upstream import OpenAIUpstream
+
+SHORT = Timeouts(connect_s=0.3, first_token_s=0.3, between_tokens_s=0.3, total_s=1.0)
+
+
+@pytest.fixture(scope="session")
+def running_upstream() -> Iterator[OpenAIUpstream]:
+    with OpenAIUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(running_upstream: OpenAIUpstream) -> OpenAIUpstream:
+    running_upstream.reset()
+    return running_upstream
+
+
+@pytest.fixture
+async def adapter() -> AsyncIterator[OpenAICompatible]:
+    adapter = OpenAICompatible()
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+def target(upstream: OpenAIUpstream) -> Target:
+    return Target("openai-compatible", upstream.base_url, "fake-model", secret="sk-upstream")
+
+
+def ask(text: str = "Hello", *, stream: bool = True, **fields: object) -> ChatRequest:
+    """A request of one message."""
+    return ChatRequest(model="alias", messages=(user_message(text),), stream=stream, **fields)  # type: ignore[arg-type]
+
+
+def candidate(adapter: Adapter, *, name: str = "fake", model: str = "echo") -> Candidate:
+    return Candidate(name, adapter, Target("fake", "fake://", model))
+
+
+def job(*candidates: Candidate, request: ChatRequest | None = None, timeouts: Timeouts = SHORT) -> Job:
+    return Job(uuid4(), uuid4(), request or ask(), candidates, timeouts=timeouts)
+
+
+async def until(true: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    """Wait for something that happens outside of this event loop."""
+    async with asyncio.timeout(within_s):
+        while not true():  # noqa: ASYNC110 - what is waited for has no event to set in this loop
+            await asyncio.sleep(0.005)
+
+
+class Ledger:
+    """A settle that remembers; it can be told to fail, or to wait for `gate`."""
+
+    def __init__(self, *, failure: Exception | None = None, gate: Awaitable[object] | None = None) -> None:
+        self.results: list[Result] = []
+        self._failure = failure
+        self._gate = gate
+
+    async def __call__(self, result: Result) -> None:
+        if self._gate is not None:
+            await self._gate
+        self.results.append(result)
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def only(self) -> Result:
+        assert len(self.results) == 1
+        return self.results[0]

@@ -1,0 +1,168 @@
+"""A whole Parley in processes of its own, as a person would run it, for tests that come through the front door."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 90.0
+STOP_S = 15.0
+READY = re.compile(r"Parley is ready at (http://\S+)")
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant as `create_tenant` made it."""
+
+    id: str
+    slug: str
+    owner: str
+    password: str
+    api_key: str
+
+
+@dataclass(frozen=True)
+class Login:
+    """Somebody who can sign in."""
+
+    email: str
+    password: str
+    membership: str
+
+
+class Stack:
+    """`manage.py up` with its home below `folder`. `environment` is added to the tests' own."""
+
+    def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self.home = folder / "home"
+        self.log = folder / "up.log"
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("DATABASE_URL", "REDIS_URL", "PARLEY_MASTER_KEY", "PARLEY_KEY_PEPPER", "PARLEY_JWT_KEY")
+        }
+        self.environment |= {"PARLEY_HOME": str(self.home), "LOG_LEVEL": "INFO", **(environment or {})}
+        self._arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def start(self) -> "Stack":
+        """Start, and return when it says that it is ready. Fails with its log when it does not."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up", "--home", str(self.home), "--port", "0", *self._arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        began = self.log.stat().st_size
+        eventually(lambda: self._is_ready(began), within_s=START_S, failing=lambda: self.output[-4000:])
+        return self
+
+    def _is_ready(self, _: int) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"up ended with {self.process.returncode}:\n{self.output[-4000:]}")
+        found = READY.findall(self.output)
+        self.url = found[-1] if found else ""
+        return bool(found)
+
+    def stop(self) -> int:
+        """Ctrl-C. The exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(STOP_S)
+
+    @property
+    def output(self) -> str:
+        """The log so far."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def children(self) -> dict[str, int]:
+        """The processes that `up` runs, by name."""
+        record = json.loads((self.home / "run" / "children.json").read_text())
+        return {item["name"]: item["pid"] for item in record}
+
+    def manage(self, *arguments: str) -> dict[str, Any]:
+        """Run a command with `--json`; its answer."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments, "--json"],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def create_tenant(self, slug: str = "") -> Tenant:
+        """A new tenant."""
+        slug = slug or f"t-{secrets.token_hex(4)}"
+        made = self.manage("create_tenant", slug, "--owner", f"owner@{slug}.example")
+        return Tenant(made["tenant"], made["slug"], made["owner"], made["password"], made["api_key"])
+
+    def add_member(self, tenant: Tenant, name: str, role: str = "member") -> Login:
+        """A new person in a tenant."""
+        made = self.manage("add_member", tenant.slug, "--email", f"{name}@{tenant.slug}.example", "--role", role)
+        return Login(made["person"], made["password"], made["membership"])
+
+    def add_model(self, alias: str, base_url: str, *, upstream: str = "", tenant: str | None = None) -> None:
+        """Offer a model of an OpenAI-compatible upstream at $1 and $2 per million tokens."""
+        model = f"{alias}={upstream}" if upstream else alias
+        prices = ("--input-price", "1", "--output-price", "2")
+        whose = ("--tenant", tenant) if tenant else ()
+        connection = ("--name", f"fake-{alias}", "--base-url", base_url, "--api-key", "upstream-secret")
+        self.manage("add_provider", "openai-compatible", *connection, "--model", model, *prices, *whose)
+
+    def sign_in(self, email: str, password: str) -> dict[str, Any]:
+        """A session; the refresh token comes in the body."""
+        body = {"email": email, "password": password, "transport": "body"}
+        answer = self.http.post("/api/v1/auth/login", json=body)
+        assert answer.status_code == 200, answer.text
+        session: dict[str, Any] = answer.json()
+        return session
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        """A client for plain requests."""
+        return httpx.Client(base_url=self.url, timeout=30)
+
+    def client(self, credential: str) -> httpx.Client:
+        """A REST client with a token or key. Close it, or let the test end."""
+        return httpx.Client(base_url=self.url, timeout=30, headers={"Authorization": f"Bearer {credential}"})
+
+
+def eventually(
+    condition: Callable[[], Any], *, within_s: float = 10.0, failing: Callable[[], object] = lambda: "it never held"
+) -> Any:
+    """Ask until the condition holds, and return what it gave. Fails with `failing()` when it doesn't in time."""
+    deadline = time.monotonic() + within_s
+    while True:
+        if result := condition():
+            return result
+        assert time.monotonic() < deadline, failing()
+        time.sleep(0.05)
