@@ -13,7 +13,7 @@ from tenants.permissions import BUILTIN_ROLES, PERMISSIONS
 from tenants.services.api_keys import issue_key
 from tenants.services.provisioning import add_member
 from tests.isolation.roles import APP_ROLE, Connection, administrator, connect
-from tests.isolation.rows import Row, RowFactory, insert
+from tests.isolation.rows import Row, RowFactory
 from tests.support.cast import PASSWORD, Actor, Company, found_company
 
 

@@ -86,7 +86,17 @@ def test_a_version_is_bound_to_its_ciphertext(settings: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ",", "short", "1:" + key(1)[:-8], f"0:{key(1)}", f"65536:{key(1)}", f"1:{key(1)},1:{key(2)}", f"x:{key(1)}", "1:*"],
+    [
+        "",
+        ",",
+        "short",
+        "1:" + key(1)[:-8],
+        f"0:{key(1)}",
+        f"65536:{key(1)}",
+        f"1:{key(1)},1:{key(2)}",
+        f"x:{key(1)}",
+        "1:*",
+    ],
 )
 def test_bad_master_keys_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):

@@ -24,7 +24,9 @@ def test_an_id_tells_its_millisecond() -> None:
     assert unix_ms(uuid7_floor(1_700_000_000_000)) == 1_700_000_000_000
 
 
-@pytest.mark.parametrize("text", ["", "x" * 36, "{01a1fc9d-35cd-7444-a56e-f623ec01ac17}", "01a1fc9d35cd7444a56ef623ec01ac17"])
+@pytest.mark.parametrize(
+    "text", ["", "x" * 36, "{01a1fc9d-35cd-7444-a56e-f623ec01ac17}", "01a1fc9d35cd7444a56ef623ec01ac17"]
+)
 def test_only_the_canonical_form_is_an_id(text: str) -> None:
     assert parse_uuid(text) is None
     value = uuid7()
