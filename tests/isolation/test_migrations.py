@@ -37,7 +37,7 @@ def test_python_in_migrations_goes_through_for_each_tenant() -> None:
     found = {
         f"{name}.{operation.code.__name__}"
         for name, operation in operations()
-        if isinstance(operation, RunPython) and not inspect.getmodule(operation.code).__name__ == "kernel.migrations"  # type: ignore[union-attr]
+        if isinstance(operation, RunPython) and inspect.getmodule(operation.code).__name__ != "kernel.migrations"  # type: ignore[union-attr]
     }
     assert found == GLOBAL_DATA.keys()
 

@@ -16,8 +16,10 @@ from tests.support.cast import PASSWORD, Company
 from tests.support.servers import database_url
 from tests.tenants.conftest import sign_in
 
+WRONG = "wrong wrong wrong"
 
-def attempt(email: str, password: str = "wrong wrong wrong", client: APIClient | None = None, **more: Any) -> Any:
+
+def attempt(email: str, password: str = WRONG, client: APIClient | None = None, **more: Any) -> Any:
     body = {"email": email, "password": password, **more}
     return (client or APIClient()).post("/api/v1/auth/login", body, format="json")
 
