@@ -16,7 +16,11 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django: Any = get_asgi_application()
 
-from config.checks import require_secrets  # noqa: E402 - needs the apps to be loaded
+from chat import lifecycle as rooms  # noqa: E402 - needs the apps to be loaded
+from chat.answering import bind  # noqa: E402
+from chat.pipeline_answering import PipelineAnswering  # noqa: E402
+from chat.routing import websocket_application  # noqa: E402
+from config.checks import require_secrets  # noqa: E402
 from config.health import health  # noqa: E402
 from config.telemetry import start_telemetry  # noqa: E402
 from kernel import adb, lifecycle, redis  # noqa: E402
@@ -26,6 +30,8 @@ from providers.pipeline.pumps import pumps  # noqa: E402
 
 require_secrets()
 start_telemetry("web")
+bind(PipelineAnswering())
+lifecycle.on_drain(rooms.drain)
 lifecycle.on_drain(pumps.drain)
 
 
@@ -36,6 +42,8 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
             await _lifespan(receive, send)
         case "http" if scope["path"].startswith("/v1/"):
             await gateway(scope, receive, send)
+        case "websocket":
+            await websocket_application(scope, receive, send)
         case "http" if scope["path"] in ("/healthz", "/readyz"):
             await health(scope, receive, send)
         case _:
@@ -48,6 +56,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         if message["type"] == "lifespan.startup":
             await send({"type": "lifespan.startup.complete"})
         else:
+            await rooms.close()
             await factory().close()
             await adb.close()
             await redis.close()

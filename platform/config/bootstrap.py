@@ -9,6 +9,8 @@
 | parley_backup   | NOLOGIN until a password is given it; BYPASSRLS, backups only |
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -26,6 +28,7 @@ from config.databases import (
 )
 
 _PLAIN = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+_MAINTENANCE = "postgres"
 _ADVISORY_LOCK = 0x7061_726C_6579
 _TIMEOUTS = {
     "statement_timeout": "5s",
@@ -49,11 +52,11 @@ def prepare_database(admin_url: str) -> None:
         return
     name = str(target.get("dbname", "parley"))
     try:
-        _ensure_database(target, name)
-        with psycopg.connect(make_conninfo("", **target), autocommit=True) as connection:
-            connection.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
-            ensure_roles(connection, administrator_password=str(target.get("password", "")))
-            ensure_schemas(connection)
+        with _one_at_a_time(target):
+            _ensure_database(target, name)
+            with psycopg.connect(make_conninfo("", **target), autocommit=True) as connection:
+                ensure_roles(connection, administrator_password=str(target.get("password", "")))
+                ensure_schemas(connection)
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseNotPrepared(
             f"DATABASE_URL's user may not prepare the database ({error.diag.message_primary}). Give it CREATEROLE and "
@@ -61,6 +64,20 @@ def prepare_database(admin_url: str) -> None:
         ) from error
     except psycopg.OperationalError as error:
         raise DatabaseNotPrepared(f"The database can't be reached: {error}") from error
+
+
+@contextmanager
+def _one_at_a_time(target: dict[str, Any]) -> Iterator[None]:
+    """Roles belong to the whole cluster, and an advisory lock to one database: so it is taken in the one all clusters have."""
+    try:
+        maintenance = psycopg.connect(make_conninfo("", **(target | {"dbname": _MAINTENANCE})), autocommit=True)
+    except psycopg.OperationalError:
+        # Not everybody may connect there. Then two that prepare at the same moment may fail, and try again.
+        yield
+        return
+    with maintenance as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
+        yield
 
 
 def _ensure_database(target: dict[str, Any], name: str) -> None:
@@ -71,7 +88,7 @@ def _ensure_database(target: dict[str, Any], name: str) -> None:
             raise
     else:
         return
-    with psycopg.connect(make_conninfo("", **(target | {"dbname": "postgres"})), autocommit=True) as connection:
+    with psycopg.connect(make_conninfo("", **(target | {"dbname": _MAINTENANCE})), autocommit=True) as connection:
         statement = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0")
         connection.execute(statement.format(sql.Identifier(name)))
 

@@ -14,8 +14,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.net import parse_network
 
-ROOT = Path(__file__).resolve().parents[2]
-
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 
@@ -34,7 +32,6 @@ class Env(BaseSettings):
     database_owner_url: SecretStr | None = None
     database_platform_url: SecretStr | None = None
     redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://")
-    redis_cache_url: SecretStr | None = None
     celery_broker_url: SecretStr | None = None
     parley_master_key: SecretStr | None = None
     parley_key_pepper: SecretStr | None = None
@@ -47,17 +44,12 @@ class Env(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
-    sentry_dsn: SecretStr | None = None
     otel_exporter_otlp_endpoint: str | None = None
 
-    llm_primary_provider: str | None = None
-    llm_fallback_providers: Names = ()
     parley_local_model_url: str | None = None
     parley_local_model_key: SecretStr | None = None
 
-    @field_validator(
-        "allowed_hosts", "parley_allowed_origins", "trusted_proxies", "llm_fallback_providers", mode="before"
-    )
+    @field_validator("allowed_hosts", "parley_allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -81,7 +73,7 @@ class Env(BaseSettings):
             raise ValueError("a URL like postgresql://user:password@host:5432/name is needed")
         return value
 
-    @field_validator("redis_url", "redis_cache_url", "celery_broker_url")
+    @field_validator("redis_url", "celery_broker_url")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):

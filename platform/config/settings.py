@@ -161,6 +161,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Conversations with language models, for people and programs. Errors come in one envelope.",
     "VERSION": "1",
     "SERVE_PUBLIC": True,
+    "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": [],
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -216,20 +217,18 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout":
 CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = {
+    "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=2)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 
 # --- providers --------------------------------------------------------------------------------------------------------
 
-LLM_PRIMARY_PROVIDER = env.llm_primary_provider
-LLM_FALLBACK_PROVIDERS = env.llm_fallback_providers
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
 
 # --- telemetry --------------------------------------------------------------------------------------------------------
 
 OTLP_ENDPOINT = env.otel_exporter_otlp_endpoint
-SENTRY_DSN = env.sentry_dsn.get_secret_value() if env.sentry_dsn else ""
 LOGGING = logging_config(level=env.log_level, style=env.log_format)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 LOGGING_CONFIG = "logging.config.dictConfig"

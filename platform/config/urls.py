@@ -8,6 +8,8 @@ from config.browser_app import BrowserAppView, DocsView
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("tenants.api.urls")),
     path("api/v1/", include("billing.api.urls")),
+    path("api/v1/", include("providers.api.urls")),
+    path("api/v1/", include("chat.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(authentication_classes=()), name="schema"),
     path("api/docs/", DocsView.as_view(), name="docs"),
     # Every other page is the browser app's own to route.

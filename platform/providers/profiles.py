@@ -40,7 +40,8 @@ PROFILES: dict[str, Profile] = {
     "mistral-large*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
     "mistral-small*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
     "llama-3.3-70b*": Profile(131_072, 32_768, CHAT),
-    "smollm2*": Profile(8_192, None, LOCAL),
+    # The model was trained on 8,192; this is what a slot of the local server holds (config.embedded.llama_server).
+    "smollm2*": Profile(2_048, None, LOCAL),
 }
 
 

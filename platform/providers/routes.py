@@ -7,13 +7,17 @@ works at once, and a change within the TTL.
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
 
 from billing.tariffs import known_tariff, tariffs_in_force
 from billing.types import Tariff
 from kernel import adb
 from kernel.errors import NotFound
+from providers.profiles import profile
 from providers.secrets import unseal
 from tenants.principals import Principal
 
@@ -57,6 +61,7 @@ class ModelEntry:
     alias: str
     provider: str
     created: int
+    context_tokens: int | None
 
 
 # A tenant's own alias hides the platform's.
@@ -90,8 +95,9 @@ _SQL = """
 """
 
 _LIST_SQL = """
-    SELECT DISTINCT ON (alias) alias, kind, created_at FROM (
-        SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, r.created_at, t.position, 0 AS rank
+    SELECT DISTINCT ON (alias) alias, kind, model, created_at FROM (
+        SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
+               t.position, 0 AS rank
         FROM providers_route r
         JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
         LEFT JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
@@ -99,7 +105,7 @@ _LIST_SQL = """
         LEFT JOIN providers_platformdeployment pd ON pd.id = t.platform_deployment_id
         LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
         UNION ALL
-        SELECT r.alias, c.kind, r.created_at, t.position, 1
+        SELECT r.alias, c.kind, d.model, r.created_at, t.position, 1
         FROM providers_platformroute r
         JOIN providers_platformroutetarget t ON t.route_id = r.id
         JOIN providers_platformdeployment d ON d.id = t.deployment_id
@@ -130,24 +136,42 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
 
 async def list_models(principal: Principal) -> Sequence[ModelEntry]:
     """The models this caller may use, by alias; at most `MAX_MODELS_LISTED`."""
-    async with adb.transaction(principal.tenant_id) as connection:
-        cursor = await connection.execute(_LIST_SQL, (MAX_MODELS_LISTED,))
+    async with adb.transaction(principal.tenant_id) as opened:
+        cursor = await opened.execute(_LIST_SQL, (MAX_MODELS_LISTED,))
         rows = await cursor.fetchall()
+    return _entries(principal, rows)
+
+
+def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
+    """The same, for threads, in the transaction of the caller's tenant."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LIST_SQL, [MAX_MODELS_LISTED])
+        names = [column.name for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return _entries(principal, rows)
+
+
+def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequence[ModelEntry]:
     return [
-        ModelEntry(alias=row["alias"], provider=row["kind"], created=int(row["created_at"].timestamp()))
+        ModelEntry(
+            alias=row["alias"],
+            provider=row["kind"],
+            created=int(row["created_at"].timestamp()),
+            context_tokens=profile(row["model"]).context_tokens,
+        )
         for row in rows
         if principal.allowed_models is None or row["alias"] in principal.allowed_models
     ]
 
 
 async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
-    async with adb.transaction(tenant_id) as connection:
-        cursor = await connection.execute(_SQL, {"alias": alias})
+    async with adb.transaction(tenant_id) as opened:
+        cursor = await opened.execute(_SQL, {"alias": alias})
         rows = await cursor.fetchall()
         if not rows:
             raise _missing(alias)
         platform_tariffs, tenant_tariffs = await tariffs_in_force(
-            connection,
+            opened,
             platform_models=[row["price_model"] for row in rows if row["platform"]],
             tenant_models=[row["price_model"] for row in rows if not row["platform"]],
         )

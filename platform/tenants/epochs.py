@@ -13,7 +13,7 @@ put an old epoch over a new one. Nothing prolongs the hash's life: an epoch that
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -79,6 +79,23 @@ async def current_epochs(subject: Subject) -> Epochs:
     if epochs:
         await _fill(subject, epochs)
     return epochs
+
+
+async def epochs_of(subjects: Collection[Subject]) -> dict[Subject, Epochs]:
+    """The epochs in force of many, in one round trip."""
+    asked = list(subjects)
+    if not asked:
+        return {}
+    try:
+        async with async_redis().pipeline(transaction=False) as pipe:
+            for subject in asked:
+                pipe.hmget(subject.redis_key, subject.fields)
+            found = await pipe.execute()
+    except RedisError:
+        return {subject: await current_epochs(subject) for subject in asked}
+    return {
+        subject: _whole(values) or await current_epochs(subject) for subject, values in zip(asked, found, strict=True)
+    }
 
 
 def current_epochs_sync(subject: Subject) -> Epochs:

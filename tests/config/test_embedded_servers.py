@@ -2,7 +2,11 @@
 
 import os
 import pwd
+import shutil
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,9 +17,10 @@ import redis
 
 from config.embedded import account as accounts
 from config.embedded.home import Home, HomeProblem
-from config.embedded.postgres import ensure_initialised, postgres_spec
+from config.embedded.postgres import clear_stale_state, ensure_initialised, postgres_spec
 from config.embedded.testing import run_child, throwaway_servers, wait_until_ready
 from config.embedded.valkey import valkey_spec
+from config.supervisor.processes import working_in
 from tests.config.conftest import Start, exists, wait_for
 
 pytestmark = pytest.mark.no_database
@@ -89,6 +94,34 @@ def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
     assert not home.sockets.exists() or home.sockets == home.run
 
 
+def test_a_stranger_in_the_data_folder_is_left_alone(home: Home) -> None:
+    home.prepare()
+    ensure_initialised(home, durable=False)
+    with subprocess.Popen(["sleep", "600"], cwd=home.postgres) as stranger:
+        _pretend_to_run(home, stranger.pid)
+        clear_stale_state(home)
+        assert stranger.poll() is None
+        stranger.kill()
+    assert not (home.postgres / "postmaster.pid").exists()
+
+
+def test_an_orphan_that_does_not_end_is_killed(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.embedded.postgres.ORPHAN_WAIT_S", 0.2)
+    home.prepare()
+    ensure_initialised(home, durable=False)
+    imposter = tmp_path / "postgres"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", imposter)
+    deaf = "import os, signal, sys; signal.signal(signal.SIGQUIT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-S", "-c", deaf, str(imposter), "600"]
+    with subprocess.Popen(command, cwd=home.postgres) as orphan:
+        wait_for(lambda: working_in(home.postgres, program="postgres") == [orphan.pid])
+        waiter = threading.Thread(target=orphan.wait)
+        waiter.start()
+        clear_stale_state(home)
+        waiter.join(10)
+        assert orphan.returncode == -signal.SIGKILL
+
+
 def test_an_interrupted_initialisation_is_begun_anew(home: Home) -> None:
     unfinished = home.path / "postgres.unfinished"
     unfinished.mkdir(parents=True)
@@ -155,6 +188,10 @@ def test_without_a_right_to_hand_on_a_closed_folder_is_explained(
 
 def _append_only(home: Home) -> bytes:
     return b"".join(path.read_bytes() for path in (home.valkey / "appendonlydir").glob("*.incr.aof"))
+
+
+def _pretend_to_run(home: Home, pid: int) -> None:
+    (home.postgres / "postmaster.pid").write_text(f"{pid}\n{home.postgres}\n")
 
 
 def _reuse_pid(home: Home, pid: int) -> None:

@@ -6,9 +6,11 @@ from uuid import uuid4
 
 import pytest
 
+from billing.types import Payer, Tariff
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.base import Adapter, Target, Timeouts
 from providers.pipeline.values import Candidate, Job, Result
+from providers.routes import ResolvedDeployment
 from providers.types import ChatRequest, user_message
 from tests.fakes.openai_upstream import OpenAIUpstream
 
@@ -44,12 +46,26 @@ def ask(text: str = "Hello", *, stream: bool = True, **fields: object) -> ChatRe
     return ChatRequest(model="alias", messages=(user_message(text),), stream=stream, **fields)  # type: ignore[arg-type]
 
 
-def candidate(adapter: Adapter, *, name: str = "fake", model: str = "echo") -> Candidate:
-    return Candidate(name, adapter, Target("fake", "fake://", model))
+def candidate(adapter: Adapter, *, name: str = "fake", model: str = "echo", target: Target | None = None) -> Candidate:
+    """A deployment that no database knows, which costs nothing."""
+    goes_to = target or Target("fake", "fake://", model)
+    deployment = ResolvedDeployment(
+        id=uuid4(),
+        provider=goes_to.provider,
+        connection=name,
+        base_url=goes_to.base_url,
+        model=goes_to.model,
+        platform=True,
+        tariff=Tariff(goes_to.model, {}),
+        secret=goes_to.secret,
+    )
+    return Candidate(name, adapter, goes_to, deployment)
 
 
 def job(*candidates: Candidate, request: ChatRequest | None = None, timeouts: Timeouts = SHORT) -> Job:
-    return Job(uuid4(), uuid4(), request or ask(), candidates, timeouts=timeouts)
+    """A job that a member of some tenant asked for."""
+    payer = Payer(tenant_id=uuid4(), principal_kind="member", membership_id=uuid4())
+    return Job(uuid4(), payer, request or ask(), candidates, timeouts)
 
 
 async def until(true: Callable[[], bool], *, within_s: float = 5.0) -> None:

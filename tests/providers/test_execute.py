@@ -20,10 +20,12 @@ from providers.errors import (
     caller_error,
 )
 from providers.pipeline.execute import Execution
-from providers.pipeline.values import Candidate, Job
+from providers.pipeline.values import Job
 from providers.types import NO_USAGE, Finished, Started, StreamEvent, TextDelta
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import ask, candidate, job
+
+pytestmark = pytest.mark.no_database
 
 MOVES_ON: list[ProviderError] = [
     QuotaExceeded(status=429),
@@ -62,6 +64,27 @@ async def test_the_next_takes_over_unseen(error: ProviderError, stream: bool) ->
     assert (second.status, second.visible, second.error) == ("complete", True, None)
     assert first.estimated is error.worked
     assert (first.usage == NO_USAGE) is not error.worked
+    assert fake.open_streams == 0
+
+
+@pytest.mark.parametrize("fault", ["cut", "hang", "garbage", "error_frame", "end"])
+async def test_the_next_takes_over_from_one_that_began_but_said_nothing(
+    adapter: OpenAICompatible, upstream: OpenAIUpstream, fault: str
+) -> None:
+    upstream.script(fault=fault, fault_after=0, model="bad")
+    upstream.script(text="Fine.", model="good")
+    route = [candidate(adapter, name=name, target=Target("x", upstream.base_url, name)) for name in ("bad", "good")]
+    events = await _run(Execution(job(*route)))
+    assert [event for event in events if isinstance(event, Started)] == [Started("good")]
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Fine."
+
+
+async def test_to_leave_early_lets_go_of_the_upstream_at_once() -> None:
+    fake = FakeAdapter({"echo": Script("Hello", piece_chars=1)})
+    events = Execution(job(candidate(fake))).events()
+    await anext(events)
+    assert fake.open_streams == 1
+    await events.aclose()
     assert fake.open_streams == 0
 
 
@@ -138,7 +161,8 @@ async def test_over_http_the_upstreams_401_reaches_nobody(adapter: OpenAICompati
     upstream.script(fault="401", model="bad")
     upstream.script(text="Fine.", model="good")
     candidates = [
-        Candidate(name, adapter, Target("x", upstream.base_url, name, secret="sk-up")) for name in ("bad", "good")
+        candidate(adapter, name=name, target=Target("x", upstream.base_url, name, secret="sk-up"))
+        for name in ("bad", "good")
     ]
     events = await _run(Execution(job(*candidates)))
     assert isinstance(events[-1], Finished)

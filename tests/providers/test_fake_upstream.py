@@ -10,6 +10,8 @@ import aiohttp
 import openai
 import pytest
 
+pytestmark = pytest.mark.no_database
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -25,6 +25,8 @@ from tests.fakes.openai_script import FAULTS
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import SHORT, ask, until
 
+pytestmark = pytest.mark.no_database
+
 AT_ONCE: dict[str, tuple[type[ProviderError], str | None]] = {
     "401": (Misconfigured, None),
     "403": (Misconfigured, None),

@@ -33,6 +33,8 @@ from providers.types import (
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import SHORT, ask, until
 
+pytestmark = pytest.mark.no_database
+
 TEXT = "Grüße, 世界! 👩‍👩‍👧 e\u0301 — done."
 CALLS = [
     {"id": "call_1", "name": "weather", "arguments": '{"city": "Zürich"}'},

@@ -23,6 +23,8 @@ from providers.types import (
     user_message,
 )
 
+pytestmark = pytest.mark.no_database
+
 ASIS = Dialect(developer_role=True)
 
 name = st.text(min_size=1, max_size=8).filter(lambda text: "\x00" not in text)

@@ -15,11 +15,12 @@ from providers.base import Target, Timeouts
 from providers.errors import Transient
 from providers.pipeline import pump as pump_module
 from providers.pipeline.pump import MAX_QUEUED_EVENTS, Pump
-from providers.pipeline.pumps import Pumps
-from providers.pipeline.values import Candidate
+from providers.pipeline.pumps import SETTLE_RESERVE_S, Pumps
 from providers.types import ChatRequest, Finished, StreamEvent, TextDelta, Usage
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import SHORT, Ledger, ask, candidate, job, until
+
+pytestmark = pytest.mark.no_database
 
 PATIENT = Timeouts(first_token_s=30, between_tokens_s=30, total_s=60)
 
@@ -55,7 +56,7 @@ async def test_an_answer_is_settled_before_its_end_is_seen(pumps: Pumps) -> None
         "TextDelta",
         "ChoiceFinished",
     ]
-    end = asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
+    end = asyncio.ensure_future(anext(events))
     await asyncio.wait({end}, timeout=0.05)
     assert not end.done()
     assert ledger.results == []
@@ -91,10 +92,10 @@ async def test_stop_ends_the_upstreams_work_and_keeps_what_there_is(
 ) -> None:
     upstream.script(text="0123456789", chunk=5, fault="hang", fault_after=1)
     ledger = Ledger()
-    pump = pumps.start(job=job(Candidate("one", adapter, target), timeouts=PATIENT), settle=ledger)
+    pump = pumps.start(job=job(candidate(adapter, target=target), timeouts=PATIENT), settle=ledger)
     events = await _first_text(pump)
     pump.stop()
-    pump.stop()
+    pump.interrupt()  # it is over already: the first word counts
     assert [type(event).__name__ async for event in events] == ["Finished"]
     await until(lambda: upstream.records[0].outcome == "disconnected" and upstream.in_flight == 0)
     assert ledger.only.status == "stopped"
@@ -109,7 +110,7 @@ async def test_a_caller_that_leaves_ends_the_answer(
 ) -> None:
     upstream.script(fault="hang_before_headers")
     ledger = Ledger()
-    pump = pumps.start(job=job(Candidate("one", adapter, target), timeouts=PATIENT), settle=ledger)
+    pump = pumps.start(job=job(candidate(adapter, target=target), timeouts=PATIENT), settle=ledger)
     reading = asyncio.create_task(pump.answer())
     await until(lambda: upstream.in_flight == 1)
     reading.cancel()
@@ -261,7 +262,7 @@ async def test_drain_lets_answers_end_and_interrupts_the_rest(caplog: pytest.Log
     first = pumps.start(job=job(candidate(ending), timeouts=PATIENT), settle=quick)
     second = pumps.start(job=job(candidate(hanging), timeouts=PATIENT), settle=slow)
     events = await _first_text(second)
-    draining = asyncio.create_task(pumps.drain(timeout_s=0.2))
+    draining = asyncio.create_task(pumps.drain(SETTLE_RESERVE_S + 0.2))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable):
         pumps.start(job=job(candidate(ending)), settle=quick)
@@ -326,6 +327,7 @@ SCRIPTS = [
     seed=st.integers(0, 10_000),
 )
 def test_settle_happens_exactly_once_in_any_order_of_things(
+    *,
     script: Script,
     fallback: bool,
     stream: bool,
@@ -365,7 +367,7 @@ def test_settle_happens_exactly_once_in_any_order_of_things(
         await asyncio.sleep(0)
         if script.hang or not actions:
             await asyncio.wait({pump.task}, timeout=0.01)
-        await pumps.drain(timeout_s=0.01 if script.hang else 5)
+        await pumps.drain(SETTLE_RESERVE_S + (0.01 if script.hang else 5))
         await asyncio.gather(*readers, return_exceptions=True)
 
         result = ledger.only

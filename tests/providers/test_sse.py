@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from providers.sse import EventTooLarge, SSEEvent, SSEParser
 
+pytestmark = pytest.mark.no_database
+
 line = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=12)
 event = st.tuples(
     st.lists(line, min_size=1, max_size=3),

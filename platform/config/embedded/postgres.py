@@ -4,6 +4,7 @@ It listens on a Unix socket only and asks everybody for a password (SCRAM). Sett
 that those of a later version of Parley reach an older home folder too.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -128,16 +129,21 @@ def clear_stale_state(home: Home) -> None:
     """Remove what a killed PostgreSQL left: its pid file and socket. Only the holder of the home's lock may call this.
 
     PostgreSQL itself won't start while the pid in that file is in use, by whatever program. Every PostgreSQL process
-    works in its data folder, so what still runs of an earlier one is known by that; it has lost its server or been told
-    to stop, and is given `ORPHAN_WAIT_S` to end before it is killed.
+    works in its data folder, so what still runs of an earlier one is known by that. It has lost its server or been told
+    to stop; it gets `ORPHAN_WAIT_S` to end, then SIGQUIT, then SIGKILL. Raises `HomeProblem` if all is in vain.
     """
-    deadline = time.monotonic() + ORPHAN_WAIT_S
-    while left := working_in(home.postgres):
-        if time.monotonic() > deadline:
-            for pid in left:
-                os.kill(pid, signal.SIGQUIT)
-            deadline = time.monotonic() + ORPHAN_WAIT_S
-        time.sleep(0.05)
+    for stop_signal in (None, signal.SIGQUIT, signal.SIGKILL):
+        if stop_signal is not None:
+            for pid in working_in(home.postgres, program="postgres"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, stop_signal)
+        deadline = time.monotonic() + ORPHAN_WAIT_S
+        while (left := working_in(home.postgres, program="postgres")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if not left:
+            break
+    else:
+        raise HomeProblem(f"An earlier PostgreSQL still runs in {home.postgres} (process {left[0]}). End it first.")
     if sys.platform == "linux":
         (home.postgres / "postmaster.pid").unlink(missing_ok=True)
     for name in (POSTGRES_SOCKET, f"{POSTGRES_SOCKET}.lock"):

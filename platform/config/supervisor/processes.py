@@ -82,12 +82,14 @@ def kill_group(leader: int, stop_signal: signal.Signals) -> None:
         os.killpg(leader, stop_signal)
 
 
-def working_in(folder: Path) -> list[int]:
-    """The processes whose working directory is `folder`, as far as we may know."""
+def working_in(folder: Path, *, program: str) -> list[int]:
+    """The processes of a program (a file name) whose working directory is `folder`, as far as we may know."""
     found = []
     for pid in _processes():
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cwd").readlink() == folder:
+            # The program of a running process may have been replaced: "postgres (deleted)".
+            name = Path(f"/proc/{pid}/exe").readlink().name.removesuffix(" (deleted)")
+            if name == program and Path(f"/proc/{pid}/cwd").readlink() == folder:
                 found.append(pid)
     return found
 

@@ -62,7 +62,8 @@ class Supervisor:
         return self._outcome(results[0])
 
     async def start(self, specs: Sequence[ChildSpec]) -> None:
-        """Start a group of children side by side and wait until all are ready. Raises `ChildFailed`."""
+        """Start a group of children side by side and wait until all are ready. Raises `ChildFailed`, or what
+        a `before_start` raises."""
         if not specs:
             return
         group = [Child(spec, self._console) for spec in specs]
@@ -71,7 +72,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as tasks:
                 for child in group:
                     tasks.create_task(self._start_one(child))
-        except* ChildFailed as failures:
+        except BaseExceptionGroup as failures:
             raise _first(failures) from None
 
     async def run_once(self, spec: ChildSpec) -> None:
@@ -109,7 +110,7 @@ class Supervisor:
         except ChildFailed as failure:
             self._failure = self._failure or failure
             self._end.set()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self._failure = self._failure or child.failed(f"can't be started again: {error}")
             self._end.set()
 
@@ -160,11 +161,10 @@ class Supervisor:
         return [child for group in self._groups for child in group]
 
 
-def _first(failures: ExceptionGroup[ChildFailed]) -> ChildFailed:
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     found: BaseException = failures
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    assert isinstance(found, ChildFailed)  # noqa: S101
     return found
 
 

@@ -7,8 +7,6 @@ limit is not reached.
 import uuid
 from functools import cache
 
-from django.conf import settings
-
 from billing.limits import check_limit
 from billing.types import Payer
 from providers.base import DEFAULT_TIMEOUTS, Target, Timeouts
@@ -22,7 +20,7 @@ from tenants.principals import Principal
 @cache
 def factory() -> ModelFactory:
     """This process's model factory."""
-    return ModelFactory(primary=settings.LLM_PRIMARY_PROVIDER, fallbacks=settings.LLM_FALLBACK_PROVIDERS)
+    return ModelFactory()
 
 
 async def accept(

@@ -17,6 +17,7 @@ from kernel.errors import InternalError, ParleyError, Unavailable
 from providers.pipeline.channel import Channel
 from providers.pipeline.execute import Execution
 from providers.pipeline.settle import Settle
+from providers.pipeline.tracing import completion_span, describe
 from providers.pipeline.values import Candidate, Job, Result, Status
 from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent
 
@@ -90,6 +91,20 @@ class Pump:
             self.task.cancel()
 
     async def _run(self) -> None:
+        with completion_span(self.job) as span:
+            result, settled = await self._run_and_settle()
+            describe(span, result)
+        self.result = result
+        if not settled:
+            self._channel.close(error=Unavailable("The answer could not be recorded."))
+        elif result.error is not None:
+            self._channel.close(error=result.error)
+        else:
+            reason = self._last.finish_reason if self._last else "stop"
+            self._channel.close(last=Finished(reason, result.answer.usage))
+
+    async def _run_and_settle(self) -> tuple[Result, bool]:
+        """How the job ended, and whether that could be recorded."""
         status, error = await self._relay()
         attempts = self._execution.outcomes(status)
         usage = next((attempt.usage for attempt in attempts if attempt.visible), NO_USAGE)
@@ -100,15 +115,7 @@ class Pump:
             answer=msgspec.structs.replace(self._execution.answer(), usage=usage),
             error=error,
         )
-        settled = await self._settled(result)
-        self.result = result
-        if not settled:
-            self._channel.close(error=Unavailable("The answer could not be recorded."))
-        elif error is not None:
-            self._channel.close(error=error)
-        else:
-            reason = self._last.finish_reason if self._last else "stop"
-            self._channel.close(last=Finished(reason, usage))
+        return result, await self._settled(result)
 
     async def _relay(self) -> tuple[Status, ParleyError | None]:
         """Hand over the events of the job until it ends; say how it did."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from billing.pricing import charge
-from billing.types import METERS, Payer, Rate, Tariff, Tokens, UsageEvent
+from billing.types import METERS, Charge, Payer, Rate, Tariff, Tokens, UsageEvent
 from billing.usage_writer import record_usage
 from providers.pipeline.values import AttemptOutcome, Job, Result
 from providers.routes import ResolvedDeployment
@@ -35,6 +35,11 @@ class OrphanFacts(msgspec.Struct, frozen=True):
 async def record_result(result: Result) -> None:
     """Write one record per attempt. Raises `billing.usage_writer.UsageNotRecorded`."""
     await asyncio.gather(*(record_usage(_event(result.job, attempt)) for attempt in result.attempts))
+
+
+def sold_nano(result: Result) -> int:
+    """What a result is sold at in all, as its usage records say."""
+    return sum(_charge(attempt).sell_nano for attempt in result.attempts)
 
 
 def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
@@ -109,7 +114,6 @@ def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
 
 def _event(job: Job, attempt: AttemptOutcome) -> UsageEvent:
     deployment: ResolvedDeployment = attempt.candidate.deployment
-    tokens = Tokens(**{meter: getattr(attempt.usage, meter) for meter in METERS})
     return UsageEvent(
         payer=job.payer,
         request_id=job.request_id,
@@ -122,8 +126,8 @@ def _event(job: Job, attempt: AttemptOutcome) -> UsageEvent:
         connection=deployment.connection,
         model=deployment.model,
         platform_paid=deployment.platform,
-        tokens=tokens,
-        charge=charge(tokens, deployment.tariff),
+        tokens=_tokens(attempt),
+        charge=_charge(attempt),
         estimated=attempt.estimated,
         streamed=job.request.stream,
         latency_ms=attempt.latency_ms,
@@ -132,6 +136,14 @@ def _event(job: Job, attempt: AttemptOutcome) -> UsageEvent:
         error_code=attempt.error.code if attempt.error else None,
         provider_usage=_reported(attempt.usage),
     )
+
+
+def _tokens(attempt: AttemptOutcome) -> Tokens:
+    return Tokens(**{meter: getattr(attempt.usage, meter) for meter in METERS})
+
+
+def _charge(attempt: AttemptOutcome) -> Charge:
+    return charge(_tokens(attempt), attempt.candidate.deployment.tariff)
 
 
 def _reported(usage: Usage) -> dict[str, Any] | None:

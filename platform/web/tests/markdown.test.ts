@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { renderMarkdown } from "$lib/markdown/render";
+import { sanitize } from "$lib/markdown/sanitize";
 import { MarkdownStream } from "$lib/markdown/stream";
 
 const DOCUMENT = `Intro with **bold** and [a link][ref].
@@ -181,6 +182,19 @@ describe("sanitising", () => {
     check(stream(attack, 1, 1).html);
     check(renderMarkdown(`Before ${attack} after`));
     check(renderMarkdown(`- item\n\n  ${attack}`));
+  });
+
+  it.each([
+    '<p>plain <strong>text</strong> &lt;b&gt;</p><p onclick="x()">no</p>',
+    '<a href="javascript:x()" target="_blank" rel="noopener noreferrer nofollow">no</a>',
+    '<a href="https://ok.example" onclick="x()" target="_blank" rel="noopener noreferrer nofollow">no</a>',
+    '<code class="language-x" onfocus="x()">no</code>',
+    "<p><script>x()</script></p>",
+    "<p/onclick=x()>no</p>",
+    "<table><style><img src=x onerror=x()></style></table>",
+    "<P ONCLICK=x()>no</P>",
+  ])("lets no markup of another form past: %s", (html) => {
+    check(sanitize(html));
   });
 
   it("shows raw HTML as text", () => {

@@ -1,0 +1,208 @@
+"""One generation, from its lease to its end.
+
+Three things happen side by side: the answer is read as fast as it comes; every 25 ms at most what came goes to Redis and,
+by it, to everybody who watches; each second or 4 KiB the lease and the checkpoint in PostgreSQL are renewed. What is shown
+is in Redis first, and whatever happens the text ends in PostgreSQL.
+"""
+
+import asyncio
+import contextlib
+import uuid
+
+import structlog
+
+from chat.answering import Answer, answering
+from chat.bounds import CHECKPOINT_CHARS, DELTA_INTERVAL_S, END_RETRY_S, END_TRIES, LEASE_RENEW_S, REDIS_RETRY_S
+from chat.generations import leases
+from chat.generations.context import question_of
+from chat.generations.ending import Outcome, end_generation
+from chat.generations.leases import Claimed
+from chat.generations.text import GrowingText
+from chat.realtime import texts
+from kernel.errors import InternalError, ParleyError, Unavailable
+from kernel.redis import RedisError
+from tenants.principals import Principal
+
+log = structlog.get_logger(__name__)
+
+
+class GenerationRun:
+    """A generation that this process writes, or will. Made by `Runs.start`."""
+
+    def __init__(self, *, principal: Principal, generation_id: uuid.UUID, owner: uuid.UUID) -> None:
+        self.id = generation_id
+        self._principal = principal
+        self._tenant_id = principal.tenant_id
+        self._owner = owner
+        self._text = GrowingText()
+        self._answer: Answer | None = None
+        self._stopping = False
+        self._interrupting = False
+        self._lost = False
+        self._arrived = asyncio.Event()
+        self._checkpoint_due = asyncio.Event()
+        self._checkpointed = 0
+
+    def stop(self) -> None:
+        """Somebody asked to stop: the answer ends where it is."""
+        self._stopping = True
+        if self._answer is not None:
+            self._answer.stop()
+
+    def interrupt(self) -> None:
+        """The process goes down: the answer ends where it is."""
+        self._interrupting = True
+        if self._answer is not None:
+            self._answer.interrupt()
+
+    async def run(self) -> None:
+        """Write it to its end. Raises nothing: what can't be ended here, the reaper ends."""
+        try:
+            claimed = await leases.claim(self._tenant_id, self.id, owner=self._owner)
+            if claimed is None:
+                return
+            self._stopping = self._stopping or claimed.stop_requested
+            keeper = asyncio.create_task(self._keep())
+            try:
+                await self._end(await self._write(claimed), claimed.room_id)
+            finally:
+                keeper.cancel()
+                await asyncio.wait([keeper])
+        except ParleyError as error:
+            log.warning("generation_left_to_reaper", generation_id=str(self.id), error=repr(error))
+        except Exception:
+            log.exception("generation_left_to_reaper", generation_id=str(self.id))
+
+    async def _write(self, claimed: Claimed) -> Outcome:
+        """Everything between the lease and the end; failures become the outcome they are."""
+        if self._stopping:
+            return Outcome(status="stopped", text="")
+        try:
+            question = await question_of(self.id, claimed, principal=self._principal)
+            answer = await answering().begin(question)
+            self._begun(answer)
+            await leases.remember_attempt(self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt)
+            await self._relay(answer, claimed.room_id)
+        except ParleyError as error:
+            return self._failed(error)
+        except Exception:
+            log.exception("generation_failed", generation_id=str(self.id))
+            return self._failed(InternalError())
+        ending = answer.ending
+        return Outcome(status=ending.status, text=self._text.whole(), usage=ending.usage, cost_nano=ending.cost_nano)
+
+    def _begun(self, answer: Answer) -> None:
+        """The answer can be reached; what was asked for before counts."""
+        self._answer = answer
+        if self._stopping:
+            answer.stop()
+        if self._interrupting:
+            answer.interrupt()
+
+    def _failed(self, error: ParleyError) -> Outcome:
+        return Outcome(
+            status="interrupted" if self._interrupting else "failed",
+            text=self._text.whole(),
+            error_code=error.code,
+            error_message=error.message,
+        )
+
+    async def _relay(self, answer: Answer, room_id: uuid.UUID) -> None:
+        reader = asyncio.create_task(self._read(answer))
+        try:
+            while not (reader.done() and not self._text.pending):
+                await self._arrived.wait()
+                self._arrived.clear()
+                delay_s = DELTA_INTERVAL_S
+                try:
+                    await self._show(room_id)
+                except RedisError as error:
+                    if reader.done():
+                        # Nobody can be shown the rest now; the event that ends the answer carries it.
+                        break
+                    log.warning("delta_not_shown", generation_id=str(self.id), error=repr(error))
+                    delay_s = REDIS_RETRY_S
+                    self._arrived.set()
+                if not reader.done():
+                    await asyncio.sleep(delay_s)
+                elif self._text.pending:
+                    self._arrived.set()
+            await reader
+        finally:
+            if not reader.done():
+                answer.interrupt()
+                reader.cancel()
+                await asyncio.wait([reader])
+
+    async def _read(self, answer: Answer) -> None:
+        try:
+            async for piece in answer.pieces():
+                self._text.add(piece)
+                if self._text.pending:
+                    self._arrived.set()
+                if self._text.full:
+                    answer.stop()
+                if self._lost:
+                    answer.interrupt()
+        finally:
+            self._text.finish()
+            self._arrived.set()
+
+    async def _show(self, room_id: uuid.UUID) -> None:
+        """Append what came to Redis, which tells everybody. Raises `RedisError`."""
+        if not self._text.pending or self._lost:
+            self._drop_if_lost()
+            return
+        piece = self._text.peek()
+        offset = self._text.taken_length
+        appended = await texts.append_piece(self._tenant_id, room_id, self.id, offset=offset, piece=piece)
+        if not appended.accepted:
+            await texts.put_text(self._tenant_id, room_id, self.id, self._text.taken())
+            appended = await texts.append_piece(self._tenant_id, room_id, self.id, offset=offset, piece=piece)
+        if appended.accepted:
+            self._text.take(len(piece))
+        if self._text.taken_length - self._checkpointed >= CHECKPOINT_CHARS:
+            self._checkpoint_due.set()
+
+    def _drop_if_lost(self) -> None:
+        if self._lost and self._text.pending:
+            self._text.take(len(self._text.peek()))
+
+    async def _keep(self) -> None:
+        """Renew the lease until cancelled."""
+        while not self._lost:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_RENEW_S):
+                    await self._checkpoint_due.wait()
+            self._checkpoint_due.clear()
+            length = self._text.taken_length
+            checkpoint = self._text.taken() if length > self._checkpointed else None
+            try:
+                renewed = await leases.renew(self._tenant_id, self.id, owner=self._owner, checkpoint=checkpoint)
+            except Unavailable as error:
+                log.warning("lease_not_renewed", generation_id=str(self.id), error=repr(error))
+                continue
+            if renewed is None:
+                self._lost = True
+                self.interrupt()
+                return
+            self._checkpointed = length
+            if renewed.stop_requested and not self._stopping:
+                self.stop()
+
+    async def _end(self, outcome: Outcome, room_id: uuid.UUID) -> None:
+        for _ in range(END_TRIES):
+            if self._lost:
+                break
+            try:
+                ended = await end_generation(self._tenant_id, self.id, outcome, owner=self._owner)
+            except Unavailable as error:
+                log.warning("generation_not_ended", generation_id=str(self.id), error=repr(error))
+                await asyncio.sleep(END_RETRY_S)
+                continue
+            if ended:
+                with contextlib.suppress(RedisError):
+                    await texts.let_expire(self._tenant_id, room_id, self.id)
+                return
+            break
+        log.warning("generation_lease_lost", generation_id=str(self.id))

@@ -1,0 +1,116 @@
+"""The generations that this process writes, per event loop, and how others reach them."""
+
+import asyncio
+import contextlib
+import uuid
+import weakref
+
+from chat.generations.runner import GenerationRun
+from chat.realtime.subscriptions import subscriptions
+from kernel.ids import parse_uuid, uuid7
+from kernel.redis import RedisError, async_redis
+from tenants.principals import Principal
+
+INTERRUPTED_END_S = 5.0
+"""How long interrupted generations get to write their end."""
+
+
+def control_channel(owner: uuid.UUID) -> str:
+    """Where the process that owns leases as `owner` is told to stop generations. Not a tenant's: only ids travel on it."""
+    return f"parley:process:{owner}"
+
+
+class Runs:
+    """Starts runs, keeps them alive until they end, and ends them when the process does."""
+
+    def __init__(self) -> None:
+        self.owner = uuid7()
+        self._runs: dict[uuid.UUID, tuple[GenerationRun, asyncio.Task[None]]] = {}
+        self._listening = False
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    async def start(self, *, principal: Principal, generation_id: uuid.UUID) -> None:
+        """Write a queued generation. A process that is going down leaves it to the reaper."""
+        if self._draining or generation_id in self._runs:
+            return
+        if not self._listening:
+            self._listening = True
+            await subscriptions().subscribe(control_channel(self.owner), self)
+        run = GenerationRun(principal=principal, generation_id=generation_id, owner=self.owner)
+        task = asyncio.create_task(run.run(), name=f"generation {generation_id}")
+        self._runs[generation_id] = (run, task)
+        task.add_done_callback(lambda _: self._runs.pop(generation_id, None))
+
+    async def stop(self, generation_id: uuid.UUID, *, owner: uuid.UUID | None) -> None:
+        """Have the owner of a lease stop it now; it would see the request within a second anyway."""
+        if generation_id in self._runs:
+            self._runs[generation_id][0].stop()
+        elif owner is not None:
+            with contextlib.suppress(RedisError):
+                await async_redis().publish(control_channel(owner), str(generation_id))
+
+    def on_payload(self, payload: bytes) -> None:
+        """Another process was asked to stop one of ours."""
+        found = self._runs.get(parse_uuid(payload.decode("ascii", "replace")) or self.owner)
+        if found is not None:
+            found[0].stop()
+
+    def on_subscribed(self) -> None:
+        """What was missed shows in the leases."""
+
+    async def idle(self) -> None:
+        """Until nothing runs."""
+        while self._runs:
+            await asyncio.wait([task for _, task in self._runs.values()])
+
+    async def drain(self, timeout_s: float) -> None:
+        """Start no more; give those that run until shortly before `timeout_s`, then end them as interrupted."""
+        self._draining = True
+        if self._runs:
+            await asyncio.wait(
+                [task for _, task in self._runs.values()], timeout=max(0.0, timeout_s - INTERRUPTED_END_S)
+            )
+        left = list(self._runs.values())
+        for run, _ in left:
+            run.interrupt()
+        if left:
+            await asyncio.wait([task for _, task in left], timeout=INTERRUPTED_END_S)
+
+    async def close(self) -> None:
+        """Abandon what still runs, for the reaper."""
+        tasks = [task for _, task in self._runs.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._listening:
+            await subscriptions().unsubscribe(control_channel(self.owner))
+
+
+_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runs]" = weakref.WeakKeyDictionary()
+
+
+def runs() -> Runs:
+    """This event loop's."""
+    loop = asyncio.get_running_loop()
+    found = _by_loop.get(loop)
+    if found is None:
+        found = _by_loop[loop] = Runs()
+    return found
+
+
+async def drain(timeout_s: float) -> None:
+    """Drain this event loop's."""
+    found = _by_loop.get(asyncio.get_running_loop())
+    if found is not None:
+        await found.drain(timeout_s)
+
+
+async def close() -> None:
+    """Close this event loop's."""
+    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.close()

@@ -1,0 +1,168 @@
+"""One room's events as this process hears them, in order and whole, and the sockets they go to.
+
+A feed hears the room's channel. An event out of turn (something was missed) stops the feed until what is missing was read
+from the stream or from PostgreSQL; what comes meanwhile waits. So every attachment of the feed stands where the feed
+stands.
+"""
+
+import asyncio
+import uuid
+from collections import deque
+from typing import Protocol
+
+import structlog
+
+from chat.bounds import FEED_BACKLOG_MAX, FILL_EVENTS_MAX
+from chat.events import events_after
+from chat.realtime import streams
+from chat.realtime.envelopes import Envelope, event_payload, open_payload
+from chat.realtime.outbox import Frame
+from kernel.errors import NotFound, ParleyError
+from kernel.redis import RedisError
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.5
+
+
+class Attached(Protocol):
+    """A socket's place in a feed. Neither method blocks or raises."""
+
+    def on_envelope(self, envelope: Envelope, frame: Frame) -> None:
+        """Something happened in the room."""
+        ...
+
+    def on_gone(self) -> None:
+        """There is no such room any more."""
+        ...
+
+
+class Feed:
+    """The feed of one room."""
+
+    def __init__(self, tenant_id: uuid.UUID, room_id: uuid.UUID) -> None:
+        self.tenant_id = tenant_id
+        self.room_id = room_id
+        self.channel = streams.channel(tenant_id, room_id)
+        self.epoch = ""
+        self.head = -1
+        self.attached: set[Attached] = set()
+        self.idle_since: float | None = None
+        self.subscribed = asyncio.Event()
+        self.opened = asyncio.Event()
+        self._backlog: deque[Envelope] = deque()
+        self._filling: asyncio.Task[None] | None = None
+
+    def open_at(self, *, epoch: str, head: int) -> None:
+        """Begin to follow after `head`, which was read while subscribed."""
+        self.head = max(self.head, head)
+        self.epoch = epoch or self.epoch
+        self.opened.set()
+        self._drain_backlog()
+
+    def on_payload(self, payload: bytes) -> None:
+        """Something was published in the room."""
+        try:
+            envelope = open_payload(payload)
+        except ValueError:
+            log.error("payload_not_understood", channel=self.channel)
+            return
+        if self._filling is not None or not self.opened.is_set():
+            if len(self._backlog) >= FEED_BACKLOG_MAX:
+                # What is dropped here shows as a gap, and deltas by their offsets.
+                self._backlog.popleft()
+            self._backlog.append(envelope)
+            return
+        self._take(envelope)
+
+    def on_subscribed(self) -> None:
+        """The channel is heard, perhaps again after a loss."""
+        if self.subscribed.is_set():
+            self.fill()
+        self.subscribed.set()
+
+    def fill(self) -> None:
+        """Read what may have been missed, and hold back what comes until then."""
+        if self._filling is None and self.opened.is_set():
+            self._filling = asyncio.create_task(self._fill(), name=f"fill {self.room_id}")
+
+    async def filled(self) -> None:
+        """Until nothing is being filled."""
+        while self._filling is not None:
+            await asyncio.wait([self._filling])
+
+    async def close(self) -> None:
+        """Stop filling."""
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.wait([self._filling])
+
+    def _take(self, envelope: Envelope) -> None:
+        if envelope.kind == "event":
+            if envelope.seq <= self.head:
+                return
+            if envelope.seq > self.head + 1:
+                self._backlog.appendleft(envelope)
+                self.fill()
+                return
+            self.head = envelope.seq
+            self.epoch = envelope.epoch
+        self._deliver(envelope)
+
+    def _deliver(self, envelope: Envelope) -> None:
+        frame = Frame.of(envelope)
+        for place in tuple(self.attached):
+            place.on_envelope(envelope, frame)
+
+    async def _fill(self) -> None:
+        try:
+            while True:
+                if await self._filled_once():
+                    break
+                await asyncio.sleep(_RETRY_S)
+        finally:
+            self._filling = None
+        self._step_over_hole()
+        self._drain_backlog()
+
+    def _step_over_hole(self) -> None:
+        """Events that nobody has any more must not hold up those that come: clients notice the gap, and resume."""
+        waiting = next((envelope for envelope in self._backlog if envelope.kind == "event"), None)
+        if waiting is not None and waiting.seq > self.head + 1:
+            log.error("room_has_hole", room_id=str(self.room_id), head=self.head, next=waiting.seq)
+            self.head = waiting.seq - 1
+
+    async def _filled_once(self) -> bool:
+        """Whether all that PostgreSQL has was delivered."""
+        try:
+            payloads = await self._missing()
+        except NotFound:
+            for place in tuple(self.attached):
+                place.on_gone()
+            return True
+        except ParleyError as error:
+            log.warning("feed_not_filled", room_id=str(self.room_id), error=repr(error))
+            return False
+        except Exception:
+            log.exception("feed_not_filled", room_id=str(self.room_id))
+            return False
+        for payload in payloads:
+            envelope = open_payload(payload)
+            if envelope.seq == self.head + 1:
+                self.head, self.epoch = envelope.seq, envelope.epoch
+                self._deliver(envelope)
+        return len(payloads) < FILL_EVENTS_MAX
+
+    async def _missing(self) -> list[bytes]:
+        try:
+            held = await streams.read_after(self.tenant_id, self.room_id, seq=self.head, limit=FILL_EVENTS_MAX)
+        except RedisError:
+            held = None
+        if held is not None and held.payloads:
+            return list(held.payloads)
+        head, events = await events_after(self.tenant_id, self.room_id, seq=self.head, limit=FILL_EVENTS_MAX)
+        return [event_payload(self.room_id, epoch=head.epoch, event=event) for event in events]
+
+    def _drain_backlog(self) -> None:
+        while self._backlog and self._filling is None:
+            self._take(self._backlog.popleft())

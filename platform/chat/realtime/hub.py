@@ -1,0 +1,237 @@
+"""The hub: all feeds and sockets of one event loop, and what is looked after from second to second."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+import weakref
+from collections import Counter
+
+import structlog
+
+from chat.bounds import (
+    EPOCH_CHECK_S,
+    GAP_CHECK_S,
+    IDLE_FEED_S,
+    SOCKETS_MAX,
+    SOCKETS_PER_MEMBER_MAX,
+    SOCKETS_PER_TENANT_MAX,
+    SOCKETS_UNAUTHENTICATED_MAX,
+    SOCKETS_UNAUTHENTICATED_PER_ADDRESS_MAX,
+    SUBSCRIBE_WAIT_S,
+)
+from chat.events import head_of
+from chat.realtime import streams
+from chat.realtime.feeds import Feed
+from chat.realtime.frames import CloseCode
+from chat.realtime.sessions import ended
+from chat.realtime.socket import Socket
+from chat.realtime.subscriptions import subscriptions
+from chat.store import transaction
+from kernel.errors import NotFound, ParleyError, PermissionDenied
+from kernel.redis import RedisError
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+DRAIN_RESERVE_S = 1.0
+Key = tuple[uuid.UUID, uuid.UUID]
+
+
+class Hub:
+    """One event loop's."""
+
+    def __init__(self) -> None:
+        self.sockets: set[Socket] = set()
+        self.draining = False
+        self._feeds: dict[Key, Feed] = {}
+        self._opening: dict[Key, asyncio.Task[Feed]] = {}
+        self._keeper: asyncio.Task[None] | None = None
+
+    # --- sockets ------------------------------------------------------------------------------------------------------
+
+    def refusal(self, *, address: str) -> tuple[int, str] | None:
+        """Why a new socket can't be had now: a close code and a reason."""
+        if self.draining:
+            return CloseCode.DRAINING, "draining"
+        waiting = [socket for socket in self.sockets if socket.session is None]
+        if (
+            len(self.sockets) >= SOCKETS_MAX
+            or len(waiting) >= SOCKETS_UNAUTHENTICATED_MAX
+            or Counter(socket.address for socket in waiting)[address] >= SOCKETS_UNAUTHENTICATED_PER_ADDRESS_MAX
+        ):
+            return CloseCode.RATE_LIMITED, "too many connections"
+        return None
+
+    def add(self, socket: Socket) -> None:
+        """Look after a socket from now on."""
+        self.sockets.add(socket)
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self._keep(), name="hub-keeper")
+
+    def remove(self, socket: Socket) -> None:
+        """The socket is closed."""
+        self.sockets.discard(socket)
+        socket.leave_all()
+
+    def make_way(self, newest: Socket) -> bool:
+        """Whether there is a place for a socket that has just said who it is; its member's oldest may have to go."""
+        session = newest.session
+        if session is None:
+            return False
+        others = [socket for socket in self.sockets if socket is not newest and socket.session is not None]
+        of_tenant = [
+            socket
+            for socket in others
+            if socket.session and socket.session.subject.tenant_id == session.subject.tenant_id
+        ]
+        of_member = [
+            socket
+            for socket in of_tenant
+            if socket.session and socket.session.subject.membership_id == session.subject.membership_id
+        ]
+        if len(of_member) >= SOCKETS_PER_MEMBER_MAX:
+            oldest = min(of_member, key=lambda socket: socket.opened_at)
+            oldest.close(CloseCode.REPLACED, "replaced by a newer session")
+            return True
+        return len(of_tenant) < SOCKETS_PER_TENANT_MAX
+
+    # --- feeds --------------------------------------------------------------------------------------------------------
+
+    async def feed(self, tenant_id: uuid.UUID, room_id: uuid.UUID) -> Feed:
+        """The feed of a room, subscribed and open. Raises `NotFound`, `Unavailable`."""
+        key = (tenant_id, room_id)
+        if (feed := self._feeds.get(key)) is not None:
+            feed.idle_since = None
+            return feed
+        opening = self._opening.get(key)
+        if opening is None:
+            opening = self._opening[key] = asyncio.create_task(self._open(key))
+            opening.add_done_callback(lambda _: self._opening.pop(key, None))
+        return await asyncio.shield(opening)
+
+    async def _open(self, key: Key) -> Feed:
+        feed = Feed(*key)
+        await subscriptions().subscribe(feed.channel, feed)
+        try:
+            with contextlib.suppress(TimeoutError):
+                # With Redis away the feed begins from PostgreSQL, and is filled when the subscription comes.
+                async with asyncio.timeout(SUBSCRIBE_WAIT_S):
+                    await feed.subscribed.wait()
+            try:
+                head = await streams.stream_head(*key)
+            except RedisError:
+                head = None
+            if head is None:
+                async with transaction(feed.tenant_id) as connection:
+                    head = await head_of(connection, feed.room_id)
+            if head is None:
+                raise NotFound
+        except BaseException:
+            await subscriptions().unsubscribe(feed.channel)
+            raise
+        feed.open_at(epoch=str(head.epoch), head=head.seq)
+        self._feeds[key] = feed
+        return feed
+
+    # --- from second to second ----------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        next_epochs = next_gaps = 0.0
+        while self.sockets or self._feeds:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for socket in tuple(self.sockets):
+                socket.tick(now)
+            await self._drop_idle(now)
+            if now >= next_epochs:
+                next_epochs = now + EPOCH_CHECK_S
+                await self._check_sessions()
+            if now >= next_gaps:
+                next_gaps = now + GAP_CHECK_S
+                await self._check_gaps()
+
+    async def _drop_idle(self, now: float) -> None:
+        for key, feed in list(self._feeds.items()):
+            if feed.attached:
+                feed.idle_since = None
+            elif feed.idle_since is None:
+                feed.idle_since = now
+            elif now - feed.idle_since > IDLE_FEED_S:
+                del self._feeds[key]
+                await subscriptions().unsubscribe(feed.channel)
+                await feed.close()
+
+    async def _check_sessions(self) -> None:
+        open_ = [(socket, socket.session) for socket in self.sockets if socket.session is not None]
+        try:
+            over = await ended({session for _, session in open_})
+        except ParleyError as error:
+            log.warning("sessions_not_checked", error=repr(error))
+            return
+        except Exception:
+            log.exception("sessions_not_checked")
+            return
+        for socket, session in open_:
+            why = over.get(session)
+            # A session that was renewed meanwhile was checked then.
+            if why is not None and socket.session is session:
+                denied = isinstance(why, PermissionDenied)
+                socket.close(CloseCode.FORBIDDEN if denied else CloseCode.UNAUTHENTICATED, why.message)
+
+    async def _check_gaps(self) -> None:
+        for feed in [feed for feed in self._feeds.values() if feed.attached]:
+            try:
+                head = await streams.stream_head(feed.tenant_id, feed.room_id)
+            except RedisError:
+                head = None
+            if head is None or head.seq > feed.head:
+                feed.fill()
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let go of all sockets, spread over the time given, so that they don't all come back at once elsewhere."""
+        self.draining = True
+        leaving = list(self.sockets)
+        pause_s = max(0.0, timeout_s - DRAIN_RESERVE_S) / max(1, len(leaving))
+        for socket in leaving:
+            socket.close(CloseCode.DRAINING, "draining")
+            await asyncio.sleep(min(pause_s, 0.1))
+
+    async def close(self) -> None:
+        """Stop looking after anything."""
+        tasks = [*self._opening.values(), *([self._keeper] if self._keeper else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for feed in self._feeds.values():
+            await feed.close()
+        self._feeds.clear()
+
+
+_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """This event loop's."""
+    loop = asyncio.get_running_loop()
+    found = _by_loop.get(loop)
+    if found is None:
+        found = _by_loop[loop] = Hub()
+    return found
+
+
+async def drain(timeout_s: float) -> None:
+    """Drain this event loop's."""
+    found = _by_loop.get(asyncio.get_running_loop())
+    if found is not None:
+        await found.drain(timeout_s)
+
+
+async def close() -> None:
+    """Close this event loop's."""
+    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.close()

@@ -1,0 +1,120 @@
+"""One Redis subscription per process and event loop, shared by all who listen.
+
+After the connection was lost, everything is subscribed again, and each listener is told that it may have missed something.
+"""
+
+import asyncio
+import contextlib
+import weakref
+from typing import Protocol
+
+import structlog
+from redis.asyncio.client import PubSub
+
+from kernel.redis import RedisError, async_redis
+
+log = structlog.get_logger(__name__)
+
+_RECONNECT_S = 0.2
+
+
+class Listener(Protocol):
+    """Who listens to a channel. Both are called on the loop, in the order of publishing, and must not block."""
+
+    def on_payload(self, payload: bytes) -> None:
+        """Something was published."""
+        ...
+
+    def on_subscribed(self) -> None:
+        """From now on everything is heard; before now something may have been missed."""
+        ...
+
+
+class Subscriptions:
+    """The subscription of one event loop."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[bytes, Listener] = {}
+        self._pubsub: PubSub | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+
+    async def subscribe(self, channel: str, listener: Listener) -> None:
+        """Have `listener` hear a channel. Returns at once; `on_subscribed` tells when it does."""
+        name = channel.encode()
+        self._listeners[name] = listener
+        self._wanted.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="redis-subscriptions")
+        elif self._pubsub is not None:
+            # Without a connection the next one subscribes to all.
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.subscribe(name)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Stop hearing a channel."""
+        name = channel.encode()
+        if self._listeners.pop(name, None) is not None and self._pubsub is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.unsubscribe(name)
+        if not self._listeners:
+            self._wanted.clear()
+
+    async def close(self) -> None:
+        """Stop."""
+        self._listeners.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            pubsub = async_redis().pubsub()
+            try:
+                await pubsub.subscribe(*self._listeners)
+                self._pubsub = pubsub
+                while self._listeners:
+                    await self._hear(pubsub)
+            except (RedisError, OSError) as error:
+                log.warning("redis_subscription_lost", error=repr(error))
+                await asyncio.sleep(_RECONNECT_S)
+            finally:
+                self._pubsub = None
+                with contextlib.suppress(RedisError, OSError):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _hear(self, pubsub: PubSub) -> None:
+        message = await pubsub.get_message(timeout=None)
+        if message is None:
+            return
+        listener = self._listeners.get(message["channel"])
+        if listener is None:
+            return
+        try:
+            if message["type"] == "message":
+                listener.on_payload(message["data"])
+            elif message["type"] == "subscribe":
+                listener.on_subscribed()
+        except Exception:
+            log.exception("listener_failed")
+
+
+_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Subscriptions]" = weakref.WeakKeyDictionary()
+
+
+def subscriptions() -> Subscriptions:
+    """This event loop's."""
+    loop = asyncio.get_running_loop()
+    found = _by_loop.get(loop)
+    if found is None:
+        found = _by_loop[loop] = Subscriptions()
+    return found
+
+
+async def close() -> None:
+    """Stop this event loop's."""
+    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.close()

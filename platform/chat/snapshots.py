@@ -1,0 +1,106 @@
+"""A room's state, read so that whoever applies the events after `seq` to it misses nothing."""
+
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+
+from chat import selectors
+from chat.access import access_generation, access_room
+from chat.realtime import texts
+from chat.shapes import GenerationShape, MessageShape, RoomMemberShape, RoomShape, SnapshotShape
+from chat.store import transaction
+from kernel.errors import NotFound
+from kernel.redis import RedisError
+from tenants.principals import Principal
+
+
+async def snapshot(*, member: Principal, room_id: uuid.UUID) -> SnapshotShape:
+    """The room now. The number is read first: what is newer than it comes again as an event, never not at all.
+
+    Raises `NotFound`, `PermissionDenied`.
+    """
+    async with transaction(member.tenant_id) as connection:
+        await access_room(connection, member=member, room_id=room_id)
+        rooms = await selectors.my_rooms(connection, membership_id=member.membership_id, ids=[room_id])
+        if room_id not in rooms:
+            raise NotFound
+        room = rooms[room_id]
+        live_ids = await selectors.live_generation_ids(connection, room_id)
+        messages, has_more = await selectors.latest_messages(connection, room_id)
+        members = await selectors.room_members(connection, room_id=room_id)
+        generations = await selectors.generations(connection, live_ids)
+    live = [generation for generation in generations.values() if generation.finished_at is None]
+    held = await live_texts(member.tenant_id, room_id, [generation.id for generation in live])
+    return SnapshotShape(
+        room=room,
+        members=tuple(members.values()),
+        messages=tuple(messages),
+        has_more=has_more,
+        generations=tuple(
+            msgspec.structs.replace(generation, text=held.get(generation.id, ""))
+            for generation in sorted(live, key=lambda generation: generation.id)
+        ),
+        epoch=room.epoch,
+        seq=room.head_seq,
+    )
+
+
+async def live_texts(tenant_id: uuid.UUID, room_id: uuid.UUID, gids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """The texts of live answers: of Redis and PostgreSQL the longer. Answers that have ended may be missing."""
+    if not gids:
+        return {}
+    try:
+        held = await texts.read_texts(tenant_id, room_id, gids)
+    except RedisError:
+        held = {}
+    if len(held) == len(gids):
+        return held
+    async with transaction(tenant_id) as connection:
+        kept = await selectors.checkpoints(connection, room_id, gids)
+    return {gid: max(held.get(gid, ""), kept.get(gid, ""), key=len) for gid in gids if gid in held or gid in kept}
+
+
+async def generation(*, member: Principal, generation_id: uuid.UUID) -> GenerationShape:
+    """One answer, with its text: so far, or as it ended. Raises `NotFound`, `PermissionDenied`."""
+    async with transaction(member.tenant_id) as connection:
+        await access_generation(connection, member=member, generation_id=generation_id)
+        found = (await selectors.generations(connection, [generation_id]))[generation_id]
+        if found.answer is not None:
+            message = (await selectors.messages(connection, [found.answer]))[found.answer]
+            return msgspec.structs.replace(found, text=message.text)
+        if found.finished_at is not None:
+            return found
+    held = await live_texts(member.tenant_id, found.room, [generation_id])
+    return msgspec.structs.replace(found, text=held.get(generation_id, ""))
+
+
+async def messages_by_id(tenant_id: uuid.UUID, ids: list[uuid.UUID]) -> list[MessageShape]:
+    """Messages of rooms that were accessed before, in the order of `ids`."""
+    async with transaction(tenant_id) as connection:
+        found = await selectors.messages(connection, ids)
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+async def rooms_by_id(*, member: Principal, ids: list[uuid.UUID]) -> list[RoomShape]:
+    """The member's own rooms, in the order of `ids`."""
+    async with transaction(member.tenant_id) as connection:
+        found = await selectors.my_rooms(connection, membership_id=member.membership_id, ids=ids)
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+async def own_room(*, member: Principal, room_id: uuid.UUID) -> RoomShape:
+    """One room. Raises `NotFound`, `PermissionDenied`."""
+    async with transaction(member.tenant_id) as connection:
+        await access_room(connection, member=member, room_id=room_id)
+    rooms = await rooms_by_id(member=member, ids=[room_id])
+    if not rooms:
+        raise NotFound
+    return rooms[0]
+
+
+async def members_by_id(tenant_id: uuid.UUID, ids: list[uuid.UUID]) -> list[RoomMemberShape]:
+    """Places in rooms that were accessed before, in the order of `ids`."""
+    async with transaction(tenant_id) as connection:
+        found = await selectors.room_members(connection, ids=ids)
+    return [found[id_] for id_ in ids if id_ in found]

@@ -1,0 +1,115 @@
+"""The REST API keeps to its own OpenAPI document, whatever it is sent."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import schemathesis
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.isolation.calls import Call, Made, calls
+from tests.support.cast import Actor, Company
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+EXAMPLES = 8
+REACHED = 0.9
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    return schemathesis.openapi.from_wsgi("/api/schema/?format=json", get_wsgi_application())
+
+
+@pytest.fixture(autouse=True)
+def _no_throttle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of wrong log-ins from one address are what this test is about, not what it is after."""
+    monkeypatch.setattr(settings, "LOGIN_ATTEMPTS_PER_ADDRESS", 10**9)
+    monkeypatch.setattr(settings, "LOGIN_ATTEMPTS_PER_ACCOUNT", 10**9)
+
+
+def example_of(operation: Any) -> Call | None:
+    """The example call of an operation of the schema."""
+    for call in calls():
+        if call.method == operation.method.upper() and templated(call) == operation.path:
+            return call
+    return None
+
+
+def templated(call: Call) -> str:
+    return "/api/v1/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", call.route)
+
+
+def operations(schema: Any) -> list[Any]:
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+def headers_of(actor: Actor) -> Mapping[str, str]:
+    return {"Authorization": f"Bearer {actor.access_token()}"}
+
+
+def send(operation: Any, made: Made, headers: Mapping[str, str]) -> Any:
+    """The example call, checked against the schema."""
+    case = operation.Case(
+        path_parameters={name: str(value) for name, value in made.ids.items()},
+        **({"body": dict(made.body), "media_type": "application/json"} if made.body is not None else {}),
+    )
+    return case.call_and_validate(headers=dict(headers), checks=CHECKS)
+
+
+def test_every_operation_of_ours_has_an_example(schema: Any) -> None:
+    ours = [operation for operation in operations(schema) if operation.path.startswith("/api/v1/")]
+    assert len(ours) >= 17
+    assert [f"{operation.method} {operation.path}" for operation in ours if example_of(operation) is None] == []
+
+
+@pytest.mark.timeout(180)
+def test_the_owner_gets_somewhere_and_nothing_leaves_the_schema(schema: Any, company: Company) -> None:
+    reached = []
+    for operation in operations(schema):
+        call = example_of(operation)
+        assert call is not None, operation.path
+        answer = send(operation, call.make(company), headers_of(company.alice))
+        reached.append(200 <= answer.status_code < 300)
+        fuzz(operation, call, company, headers_of(company.alice))
+    assert sum(reached) >= REACHED * len(reached)
+
+
+@pytest.mark.timeout(180)
+def test_a_viewer_is_answered_within_the_schema(schema: Any, company: Company) -> None:
+    for operation in operations(schema):
+        call = example_of(operation)
+        assert call is not None, operation.path
+        send(operation, call.make(company), headers_of(company.vera))
+        fuzz(operation, call, company, headers_of(company.vera))
+
+
+def fuzz(operation: Any, call: Call, company: Company, headers: Mapping[str, str]) -> None:
+    """Random input made from the schema; half of it with an id that is really there."""
+    ids = {name: str(value) for name, value in call.make(company).ids.items()}
+    turn = iter(range(10**6))
+
+    @given(case=operation.as_strategy())
+    @hypothesis_settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def run(case: Any) -> None:
+        if ids and next(turn) % 2:
+            case.path_parameters = dict(ids)
+        case.call_and_validate(headers=dict(headers), checks=CHECKS)
+
+    run()
