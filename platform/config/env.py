@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.net import parse_network
 
+ROOT = Path(__file__).resolve().parents[2]
+
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
 
