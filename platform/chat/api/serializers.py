@@ -191,6 +191,9 @@ class SnapshotOutput(serializers.Serializer[Any]):
     members = RoomMemberOutput(many=True)
     messages = MessageOutput(many=True, help_text="The latest, oldest first.")
     has_more = serializers.BooleanField(help_text="Whether there are older messages.")
-    generations = GenerationOutput(many=True, help_text="The answers being written, with their text so far, and those that ended without a message.")
+    generations = GenerationOutput(
+        many=True,
+        help_text="The answers being written, with their text so far, and those that ended without a message.",
+    )
     epoch = serializers.CharField()
     seq = serializers.IntegerField()
