@@ -79,7 +79,7 @@ def test_every_secret_may_come_from_a_file(monkeypatch: Any, tmp_path: Path) -> 
         found = getattr(env, name.lower())
         assert isinstance(found, SecretStr)
         assert found.get_secret_value() == value
-    assert {"REDIS_CACHE_URL", "CELERY_BROKER_URL", "PARLEY_MASTER_KEY", "PARLEY_LOCAL_MODEL_KEY"} <= set(SECRETS)
+    assert {"CELERY_BROKER_URL", "PARLEY_MASTER_KEY", "PARLEY_LOCAL_MODEL_KEY"} <= set(SECRETS)
     assert "pw" not in repr(env)
 
 

@@ -14,7 +14,9 @@ def test_every_call_is_documented_with_its_errors() -> None:
         for method, operation in methods.items()
     }
     for call in calls():
-        route = "/".join(f"{{{part[1:-1].partition(':')[2]}}}" if part[:1] == "<" else part for part in call.route.split("/"))
+        route = "/".join(
+            f"{{{part[1:-1].partition(':')[2]}}}" if part[:1] == "<" else part for part in call.route.split("/")
+        )
         operation = operations[f"{call.method} {route}"]
         assert {"400", "401", "403", "404", "429", "500", "503"} <= operation["responses"].keys()
         assert str(call.status) in operation["responses"]
