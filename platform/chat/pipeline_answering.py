@@ -105,12 +105,12 @@ class _PipelineAnswer:
             self._ended_early = Ending(status="interrupted")
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> Ending | None:
         if self._ended_early is not None:
             return self._ended_early
         result = self._pump.result if self._pump else None
-        if result is None or result.status == "failed":
-            return Ending(status="interrupted")
+        if result is None:
+            return None
         usage = result.answer.usage
         return Ending(
             status=result.status,
