@@ -1,7 +1,6 @@
 """A process that ends tells whoever holds something open, and gives them their time."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +11,9 @@ pytestmark = pytest.mark.no_database
 
 
 @pytest.fixture(autouse=True)
-def _alive(monkeypatch: Any) -> Iterator[None]:
+def _alive(monkeypatch: Any) -> None:
     monkeypatch.setattr(lifecycle, "_state", {"draining": False})
     monkeypatch.setattr(lifecycle, "_callbacks", [])
-    yield
 
 
 async def test_everybody_is_told_once_and_a_failure_stops_nobody(caplog: Any) -> None:
