@@ -14,6 +14,7 @@ from tests.support.cast import Company
 
 ACROSS_TENANTS = {
     "billing.make_partitions": "partitions hold every tenant's rows",
+    "chat.reap_generations": "a process that died wrote for any tenant; each answer is ended as its own",
 }
 
 
