@@ -95,7 +95,7 @@ async def test_whose_rights_changed_is_closed_within_seconds(
             elif change == "role":
                 change_role(caller=company.alice.principal, member_id=company.bob.membership_id, role="viewer")
         if change == "suspended":
-            from tenants.services.provisioning import suspend_tenant
+            from tenants.services.provisioning import set_tenant_status
 
             set_tenant_status(slug=company.tenant.slug, status=Tenant.Status.SUSPENDED)
 

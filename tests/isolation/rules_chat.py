@@ -1,13 +1,18 @@
-"""Rooms: the reaper looks for late generations across tenants."""
+"""Rooms: all of it tenants' own; one job looks across."""
 
-from tests.isolation.rules import PLATFORM_ROLE, Grant, Policy, Rules
-
-_SEEN = ("id", "tenant_id", "status", "lease_until", "started_at")
+from config.databases import PLATFORM_ROLE
+from tests.isolation.rules import Grant, Policy, Rules
 
 RULES = Rules(
     policies=(Policy("chat_generation", "reap_generations_select", "SELECT", PLATFORM_ROLE, "true"),),
-    grants=(Grant("chat_generation", PLATFORM_ROLE, frozenset(f"SELECT({column})" for column in _SEEN)),),
+    grants=(
+        Grant(
+            "chat_generation",
+            PLATFORM_ROLE,
+            frozenset(f"SELECT({name})" for name in ("id", "tenant_id", "status", "lease_until", "started_at")),
+        ),
+    ),
     pointers={
-        "chat_generation.request_id": "names the request, whose usage outlives the room",
+        "chat_generation.request_id": "names the request, as usage does; no row",
     },
 )

@@ -13,8 +13,8 @@ from tenants.models import Tenant
 from tests.support.cast import Company
 
 ACROSS_TENANTS = {
+    "chat.reap_generations": "generations whose process died, whosever they are",
     "billing.make_partitions": "partitions hold every tenant's rows",
-    "chat.reap_generations": "a process that died wrote for any tenant; each answer is ended as its own",
 }
 
 
