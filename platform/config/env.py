@@ -26,6 +26,7 @@ SECRETS = (
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class BadEnvironment(SystemExit):
@@ -51,6 +52,11 @@ class Env(BaseSettings):
     parley_allowed_origins: Names = ()
     trusted_proxies: Names = ()
     debug: bool = False
+
+    parley_upstream_connect_s: Seconds = 5.0
+    parley_upstream_first_token_s: Seconds = 60.0
+    parley_upstream_between_tokens_s: Seconds = 30.0
+    parley_upstream_total_s: Seconds = 600.0
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

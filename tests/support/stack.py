@@ -146,6 +146,17 @@ class Stack:
         session: dict[str, Any] = answer.json()
         return session
 
+    def usage(self, credential: str, **wanted: Any) -> list[dict[str, Any]]:
+        """All usage records that the credential may see, newest first; those whose fields are as `wanted`."""
+        records: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        with self.client(credential) as rest:
+            while cursor is not None:
+                page = rest.get("/api/v1/usage", params={"limit": 100} | ({"cursor": cursor} if cursor else {})).json()
+                records += page["data"]
+                cursor = page["next_cursor"]
+        return [record for record in records if all(record[name] == value for name, value in wanted.items())]
+
     @cached_property
     def http(self) -> httpx.Client:
         """A client for plain requests."""

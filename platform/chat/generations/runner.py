@@ -11,7 +11,7 @@ import uuid
 
 import structlog
 
-from chat.answering import Answer, answering
+from chat.answering import Answer, Ending, answering
 from chat.bounds import CHECKPOINT_CHARS, DELTA_INTERVAL_S, END_RETRY_S, END_TRIES, LEASE_RENEW_S, REDIS_RETRY_S
 from chat.generations import leases
 from chat.generations.context import question_of
@@ -100,9 +100,12 @@ class GenerationRun:
             answer.interrupt()
 
     def _failed(self, error: ParleyError) -> Outcome:
+        ending = self._answer.ending if self._answer else Ending(status="failed")
         return Outcome(
             status="interrupted" if self._interrupting else "failed",
             text=self._text.whole(),
+            usage=ending.usage,
+            cost_nano=ending.cost_nano,
             error_code=error.code,
             error_message=error.message,
         )
