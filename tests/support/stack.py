@@ -85,6 +85,8 @@ class Stack:
     def stop(self) -> int:
         """Ctrl-C. The exit code."""
         assert self.process is not None
+        if "http" in self.__dict__:
+            self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S)
@@ -98,6 +100,11 @@ class Stack:
     def port(self) -> int:
         """The port it listens on."""
         return int(self.url.rpartition(":")[2])
+
+    @property
+    def socket_url(self) -> str:
+        """Where its WebSocket is."""
+        return self.url.replace("http", "ws", 1) + "/ws"
 
     def children(self) -> dict[str, int]:
         """The processes that `up` runs, by name."""
