@@ -5,7 +5,7 @@ TEST_ARGS ?= -n auto --cov
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench web requirements environment environment-dev
+.PHONY: help setup run test lint format bench web schema requirements environment environment-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,10 @@ bench: environment-dev ## run the benchmarks: make bench ARGS="..."
 
 web: environment ## build the browser app
 	@$(PY) -m tools.web build
+
+schema: environment-dev ## write the API's schema, and the browser app's types from it
+	$(PY) manage.py spectacular --format openapi-json --fail-on-warn --file platform/web/schema.json
+	@$(PY) -m tools.web run types
 
 requirements: environment-dev ## compile requirements/*.txt from pyproject.toml
 	$(PY) -m tools.requirements

@@ -43,15 +43,17 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Answer(Protocol):
-    """An answer on its way. It goes on, and is settled, whether or not anybody reads."""
+    """A question that was accepted. Its answer begins with `pieces`, and then goes on, and is settled, whether or not
+    anybody reads on.
+    """
 
     @property
     def attempt(self) -> Mapping[str, Any]:
-        """What must be known to bill it if this process dies; JSON-serialisable."""
+        """What must be known to bill it if this process dies, to be stored first; JSON-serialisable."""
         ...
 
     def pieces(self) -> AsyncIterator[str]:
-        """The text as it comes. Raises the `ParleyError` that the answer failed with."""
+        """Begin, and give the text as it comes. Raises the `ParleyError` that the answer failed with."""
         ...
 
     def stop(self) -> None:
@@ -63,8 +65,8 @@ class Answer(Protocol):
         ...
 
     @property
-    def ending(self) -> Ending:
-        """How it ended, once the pieces have."""
+    def ending(self) -> Ending | None:
+        """How it ended, once the pieces have ended or failed; None when there is nothing to say."""
         ...
 
 
@@ -96,7 +98,7 @@ class Answering(Protocol):
         ...
 
     async def begin(self, question: Question) -> Answer:
-        """Accept the question and start to answer. Raises a `ParleyError` when it can't be accepted."""
+        """Accept the question. Raises a `ParleyError` when it can't be."""
         ...
 
     async def settle_orphan(self, orphan: Orphan) -> Ending:
@@ -104,30 +106,16 @@ class Answering(Protocol):
         ...
 
 
-class _Unbound:
-    """Answers nothing."""
-
-    async def choose_model(self, *, principal: Principal, alias: str | None) -> str:
-        raise Unavailable("No model can answer at the moment.")
-
-    async def context_tokens(self, *, principal: Principal, alias: str) -> int | None:
-        return None
-
-    async def begin(self, question: Question) -> Answer:
-        raise Unavailable("No model can answer at the moment.")
-
-    async def settle_orphan(self, orphan: Orphan) -> Ending:
-        return Ending(status="interrupted")
-
-
-_bound: dict[str, Answering] = {"it": _Unbound()}
+_bound: list[Answering] = []
 
 
 def bind(implementation: Answering) -> None:
     """Let this process answer by `implementation`."""
-    _bound["it"] = implementation
+    _bound[:] = [implementation]
 
 
 def answering() -> Answering:
-    """This process's implementation."""
-    return _bound["it"]
+    """This process's implementation. Raises `Unavailable` where none was bound."""
+    if not _bound:
+        raise Unavailable("No model can answer at the moment.")
+    return _bound[0]

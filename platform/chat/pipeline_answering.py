@@ -106,12 +106,12 @@ class _PipelineAnswer:
             self._ended_early = Ending(status="interrupted")
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> Ending | None:
         if self._ended_early is not None:
             return self._ended_early
         result = self._pump.result if self._pump else None
         if result is None:
-            return Ending(status="interrupted")
+            return None
         usage = {meter: sum(getattr(attempt.usage, meter) for attempt in result.attempts) for meter in METERS}
         return Ending(status=result.status, usage=Usage(**usage), cost_nano=sold_nano(result))
 

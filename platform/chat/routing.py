@@ -1,8 +1,22 @@
 """Where the socket is."""
 
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
 from channels.routing import URLRouter
-from django.urls import path
+from django.urls import path, re_path
 
 from chat.consumers import rooms_socket
 
-websocket_application = URLRouter([path("ws", rooms_socket)])  # type: ignore[arg-type]
+
+async def _nowhere(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    """There is no socket at this path: the handshake is refused."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404, "reason": "no such socket"})
+
+
+websocket_application = URLRouter([path("ws", rooms_socket), re_path(r"", _nowhere)])  # type: ignore[arg-type]

@@ -38,8 +38,10 @@ ROOM_MEMBERS = """
 
 MESSAGES = """
     SELECT m.id, m.room_id, m.parent_id, m.author_kind, m.author_membership_id, p.name AS author_name, m.model,
-           m.generation_id, m.parts, m.text, m.created_at, m.edited_at, m.deleted_at
+           m.generation_id, m.parts, m.text, m.created_at, m.edited_at, m.deleted_at, g.status, g.error_code,
+           g.error_message, g.usage, g.cost_nano
     FROM chat_message m
+    LEFT JOIN chat_generation g ON g.tenant_id = m.tenant_id AND g.id = m.generation_id
     LEFT JOIN tenants_membership a ON a.tenant_id = m.tenant_id AND a.id = m.author_membership_id
     LEFT JOIN tenants_person p ON p.id = a.person_id
 """
@@ -120,6 +122,19 @@ async def live_generation_ids(connection: Connection, room_id: uuid.UUID) -> lis
         connection,
         "SELECT id FROM chat_generation WHERE room_id = %s AND status IN ('queued', 'streaming') ORDER BY id",
         (room_id,),
+    )
+    return [row["id"] for row in rows]
+
+
+async def unanswered_generation_ids(
+    connection: Connection, room_id: uuid.UUID, prompts: Collection[uuid.UUID]
+) -> list[uuid.UUID]:
+    """The generations that ended without any text, so without a message, to one of these prompts."""
+    rows = await every(
+        connection,
+        "SELECT id FROM chat_generation WHERE room_id = %s AND prompt_id = ANY(%s) AND answer_id IS NULL "
+        "AND finished_at IS NOT NULL ORDER BY id",
+        (room_id, list(prompts)),
     )
     return [row["id"] for row in rows]
 

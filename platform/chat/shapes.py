@@ -59,21 +59,6 @@ class TextPart(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
     text: str
 
 
-class MessageShape(msgspec.Struct, frozen=True):
-    """What was said. A deleted message keeps its place and has no text."""
-
-    id: uuid.UUID
-    room: uuid.UUID
-    author: Author
-    parent: uuid.UUID | None
-    parts: tuple[TextPart, ...]
-    text: str
-    generation: uuid.UUID | None
-    created_at: datetime
-    edited_at: datetime | None
-    deleted: bool
-
-
 class Usage(msgspec.Struct, frozen=True):
     """Tokens by disjoint meters."""
 
@@ -89,6 +74,31 @@ class Failure(msgspec.Struct, frozen=True):
 
     code: str
     message: str
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """How an answer came to be: what of its generation is shown beside its text."""
+
+    status: str
+    error: Failure | None
+    usage: Usage | None
+    cost_nano: int | None
+
+
+class MessageShape(msgspec.Struct, frozen=True):
+    """What was said. A deleted message keeps its place and has no text. `answered` is set where a model wrote it."""
+
+    id: uuid.UUID
+    room: uuid.UUID
+    author: Author
+    parent: uuid.UUID | None
+    parts: tuple[TextPart, ...]
+    text: str
+    generation: uuid.UUID | None
+    answered: Answered | None
+    created_at: datetime
+    edited_at: datetime | None
+    deleted: bool
 
 
 class GenerationShape(msgspec.Struct, frozen=True):
@@ -110,7 +120,10 @@ class GenerationShape(msgspec.Struct, frozen=True):
 
 
 class SnapshotShape(msgspec.Struct, frozen=True):
-    """All that a client needs to show a room: its state at `seq`, newest messages last."""
+    """All that a client needs to show a room: its state at `seq`, newest messages last.
+
+    `generations` are the answers being written, and those that ended without a message, to prompts among `messages`.
+    """
 
     room: RoomShape
     members: tuple[RoomMemberShape, ...]
@@ -165,25 +178,37 @@ def message_shape(row: Mapping[str, Any]) -> MessageShape:
         parts=() if deleted else msgspec.convert(row["parts"], tuple[TextPart, ...]),
         text="" if deleted else row["text"],
         generation=row["generation_id"],
+        answered=answered(row) if row["generation_id"] else None,
         created_at=row["created_at"],
         edited_at=row["edited_at"],
         deleted=deleted,
     )
 
 
+def answered(row: Mapping[str, Any]) -> Answered:
+    """From a row with the columns of a generation."""
+    return Answered(
+        status=row["status"],
+        error=Failure(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
+        usage=msgspec.convert(row["usage"], Usage) if row["usage"] is not None else None,
+        cost_nano=row["cost_nano"],
+    )
+
+
 def generation_shape(row: Mapping[str, Any], *, text: str | None = None) -> GenerationShape:
     """From a row of `selectors.GENERATIONS`, and the text so far."""
+    state = answered(row)
     return GenerationShape(
         id=row["id"],
         room=row["room_id"],
         prompt=row["prompt_id"],
         answer=row["answer_id"],
         model=row["model"],
-        status=row["status"],
+        status=state.status,
         text=text,
-        error=Failure(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
-        usage=msgspec.convert(row["usage"], Usage) if row["usage"] is not None else None,
-        cost_nano=row["cost_nano"],
+        error=state.error,
+        usage=state.usage,
+        cost_nano=state.cost_nano,
         requested_by=row["requested_by_id"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],

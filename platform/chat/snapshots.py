@@ -29,7 +29,8 @@ async def snapshot(*, member: Principal, room_id: uuid.UUID) -> SnapshotShape:
         live_ids = await selectors.live_generation_ids(connection, room_id)
         messages, has_more = await selectors.latest_messages(connection, room_id)
         members = await selectors.room_members(connection, room_id=room_id)
-        generations = await selectors.generations(connection, live_ids)
+        ended_ids = await selectors.unanswered_generation_ids(connection, room_id, [said.id for said in messages])
+        generations = await selectors.generations(connection, {*live_ids, *ended_ids})
     live = [generation for generation in generations.values() if generation.finished_at is None]
     held = await live_texts(member.tenant_id, room_id, [generation.id for generation in live])
     return SnapshotShape(
@@ -39,7 +40,10 @@ async def snapshot(*, member: Principal, room_id: uuid.UUID) -> SnapshotShape:
         has_more=has_more,
         generations=tuple(
             msgspec.structs.replace(generation, text=held.get(generation.id, ""))
-            for generation in sorted(live, key=lambda generation: generation.id)
+            if generation.finished_at is None
+            else generation
+            for generation in sorted(generations.values(), key=lambda generation: generation.id)
+            if generation.answer is None
         ),
         epoch=room.epoch,
         seq=room.head_seq,

@@ -6,10 +6,11 @@ from chat.generations.reaper import reap_generations as reap
 from chat.loop import on_loop
 from kernel.tasks import PlatformTask
 
-REAP_EVERY_S = 2.0
+STALE_S = 4.0
+"""A message that waited longer for a worker has successors."""
 
 
-@shared_task(base=PlatformTask, name="chat.reap_generations", expires=REAP_EVERY_S * 2, ignore_result=True)
+@shared_task(base=PlatformTask, name="chat.reap_generations", expires=STALE_S, ignore_result=True)
 def reap_generations() -> None:
     """End generations whose process died."""
     on_loop(reap())

@@ -12,17 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-ROOT = Path(__file__).resolve().parents[2]
+from kernel.net import parse_network
 
-SECRETS = (
-    "DATABASE_URL",
-    "DATABASE_OWNER_URL",
-    "DATABASE_PLATFORM_URL",
-    "REDIS_URL",
-    "PARLEY_MASTER_KEY",
-    "PARLEY_KEY_PEPPER",
-    "PARLEY_JWT_KEY",
-)
+ROOT = Path(__file__).resolve().parents[2]
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
@@ -72,6 +64,16 @@ class Env(BaseSettings):
             return tuple(item.strip() for item in value.split(",") if item.strip())
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            try:
+                parse_network(item)
+            except ValueError:
+                raise ValueError("addresses or CIDR blocks like 10.0.0.0/8 are needed, separated by commas") from None
+        return value
+
     @field_validator("database_url", "database_owner_url", "database_platform_url")
     @classmethod
     def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
@@ -85,6 +87,10 @@ class Env(BaseSettings):
         if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("a URL like redis://host:6379/0 or unix:///path/to/socket is needed")
         return value
+
+
+SECRETS = tuple(name.upper() for name, known in Env.model_fields.items() if known.annotation == SecretStr | None)
+"""Variables that may come from a file."""
 
 
 @cache
@@ -106,3 +112,5 @@ def _read_secret(name: str) -> str:
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise BadEnvironment(f"{name}_FILE: {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise BadEnvironment(f"{name}_FILE: {path} does not hold text") from None

@@ -127,8 +127,7 @@ CONTENT_SECURITY_POLICY = {
         "default-src": ["'none'"],
         "script-src": ["'self'"],
         "style-src": ["'self'"],
-        "style-src-attr": ["'unsafe-inline'"],
-        "img-src": ["'self'", "data:", "blob:"],
+        "img-src": ["'self'"],
         "font-src": ["'self'"],
         "connect-src": ["'self'"],
         "manifest-src": ["'self'"],
@@ -168,6 +167,15 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "AUTHENTICATION_WHITELIST": ["tenants.api.authentication.BearerAuthentication"],
+    "ENUM_NAME_OVERRIDES": {
+        "RoomKind": ["private", "shared"],
+        "AuthorKind": ["member", "model"],
+        "RoomRole": ["owner", "member"],
+        "TenantRole": ["owner", "admin", "billing", "member", "viewer"],
+        "GenerationStatus": ["queued", "streaming", "complete", "stopped", "failed", "interrupted"],
+        "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
+        "ApiKeyStatus": ["active", "revoked", "expired"],
+    },
 }
 
 # --- identity ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 from psycopg import AsyncConnection, Error, OperationalError
+from psycopg.errors import InFailedSqlTransaction
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -60,6 +62,9 @@ async def _begun(scope: Scope, alias: str) -> AsyncIterator[Connection]:
     try:
         await connection.execute(f"BEGIN; {settings_sql(scope)}".encode())
         yield connection
+        if connection.info.transaction_status == TransactionStatus.INERROR:
+            # A COMMIT would be taken for a ROLLBACK, without a word.
+            raise InFailedSqlTransaction("a statement failed in this transaction, and its error was swallowed")
         await connection.commit()
     except BaseException:
         try:

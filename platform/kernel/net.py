@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,6 +31,13 @@ def address_in(address: str, networks: Sequence[str]) -> bool:
     return _within(address, networks)
 
 
+def networks_within(inner: Sequence[str] | None, outer: Sequence[str]) -> bool:
+    """Whether each network lies in one of `outer`. No list at all is every address there is."""
+    if inner is None:
+        return False
+    return all(any(_covers(_network(wide), _network(text)) for wide in outer) for text in inner)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine."""
     bare = host.strip("[]")
@@ -53,6 +60,14 @@ def _within(address: str, networks: Sequence[str]) -> bool:
     return any(value in _network(text) for text in networks)
 
 
+def _covers(wide: Network, narrow: Network) -> bool:
+    if isinstance(wide, ipaddress.IPv4Network) and isinstance(narrow, ipaddress.IPv4Network):
+        return narrow.subnet_of(wide)
+    if isinstance(wide, ipaddress.IPv6Network) and isinstance(narrow, ipaddress.IPv6Network):
+        return narrow.subnet_of(wide)
+    return False
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -61,6 +76,6 @@ def _is_address(text: str) -> bool:
     return True
 
 
-@cache
+@lru_cache(maxsize=10_000)
 def _network(text: str) -> Network:
     return parse_network(text)

@@ -6,7 +6,8 @@ they differ, it is looked up anew. A missing epoch means changed. With Redis awa
 at most once a second per principal.
 
 A reader only fills in what is missing (HSETNX); the writer, after its commit, overwrites. So a reader that was slow can't
-put an old epoch over a new one.
+put an old epoch over a new one. Nothing prolongs the hash's life: an epoch that a writer could not announce is believed for
+`EPOCH_TTL_S` at most.
 """
 
 import time
@@ -113,7 +114,7 @@ def current_epochs_sync(subject: Subject) -> Epochs:
             with sync_redis().pipeline(transaction=False) as pipe:
                 for name, value in zip(subject.fields, epochs, strict=True):
                     pipe.hsetnx(subject.redis_key, name, str(value))
-                pipe.expire(subject.redis_key, settings.EPOCH_TTL_S)
+                pipe.expire(subject.redis_key, settings.EPOCH_TTL_S, nx=True)
                 pipe.execute()
         except RedisError:
             log.warning("epochs_not_kept")
@@ -128,7 +129,7 @@ def announce(tenant_id: uuid.UUID, changed: Mapping[str, int]) -> None:
         try:
             with sync_redis().pipeline(transaction=True) as pipe:
                 pipe.hset(key, mapping={name: str(value) for name, value in changed.items()})
-                pipe.expire(key, settings.EPOCH_TTL_S)
+                pipe.expire(key, settings.EPOCH_TTL_S, nx=True)
                 pipe.execute()
         except RedisError:
             # Readers fall back to PostgreSQL while Redis is away; what Redis still held runs out after EPOCH_TTL_S.
@@ -146,7 +147,7 @@ async def _fill(subject: Subject, epochs: Epochs) -> None:
         async with async_redis().pipeline(transaction=False) as pipe:
             for name, value in zip(subject.fields, epochs, strict=True):
                 pipe.hsetnx(subject.redis_key, name, str(value))
-            pipe.expire(subject.redis_key, settings.EPOCH_TTL_S)
+            pipe.expire(subject.redis_key, settings.EPOCH_TTL_S, nx=True)
             await pipe.execute()
     except RedisError:
         log.warning("epochs_not_kept")

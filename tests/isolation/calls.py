@@ -39,7 +39,8 @@ def nothing(company: Company) -> Made:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One method of one route (as the resolver spells it, below /api/v1/). `make` makes what the owner's call needs, anew at
-    each use; the owner then gets `status`. A `public` one needs no credential.
+    each use; the owner then gets `status`. A `public` one needs no credential. What a `private` one
+    names doesn't exist for colleagues either, whatever their role.
 
     `foreign` names the fields of the body that point to something of the company, each with a value that names nothing (None
     is a random id): mallory sends hers with these taken from another company, and must get the answer for nothing.
@@ -50,6 +51,7 @@ class Call:
     make: Callable[[Company], Made] = nothing
     status: int = 200
     public: bool = False
+    private: bool = False
     foreign: Mapping[str, str | None] = field(default_factory=dict)
 
     @property

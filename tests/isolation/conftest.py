@@ -8,13 +8,12 @@ import pytest
 from django.db import transaction
 from pytest_django.plugin import DjangoDbBlocker
 
-from kernel.ids import uuid7
 from tenants.models import Membership
 from tenants.permissions import BUILTIN_ROLES, PERMISSIONS
 from tenants.services.api_keys import issue_key
 from tenants.services.provisioning import add_member
 from tests.isolation.roles import APP_ROLE, Connection, administrator, connect
-from tests.isolation.rows import Row, RowFactory, insert
+from tests.isolation.rows import Row, RowFactory
 from tests.support.cast import PASSWORD, Actor, Company, found_company
 
 
@@ -51,11 +50,7 @@ def world(database: str) -> Iterator[World]:
     with administrator() as admin:
         admin.autocommit = True
         factory = RowFactory(admin)
-        ours, theirs = uuid7(), uuid7()
-        for tenant_id in (ours, theirs):
-            row = factory.values("tenants_tenant", tenant_id) | {"id": tenant_id}
-            insert(admin, "tenants_tenant", row)
-            factory._standing["tenants_tenant", tenant_id] = row
+        ours, theirs = factory.add_tenant(), factory.add_tenant()
         world = World(admin, factory, ours, theirs)
         for table in world.tables:
             world.our(table)

@@ -91,6 +91,14 @@ class RowFactory:
             self._standing[key] = row
         return self._standing[key]
 
+    def add_tenant(self) -> uuid.UUID:
+        """A new tenant."""
+        tenant_id = uuid7()
+        row = self.values("tenants_tenant", tenant_id)
+        insert(self.connection, "tenants_tenant", row)
+        self._standing["tenants_tenant", tenant_id] = row
+        return tenant_id
+
     def values(self, table: str, tenant_id: uuid.UUID) -> Row:
         """The values of a new row, not inserted."""
         making = Making(self, tenant_id, next(_numbers))

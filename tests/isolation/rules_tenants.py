@@ -73,6 +73,7 @@ RULES = Rules(
             "claims a token, mints its child",
         ),
         Function("lookup.session_end(bytea)", "log-out"),
+        Function("lookup.sessions_end(uuid)", "a member of the tenant in force is removed"),
     ),
     indexes={
         "tenants_apikey_lookup_id_key": "found before the tenant is known; the ids are random and say nothing",

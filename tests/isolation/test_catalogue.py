@@ -117,7 +117,7 @@ BREACHES = {
         "foreign key wide on tenants_apikey clears the tenant when its target goes",
     ),
     "unique across tenants": (
-        ["ALTER TABLE tenants_apikey ADD CONSTRAINT one_name UNIQUE (name)"],
+        ["ALTER TABLE tenants_apikey ADD CONSTRAINT one_name UNIQUE (name, id)"],
         "index one_name on tenants_apikey does not begin with the tenant",
     ),
     "a view of its owner": (

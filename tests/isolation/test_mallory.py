@@ -89,6 +89,27 @@ def test_mallory_finds_nothing_where_alice_succeeds(cast: Cast, call: Call) -> N
     assert send(cast.ours.owner.client, call, again.ids, again.body).status_code == call.status
 
 
+@of_each(*[call for call in closed if call.route.count("<") > 1])
+def test_one_foreign_id_among_ones_own_is_as_good_as_unknown(cast: Cast, call: Call) -> None:
+    hers, his = call.make(cast.theirs), call.make(cast.ours)
+    client = cast.theirs.owner.client
+    for name in hers.ids:
+        refused = send(client, call, {**hers.ids, name: his.ids[name]}, hers.body)
+        unknown = send(client, call, {**hers.ids, name: uuid7()}, hers.body)
+        assert comparable(refused) == comparable(unknown)
+        assert refused.status_code == 404
+    assert send(client, call, hers.ids, hers.body).status_code == call.status
+
+
+@of_each(*[call for call in closed if call.private])
+def test_what_is_private_does_not_exist_for_colleagues(cast: Cast, call: Call) -> None:
+    made = call.make(cast.ours)
+    admin = cast.by_role["admin"].client
+    refused, unknown = send(admin, call, made.ids, made.body), send(admin, call, elsewhere(made.ids), made.body)
+    assert comparable(refused) == comparable(unknown)
+    assert refused.status_code == 404
+
+
 @of_each(*[call for call in closed if call.foreign])
 def test_ids_in_a_body_are_as_good_as_unknown(cast: Cast, call: Call) -> None:
     hers, his = call.make(cast.theirs), call.make(cast.ours)

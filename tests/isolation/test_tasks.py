@@ -13,6 +13,7 @@ from tenants.models import Tenant
 from tests.support.cast import Company
 
 ACROSS_TENANTS = {
+    "chat.reap_generations": "generations whose process died, whosever they are",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

@@ -116,22 +116,6 @@ class PartOutput(serializers.Serializer[Any]):
     text = serializers.CharField()
 
 
-class MessageOutput(serializers.Serializer[Any]):
-    """What was said."""
-
-    id = serializers.UUIDField()
-    room = serializers.UUIDField()
-    author = AuthorOutput()
-    # Every serializer has an attribute of this name; declared fields are taken out of the class, so it stays.
-    parent = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
-    parts = PartOutput(many=True)
-    text = serializers.CharField(allow_blank=True)
-    generation = serializers.UUIDField(allow_null=True)
-    created_at = serializers.DateTimeField()
-    edited_at = serializers.DateTimeField(allow_null=True)
-    deleted = serializers.BooleanField()
-
-
 class GenerationErrorOutput(serializers.Serializer[Any]):
     """Why an answer failed."""
 
@@ -147,6 +131,32 @@ class GenerationUsageOutput(serializers.Serializer[Any]):
     cache_write = serializers.IntegerField()
     output = serializers.IntegerField()
     reasoning = serializers.IntegerField()
+
+
+class AnsweredOutput(serializers.Serializer[Any]):
+    """How an answer came to be."""
+
+    status = serializers.ChoiceField([*LIVE_STATUSES, *ENDED_STATUSES])
+    error = GenerationErrorOutput(allow_null=True)
+    usage = GenerationUsageOutput(allow_null=True)
+    cost_nano = serializers.IntegerField(allow_null=True, help_text="nano-USD")
+
+
+class MessageOutput(serializers.Serializer[Any]):
+    """What was said."""
+
+    id = serializers.UUIDField()
+    room = serializers.UUIDField()
+    author = AuthorOutput()
+    # Every serializer has an attribute of this name; declared fields are taken out of the class, so it stays.
+    parent = serializers.UUIDField(allow_null=True)  # type: ignore[assignment]
+    parts = PartOutput(many=True)
+    text = serializers.CharField(allow_blank=True)
+    generation = serializers.UUIDField(allow_null=True)
+    answered = AnsweredOutput(allow_null=True, help_text="How it ended and what it cost, where a model wrote it.")
+    created_at = serializers.DateTimeField()
+    edited_at = serializers.DateTimeField(allow_null=True)
+    deleted = serializers.BooleanField()
 
 
 class GenerationOutput(serializers.Serializer[Any]):
@@ -181,6 +191,9 @@ class SnapshotOutput(serializers.Serializer[Any]):
     members = RoomMemberOutput(many=True)
     messages = MessageOutput(many=True, help_text="The latest, oldest first.")
     has_more = serializers.BooleanField(help_text="Whether there are older messages.")
-    generations = GenerationOutput(many=True, help_text="The answers being written, with their text so far.")
+    generations = GenerationOutput(
+        many=True,
+        help_text="The answers being written, with their text so far, and those that ended without a message.",
+    )
     epoch = serializers.CharField()
     seq = serializers.IntegerField()

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from chat.bounds import QUEUED_MAX_S
 from chat.events import EventIds, RoomEvent, insert_event, room_event, take_numbers
 from chat.realtime import streams
-from chat.shapes import Author, MessageShape, TextPart, Usage, generation_shape
+from chat.shapes import Author, MessageShape, TextPart, Usage, answered, generation_shape
 from chat.store import Connection, first, transaction
 from kernel.ids import uuid7
 
@@ -85,6 +85,7 @@ async def _insert_answer(connection: Connection, tenant_id: uuid.UUID, row: dict
         parts=(TextPart(text),),
         text=text,
         generation=row["id"],
+        answered=answered(row),
         created_at=row["finished_at"],
         edited_at=None,
         deleted=False,

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import uuid
 
+import msgspec
 import structlog
 
 from chat.answering import Answer, Ending, answering
@@ -80,16 +81,16 @@ class GenerationRun:
         try:
             question = await question_of(self.id, claimed, principal=self._principal)
             answer = await answering().begin(question)
-            self._begun(answer)
             await leases.remember_attempt(self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt)
+            self._begun(answer)
             await self._relay(answer, claimed.room_id)
         except ParleyError as error:
             return self._failed(error)
         except Exception:
             log.exception("generation_failed", generation_id=str(self.id))
             return self._failed(InternalError())
-        ending = answer.ending
-        return Outcome(status=ending.status, text=self._text.whole(), usage=ending.usage, cost_nano=ending.cost_nano)
+        ending = answer.ending or Ending(status="interrupted" if self._interrupting else "complete")
+        return self._ended(ending)
 
     def _begun(self, answer: Answer) -> None:
         """The answer can be reached; what was asked for before counts."""
@@ -100,15 +101,14 @@ class GenerationRun:
             answer.interrupt()
 
     def _failed(self, error: ParleyError) -> Outcome:
-        ending = self._answer.ending if self._answer else Ending(status="failed")
-        return Outcome(
-            status="interrupted" if self._interrupting else "failed",
-            text=self._text.whole(),
-            usage=ending.usage,
-            cost_nano=ending.cost_nano,
-            error_code=error.code,
-            error_message=error.message,
-        )
+        ending = (self._answer.ending if self._answer else None) or Ending(status="failed")
+        if self._interrupting:
+            return msgspec.structs.replace(self._ended(ending), status="interrupted")
+        outcome = msgspec.structs.replace(self._ended(ending), status="failed")
+        return msgspec.structs.replace(outcome, error_code=error.code, error_message=error.message)
+
+    def _ended(self, ending: Ending) -> Outcome:
+        return Outcome(status=ending.status, text=self._text.whole(), usage=ending.usage, cost_nano=ending.cost_nano)
 
     async def _relay(self, answer: Answer, room_id: uuid.UUID) -> None:
         reader = asyncio.create_task(self._read(answer))

@@ -127,6 +127,7 @@ async def _insert_message(connection: Connection, room: RoomAccess, draft: _Draf
         parts=(TextPart(draft.text),),
         text=draft.text,
         generation=None,
+        answered=None,
         created_at=draft.now,
         edited_at=None,
         deleted=False,

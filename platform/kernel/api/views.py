@@ -55,7 +55,7 @@ class TenantAPIView(APIView):
         method = request.method or ""
         if method == "OPTIONS" or not hasattr(self, method.lower()):
             return
-        needed = self.permissions.get(method)
+        needed = self.permissions.get("GET" if method == "HEAD" else method)
         if needed is None or (needed != SIGNED_IN and needed not in self.caller.permissions):
             raise PermissionDenied(details={"permission": needed})
 

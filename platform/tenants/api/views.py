@@ -12,6 +12,7 @@ from kernel.api.pagination import paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
 from kernel.api.views import SIGNED_IN, TenantAPIView
+from kernel.errors import NotAuthenticated
 from tenants import selectors
 from tenants.api.base import principal_of
 from tenants.api.serializers import (
@@ -188,7 +189,9 @@ def _issued(issued: api_keys.IssuedKey) -> Response:
 
 def _me(caller: Principal) -> dict[str, object]:
     memberships = selectors.tenants_of_person(caller.person_id)
-    current = next(item for item in memberships if item.membership_id == caller.membership_id)
+    current = next((item for item in memberships if item.membership_id == caller.membership_id), None)
+    if current is None:
+        raise NotAuthenticated
     shown = memberships if caller.kind == "member" else [current]
     person = people.myself(caller=caller)
     return me_body(person=person, current=current, memberships=shown, permissions=caller.permissions)

@@ -123,6 +123,14 @@ SESSION_END = """
       AND r.family_id = (SELECT f.family_id FROM public.tenants_refreshtoken f WHERE f.digest = given_digest)
 """
 
+# All sessions of one member of the tenant in force.
+SESSIONS_END = """
+    UPDATE public.tenants_refreshtoken r SET revoked_at = clock_timestamp()
+    FROM public.tenants_membership m
+    WHERE m.id = given_membership AND m.tenant_id = current_setting('app.tenant_id')::uuid
+      AND r.person_id = m.person_id AND r.tenant_ref = m.tenant_id AND r.revoked_at IS NULL
+"""
+
 FUNCTIONS = [
     Definer("credential", "given_email text", "TABLE (person_id uuid, password_hash text)", CREDENTIAL),
     Definer(
@@ -156,6 +164,7 @@ FUNCTIONS = [
         language="plpgsql",
     ),
     Definer("session_end", "given_digest bytea", "void", SESSION_END, volatility="VOLATILE"),
+    Definer("sessions_end", "given_membership uuid", "void", SESSIONS_END, volatility="VOLATILE"),
 ]
 
 PLATFORM = [

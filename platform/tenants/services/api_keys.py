@@ -69,7 +69,9 @@ def create_api_key(
     allowed_models: Sequence[str] | None,
     allowed_networks: Sequence[str] | None,
 ) -> IssuedKey:
-    """Make a key for the caller. Raises `PermissionDenied` for a scope the caller lacks."""
+    """Make a key for the caller. Raises `PermissionDenied` for a scope the caller lacks, and, when the caller is a key itself,
+    for a life, models or addresses beyond its own.
+    """
     wanted = frozenset(scopes) if scopes is not None else DEFAULT_SCOPES & caller.permissions
     if lacking := sorted((wanted & PERMISSIONS) - caller.permissions):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"scopes": lacking})
@@ -77,6 +79,7 @@ def create_api_key(
         allowed_models is None or not caller.allowed_models.issuperset(allowed_models)
     ):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "allowed_models"})
+    _check_within_key(caller, expires_at=expires_at, networks=_networks(allowed_networks))
     issued = issue_key(
         membership=Membership.objects.get(id=caller.membership_id),
         name=name,
@@ -111,6 +114,7 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
     now = timezone.now()
     if old.membership_id != caller.membership_id:
         raise PermissionDenied("Only its owner rotates a key: the new one is shown to whoever rotates it.")
+    _check_successor_within_key(caller, old)
     if not is_live(old, now) or old.replaced_by_id is not None:
         raise Conflict("This key is revoked, expired or rotated already.")
     issued = issue_key(
@@ -147,6 +151,34 @@ def revoke_api_key(*, caller: Principal, key_id: uuid.UUID) -> ApiKey:
         epochs.announce(key.tenant_id, {f"k:{key.id}": key.epoch})
         record(action="api_key.revoked", subject_kind="api_key", subject_id=key.id, actor=caller)
     return key
+
+
+def _check_within_key(caller: Principal, *, expires_at: datetime | None, networks: list[str] | None) -> None:
+    """What a key makes ends with it, and is used from no address that it isn't used from itself."""
+    if caller.api_key_id is None:
+        return
+    own = ApiKey.objects.get(id=caller.api_key_id)
+    lacking = None
+    if own.expires_at is not None and (expires_at is None or expires_at > own.expires_at):
+        lacking = "expires_at"
+    elif own.allowed_networks is not None and not net.networks_within(networks, own.allowed_networks):
+        lacking = "allowed_ips"
+    if lacking:
+        raise PermissionDenied("Nobody gives a key what they lack.", details={"param": lacking})
+
+
+def _check_successor_within_key(caller: Principal, old: ApiKey) -> None:
+    """A key is shown no successor of one that may do more than itself."""
+    if caller.api_key_id is None or caller.api_key_id == old.id:
+        return
+    own = ApiKey.objects.get(id=caller.api_key_id)
+    narrower = set(old.scopes) <= set(own.scopes) and (
+        own.allowed_models is None
+        or (old.allowed_models is not None and set(old.allowed_models) <= set(own.allowed_models))
+    )
+    if not narrower:
+        raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "scopes"})
+    _check_within_key(caller, expires_at=old.expires_at, networks=old.allowed_networks)
 
 
 def is_live(key: ApiKey, now: datetime) -> bool:

@@ -2,11 +2,13 @@
 
 import uuid
 
+from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from tenants import epochs
-from tenants.models import Membership, Tenant
+from tenants.models import ApiKey, Membership, Tenant
 from tenants.permissions import BUILTIN_ROLES
 from tenants.principals import Principal
 from tenants.services.audit import record
@@ -42,15 +44,26 @@ def change_role(*, caller: Principal, member_id: uuid.UUID, role: str) -> Member
 
 
 def remove_member(*, caller: Principal, member_id: uuid.UUID) -> Membership:
-    """End a membership: its sessions and keys stop working within a second. The row stays as a name on what was written."""
+    """End a membership: its sessions and keys stop working within a second, and don't come back with a new membership. The
+    row stays as a name on what was written.
+    """
     _lock_owners(caller.tenant_id)
     member = access_member(member_id=member_id, lock=True)
     _check_within(caller, BUILTIN_ROLES[member.role_id])
     _check_not_last_owner(member)
     member.status, member.removed_at = Membership.Status.REMOVED, timezone.now()
     _changed(member, ["status", "removed_at"])
+    _end_credentials(member)
     record(action="member.removed", subject_kind="membership", subject_id=member.id, actor=caller)
     return member
+
+
+def _end_credentials(member: Membership) -> None:
+    """Revoke a member's keys and end their sessions in this tenant."""
+    keys = ApiKey.objects.filter(membership=member, revoked_at=None)
+    keys.update(revoked_at=timezone.now(), epoch=F("epoch") + 1)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT lookup.sessions_end(%s)", [member.id])
 
 
 def _lock_owners(tenant_id: uuid.UUID) -> None:
@@ -59,7 +72,7 @@ def _lock_owners(tenant_id: uuid.UUID) -> None:
 
 
 def _check_within(caller: Principal, permissions: frozenset[str]) -> None:
-    if not permissions <= BUILTIN_ROLES[caller.role]:
+    if not permissions <= caller.permissions:
         raise PermissionDenied("Nobody grants, or takes from others, what they lack themselves.")
 
 

@@ -111,7 +111,7 @@ def limit_tenant(*, slug: str, monthly_usd: str | None) -> Tenant:
 
 def usd_to_nano(text: str) -> int:
     """Whole nano-dollars of a decimal like `12.5`; at most nine places. Raises `InvalidRequest`."""
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         raise InvalidRequest("An amount in US dollars is needed, like 12.50, with at most nine decimal places.")
     whole, _, part = text.partition(".")
     return int(whole) * _NANO_PER_USD + int(part.ljust(9, "0") or "0")

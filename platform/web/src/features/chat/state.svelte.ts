@@ -1,4 +1,3 @@
-import { SvelteMap } from "svelte/reactivity";
 import type { ApiClient } from "$lib/api/client";
 import { kindOf, type FailureKind } from "$lib/api/errors";
 import type { Generation, Member, Message, Page, Room, RoomMember, Snapshot } from "$lib/api/types";
@@ -8,7 +7,6 @@ import { LiveAnswer } from "./answer.svelte";
 import { Outbox } from "./outbox.svelte";
 
 const OLDER_PAGE = 100;
-const DETAILS_AT_ONCE = 4;
 
 export interface RoomContext {
   api: ApiClient;
@@ -30,13 +28,10 @@ export class RoomState {
   unanswered = $state.raw<Generation[]>([]);
   hasMore = $state(false);
   loadingOlder = $state(false);
-  readonly details = new SvelteMap<string, Generation>();
   readonly announcer = new Announcer();
   readonly outbox: Outbox;
   readonly #context: RoomContext;
   #olderCursor: string | null = null;
-  #wanted: string[] = [];
-  #fetching = 0;
 
   constructor(id: string, context: RoomContext) {
     this.id = id;
@@ -60,7 +55,7 @@ export class RoomState {
     try {
       const snapshot = await this.#context.api.get<Snapshot>(url ?? `/rooms/${this.id}/snapshot`);
       this.#show(snapshot);
-      const texts = snapshot.generations.map((generation) => [generation.id, generation.text ?? ""]);
+      const texts = snapshot.generations.filter(isLive).map((generation) => [generation.id, generation.text ?? ""]);
       return { epoch: snapshot.epoch, seq: snapshot.seq, texts: Object.fromEntries(texts) };
     } catch (error) {
       const kind = kindOf(error);
@@ -134,13 +129,6 @@ export class RoomState {
     }
   }
 
-  /** Asks for an answer's tokens and cost, unless they are known. */
-  want(gid: string): void {
-    if (this.details.has(gid) || this.#wanted.includes(gid)) return;
-    this.#wanted.push(gid);
-    void this.#fetchDetails();
-  }
-
   async addMember(member: Member): Promise<void> {
     const added = await this.#context.api.post<RoomMember>(`/rooms/${this.id}/members`, { member: member.id });
     this.members = [...this.members.filter(({ id }) => id !== added.id), added];
@@ -158,7 +146,8 @@ export class RoomState {
     this.messages = snapshot.messages;
     this.hasMore = snapshot.has_more;
     this.#olderCursor = null;
-    this.live = snapshot.generations.map((generation) => this.#answer(generation));
+    this.live = snapshot.generations.filter(isLive).map((generation) => this.#answer(generation));
+    this.unanswered = snapshot.generations.filter((generation) => !isLive(generation));
     this.phase = "ready";
     for (const message of snapshot.messages) this.outbox.arrived(message, false);
     this.#context.onRoom(snapshot.room);
@@ -182,7 +171,6 @@ export class RoomState {
   #finish(generation: Generation, message: Message | null): void {
     this.live.find((answer) => answer.generation.id === generation.id)?.end();
     this.live = this.live.filter((answer) => answer.generation.id !== generation.id);
-    this.details.set(generation.id, generation);
     if (message !== null) this.#add(message);
     else this.unanswered = [...this.unanswered.filter(({ id }) => id !== generation.id), generation];
     this.announcer.say(ENDINGS[generation.status] ?? "");
@@ -199,21 +187,10 @@ export class RoomState {
   #answer(generation: Generation): LiveAnswer {
     return new LiveAnswer(generation, (text) => this.announcer.say(text));
   }
+}
 
-  async #fetchDetails(): Promise<void> {
-    if (this.#fetching >= DETAILS_AT_ONCE) return;
-    this.#fetching += 1;
-    try {
-      for (let gid = this.#wanted[0]; gid !== undefined; gid = this.#wanted[0]) {
-        this.#wanted.shift();
-        if (!this.details.has(gid)) this.details.set(gid, await this.#context.api.get<Generation>(`/generations/${gid}`));
-      }
-    } catch {
-      // The answer is shown without its cost then.
-    } finally {
-      this.#fetching -= 1;
-    }
-  }
+function isLive(generation: Generation): boolean {
+  return generation.finished_at === null;
 }
 
 const ENDINGS: Partial<Record<Generation["status"], string>> = {

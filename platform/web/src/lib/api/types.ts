@@ -26,6 +26,7 @@ export type RoomKind = Room["kind"];
 export type Snapshot = Answer<"rooms_snapshot">;
 export type RoomMember = Snapshot["members"][number];
 export type Message = Snapshot["messages"][number];
+export type Answered = NonNullable<Message["answered"]>;
 export type Generation = Answer<"generations_get">;
 
 export interface Page<Item> {

@@ -1,0 +1,79 @@
+"""What becomes of each table's rows when a person or a tenant goes: every table declares it here, and a test looks.
+
+* *retain*: kept for as long as the law or the books need, because it names nobody or has to name them;
+* *erase*: deleted;
+* *pseudonymise*: kept, with whatever names a person replaced.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Fate(StrEnum):
+    """What happens to rows."""
+
+    RETAIN = "retain"
+    ERASE = "erase"
+    PSEUDONYMISE = "pseudonymise"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A table's declaration."""
+
+    fate: Fate
+    reason: str
+
+
+def _retain(reason: str) -> Retention:
+    return Retention(Fate.RETAIN, reason)
+
+
+def _erase(reason: str) -> Retention:
+    return Retention(Fate.ERASE, reason)
+
+
+def _pseudonymise(reason: str) -> Retention:
+    return Retention(Fate.PSEUDONYMISE, reason)
+
+
+_DJANGO = _retain("Django's own; holds no person's data")
+_OFFER = _retain("an operator's offer; holds no person's data")
+_CONFIGURATION = _erase("a tenant's settings, of no use without it")
+
+RETENTION: Mapping[str, Retention] = MappingProxyType(
+    {
+        "contenttypes.ContentType": _DJANGO,
+        "auth.Permission": _DJANGO,
+        "auth.Group": _DJANGO,
+        "tenants.Tenant": _pseudonymise("invoices go on naming the account by its id"),
+        "tenants.Person": _pseudonymise("messages and the audit go on naming an author, no longer whom"),
+        "tenants.Credential": _erase("goes with the person"),
+        "tenants.BuiltinRole": _retain("a list that ships with the code"),
+        "tenants.Membership": _pseudonymise("holds ids alone; messages and bills go on naming it"),
+        "tenants.ApiKey": _erase("a digest and a name, of no use without its member"),
+        "tenants.RefreshToken": _erase("goes with the person, or 30 days after it ended"),
+        "tenants.AuditEvent": _pseudonymise("the trail outlives people; it holds their ids"),
+        "billing.PriceBook": _OFFER,
+        "billing.Price": _OFFER,
+        "billing.TenantPrice": _retain("explains the amounts of usage that is kept"),
+        "billing.UsageRecord": _retain("the books: counts, amounts and ids, no text"),
+        "chat.Room": _erase("a tenant's; of a member who goes, rooms pass to the others in them"),
+        "chat.RoomMember": _pseudonymise("holds ids alone; what was seen until then"),
+        "chat.Message": _pseudonymise("said to others, who keep it; the author is named no longer"),
+        "chat.Generation": _pseudonymise("the answer belongs to the room; holds ids of people alone"),
+        "chat.RoomEvent": _retain("the order of things, ids alone; goes with its room"),
+        "chat.CommandReceipt": _erase("of use to the member's own clients alone"),
+        "providers.PlatformConnection": _OFFER,
+        "providers.PlatformDeployment": _OFFER,
+        "providers.PlatformRoute": _OFFER,
+        "providers.PlatformRouteTarget": _OFFER,
+        "providers.Connection": _erase("holds a tenant's secret"),
+        "providers.Deployment": _CONFIGURATION,
+        "providers.Route": _CONFIGURATION,
+        "providers.RouteTarget": _CONFIGURATION,
+    }
+)
+"""Django's label of each model → its declaration."""

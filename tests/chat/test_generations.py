@@ -1,0 +1,325 @@
+"""Generations: leased, checkpointed, stopped, reaped; whoever dies, the text kept is a prefix of what was said."""
+
+import asyncio
+import uuid
+from typing import Any
+
+import pytest
+
+from chat.events import events_after
+from chat.generations import leases, runner
+from chat.generations.ending import Outcome, end_generation
+from chat.generations.reaper import reap_generations
+from chat.generations.runs import Runs, control_channel, runs
+from chat.realtime import texts
+from chat.services.messages import Sent, send_message
+from chat.services.stops import stop_generation
+from chat.snapshots import generation, snapshot
+from chat.store import first, transaction
+from kernel.errors import NotFound, PermissionDenied, Unavailable
+from kernel.ids import uuid7
+from kernel.redis import async_redis
+from tests.support.answers import FakeAnswering, ScriptedAnswer
+from tests.support.cast import Company
+
+
+async def ask(company: Company, room_id: uuid.UUID) -> Sent:
+    """Alice asks."""
+    return await send_message(member=company.alice.principal, room_id=room_id, text="Go on.")
+
+
+async def answer_to(sent: Sent, answering: FakeAnswering) -> ScriptedAnswer:
+    """The answer, begun."""
+    assert sent.generation is not None
+    return await answering.answer_of(sent.generation.id)
+
+
+async def row(company: Company, generation_id: uuid.UUID) -> dict[str, Any]:
+    """The generation's row."""
+    async with transaction(company.id) as connection:
+        found = await first(connection, "SELECT * FROM chat_generation WHERE id = %s", (generation_id,))
+    assert found is not None
+    return found
+
+
+async def change(company: Company, generation_id: uuid.UUID, sql: str) -> None:
+    """Change the generation's row."""
+    async with transaction(company.id) as connection:
+        await connection.execute(f"UPDATE chat_generation SET {sql} WHERE id = %s".encode(), (generation_id,))
+
+
+async def until(condition: Any) -> None:
+    """Until an awaitable condition holds."""
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - it looks at stores
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody begins what is asked: as if the process died right after its commit."""
+
+    async def start(self: Runs, **_: Any) -> None:
+        return
+
+    monkeypatch.setattr(Runs, "start", start)
+
+
+async def test_the_checkpoint_follows_the_text(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_RENEW_S", 0.05)
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("so far 𝒳")
+    assert sent.generation is not None
+    gid = sent.generation.id
+
+    async def kept() -> bool:
+        return bool((await row(company, gid))["checkpoint"] == "so far 𝒳")
+
+    await until(kept)
+    held = await row(company, gid)
+    assert held["checkpoint_length"] == 8
+    assert held["lease_owner"] == runs().owner
+    assert held["attempt"] == {"request": str(held["request_id"])}
+    answer.end()
+    await runs().idle()
+    assert (await row(company, gid))["checkpoint"] == ""
+
+
+async def test_much_text_is_checkpointed_before_the_second_is_over(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_RENEW_S", 60.0)
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("x" * 5000)
+    assert sent.generation is not None
+    gid = sent.generation.id
+
+    async def kept() -> bool:
+        return bool((await row(company, gid))["checkpoint_length"] == 5000)
+
+    await until(kept)
+    answer.end()
+    await runs().idle()
+
+
+@pytest.mark.parametrize("how", ["here", "by channel", "by row"])
+async def test_stop_keeps_what_was_said(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_RENEW_S", 0.05 if how == "by row" else 60.0)
+    room = await make_room("shared")
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("half an ans")
+    assert sent.generation is not None
+    gid = sent.generation.id
+
+    async def shown() -> bool:
+        return (await texts.read_texts(company.id, room.id, [gid])).get(gid) == "half an ans"
+
+    await until(shown)
+    if how == "here":
+        stopped = await stop_generation(member=company.alice.principal, generation_id=gid)
+        assert stopped.status == "streaming"
+    elif how == "by channel":
+
+        async def heard() -> bool:
+            return bool(await async_redis().publish(control_channel(runs().owner), str(gid)))
+
+        await until(heard)
+    else:
+        await change(company, gid, "stop_requested_at = now()")
+    async with asyncio.timeout(5):
+        await runs().idle()
+    assert answer.stopped
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == ("stopped", "half an ans")
+    again = await stop_generation(member=company.alice.principal, generation_id=gid)
+    assert again.status == "stopped"
+
+
+async def test_who_may_stop(company: Company, evil: Company, make_room: Any, answering: FakeAnswering) -> None:
+    room = await make_room("shared")
+    sent = await ask(company, room.id)
+    assert sent.generation is not None
+    with pytest.raises(PermissionDenied):
+        await stop_generation(member=company.bob.principal, generation_id=sent.generation.id)
+    for stranger in (company.vera, evil.alice):
+        with pytest.raises(NotFound):
+            await stop_generation(member=stranger.principal, generation_id=sent.generation.id)
+    bobs = await send_message(member=company.bob.principal, room_id=room.id, text="And me?")
+    assert bobs.generation is not None
+    await stop_generation(member=company.alice.principal, generation_id=bobs.generation.id)
+    await stop_generation(member=company.alice.principal, generation_id=sent.generation.id)
+    await runs().idle()
+
+
+async def test_what_was_stopped_before_it_began_never_begins(
+    company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    assert sent.generation is not None
+    await stop_generation(member=company.alice.principal, generation_id=sent.generation.id)
+    await runs().idle()
+    ended = await generation(member=company.alice.principal, generation_id=sent.generation.id)
+    assert (ended.status, ended.text, ended.answer) == ("stopped", None, None)
+
+
+async def test_a_dead_owners_answer_is_ended_billed_and_told(
+    dead: None, company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    assert await leases.claim(company.id, gid, owner=uuid7()) is not None
+    await change(company, gid, """attempt = '{"deployment": "d"}', checkpoint = 'of Postgres'""")
+    await texts.append_piece(company.id, room.id, gid, offset=0, piece="of Postgres and Redis 𝒳")
+    assert await reap_generations() == 0
+    await change(company, gid, "lease_until = now() - interval '1 second'")
+    assert await asyncio.gather(reap_generations(), reap_generations()) in ([1, 0], [0, 1])
+    assert await reap_generations() == 0
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == ("interrupted", "of Postgres and Redis 𝒳")
+    assert ended.error is not None
+    assert ended.cost_nano == 7
+    assert {orphan.request_id for orphan in answering.settled} == {(await row(company, gid))["request_id"]}
+    assert answering.settled[0].attempt == {"deployment": "d"}
+    _, events = await events_after(company.id, room.id, seq=2, limit=10)
+    assert [event.type for event in events] == ["generation.finished"]
+    shown = await snapshot(member=company.alice.principal, room_id=room.id)
+    assert shown.messages[-1].text == "of Postgres and Redis 𝒳"
+    assert shown.generations == ()
+
+
+async def test_the_checkpoint_counts_when_redis_was_flushed(dead: None, company: Company, make_room: Any) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    await leases.claim(company.id, gid, owner=uuid7())
+    await change(company, gid, "checkpoint = 'kept', lease_until = now() - interval '1 second'")
+    assert await reap_generations() == 1
+    assert (await generation(member=company.alice.principal, generation_id=gid)).text == "kept"
+
+
+async def test_what_nobody_begins_is_ended(
+    dead: None, company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    assert await reap_generations() == 0
+    await change(company, gid, "started_at = now() - interval '11 seconds'")
+    assert await reap_generations() == 1
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text, ended.answer) == ("interrupted", None, None)
+    assert answering.settled == []
+
+
+async def test_a_slow_owner_that_lost_its_lease_writes_nothing(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_RENEW_S", 0.05)
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("half")
+    assert sent.generation is not None
+    gid = sent.generation.id
+
+    async def shown() -> bool:
+        return bool(await texts.read_texts(company.id, room.id, [gid]))
+
+    await until(shown)
+    stolen = Outcome(status="interrupted", text="ha")
+    assert await end_generation(company.id, gid, stolen, owner=runs().owner)
+    answer.say(" and half")
+    await runs().idle()
+    assert answer.interrupted
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == ("interrupted", "ha")
+    assert (await snapshot(member=company.alice.principal, room_id=room.id)).seq == 3
+
+
+async def test_one_that_is_being_written_is_not_claimed_again(
+    company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    assert sent.generation is not None
+    assert await leases.claim(company.id, sent.generation.id, owner=uuid7()) is None
+    assert await leases.renew(company.id, sent.generation.id, owner=uuid7(), checkpoint="x") is None
+    answer.end()
+    await runs().idle()
+
+
+async def test_an_end_that_the_database_refused_is_tried_again(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "END_RETRY_S", 0.01)
+    tries: list[int] = []
+
+    async def end(*args: Any, **options: Any) -> bool:
+        tries.append(1)
+        if len(tries) < 3:
+            raise Unavailable
+        return await end_generation(*args, **options)
+
+    monkeypatch.setattr(runner, "end_generation", end)
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("whole")
+    answer.end()
+    await runs().idle()
+    assert sent.generation is not None
+    ended = await generation(member=company.alice.principal, generation_id=sent.generation.id)
+    assert (ended.status, ended.text, len(tries)) == ("complete", "whole", 3)
+
+
+async def test_draining_ends_what_is_left_as_interrupted(
+    company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("half")
+    assert sent.generation is not None
+    gid = sent.generation.id
+
+    async def shown() -> bool:
+        return bool(await texts.read_texts(company.id, room.id, [gid]))
+
+    await until(shown)
+    await runs().drain(0.0)
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == ("interrupted", "half")
+    later = await ask(company, room.id)
+    assert later.generation is not None
+    assert (await row(company, later.generation.id))["status"] == "queued"
+
+
+async def test_redis_away_still_ends_whole(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "APPEND", "return redis.error_reply('away')")
+    monkeypatch.setattr(runner, "REDIS_RETRY_S", 0.01)
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    answer.say("all ", "of ", "it")
+    answer.end()
+    await runs().idle()
+    assert sent.generation is not None
+    ended = await generation(member=company.alice.principal, generation_id=sent.generation.id)
+    assert (ended.status, ended.text) == ("complete", "all of it")

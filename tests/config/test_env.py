@@ -1,0 +1,96 @@
+"""The environment: what is wrong is named, with what is allowed; secrets may lie in files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from config.env import SECRETS, BadEnvironment, Env, read_env
+
+pytestmark = pytest.mark.no_database
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: Any) -> Iterator[None]:
+    for name in Env.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    read_env.cache_clear()
+    yield
+    read_env.cache_clear()
+
+
+def test_an_empty_environment_is_good() -> None:
+    env = read_env()
+    assert env.parley_home == Path(".parley")
+    assert env.trusted_proxies == ()
+    assert "0.0.0.0" not in env.allowed_hosts  # noqa: S104 - that nothing listens to all by default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("DATABASE_URL", "mysql://x", "postgresql://"),
+        ("DATABASE_OWNER_URL", "x", "postgresql://"),
+        ("REDIS_URL", "http://x", "redis://"),
+        ("CELERY_BROKER_URL", "amqp://x", "redis://"),
+        ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("LOG_FORMAT", "xml", "'json' or 'console'"),
+        ("DEBUG", "perhaps", "boolean"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, proxy.example", "CIDR"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(monkeypatch: Any, name: str, value: str, says: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadEnvironment) as refused:
+        read_env()
+    assert name in str(refused.value)
+    assert says in str(refused.value)
+
+
+def test_every_bad_value_is_named_at_once_and_no_secret_shown(monkeypatch: Any) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://u:hunter2@x")
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    with pytest.raises(BadEnvironment) as refused:
+        read_env()
+    assert "DATABASE_URL" in str(refused.value)
+    assert "LOG_LEVEL" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_lists_are_separated_by_commas(monkeypatch: Any) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", " a.example , b.example,,")
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8,192.0.2.1")
+    assert read_env().allowed_hosts == ("a.example", "b.example")
+    assert read_env().trusted_proxies == ("10.0.0.0/8", "fd00::/8", "192.0.2.1")
+
+
+def test_every_secret_may_come_from_a_file(monkeypatch: Any, tmp_path: Path) -> None:
+    values = {
+        name: "redis://:pw@h" if "REDIS" in name or "BROKER" in name else "postgresql://u:pw@h/d" for name in SECRETS
+    }
+    for name, value in values.items():
+        path = tmp_path / name
+        path.write_text(f"{value}\n")
+        monkeypatch.setenv(f"{name}_FILE", str(path))
+    env = read_env()
+    for name, value in values.items():
+        found = getattr(env, name.lower())
+        assert isinstance(found, SecretStr)
+        assert found.get_secret_value() == value
+    assert {"CELERY_BROKER_URL", "PARLEY_MASTER_KEY", "PARLEY_LOCAL_MODEL_KEY"} <= set(SECRETS)
+    assert "pw" not in repr(env)
+
+
+def test_a_secret_given_twice_or_in_no_readable_file_is_named(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "missing"))
+    with pytest.raises(BadEnvironment, match="REDIS_URL_FILE"):
+        read_env()
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\xfa")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "bytes"))
+    with pytest.raises(BadEnvironment, match="REDIS_URL_FILE"):
+        read_env()
+    monkeypatch.setenv("REDIS_URL", "redis://h")
+    with pytest.raises(BadEnvironment, match="not both"):
+        read_env()
