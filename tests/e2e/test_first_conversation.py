@@ -1,5 +1,6 @@
 """What a new user does first: `manage.py up` with all that it brings along, the printed login, a question to the real model."""
 
+import itertools
 import os
 import re
 import signal
@@ -99,7 +100,7 @@ def test_the_real_models_answer_streams_in_and_stays(admin: Visitor, own_stack: 
     grown = admin.page.evaluate("window.growth")
     assert len(admin.watched.deltas) >= 3
     assert len(grown) >= 3
-    assert all(after.startswith(earlier.rstrip(".")) for earlier, after in zip(grown, grown[1:], strict=False)), grown
+    assert all(after.startswith(earlier.rstrip(".")) for earlier, after in itertools.pairwise(grown)), grown
     assert llama.tokens_predicted() > before
 
     shown = admin.text_of(admin.answers("complete"))
