@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-__all__ = ["RedisError", "async_redis", "close", "sync_redis", "tenant_key"]
+__all__ = ["RedisError", "async_redis", "close", "subscribing_redis", "sync_redis", "tenant_key"]
 
 _async_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]"
 _async_clients = weakref.WeakKeyDictionary()
@@ -46,14 +46,25 @@ def async_redis() -> redis.asyncio.Redis:
     loop = asyncio.get_running_loop()
     client = _async_clients.get(loop)
     if client is None:
-        client = redis.asyncio.Redis.from_url(
-            settings.REDIS_URL,
-            max_connections=settings.REDIS_MAX_CONNECTIONS,
-            socket_timeout=settings.REDIS_TIMEOUT_S,
-            socket_connect_timeout=settings.REDIS_TIMEOUT_S,
-            retry=AsyncRetry(NoBackoff(), 1),
-        )
-        _async_clients[loop] = client
+        client = _async_clients[loop] = _new_async_client(retries=1)
+    return client
+
+
+def subscribing_redis() -> redis.asyncio.Redis:
+    """A client for one who listens for long, theirs to close. It reports a lost connection at once: whoever only
+    reconnected would not know that something was missed.
+    """
+    return _new_async_client(retries=0)
+
+
+def _new_async_client(*, retries: int) -> redis.asyncio.Redis:
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        settings.REDIS_URL,
+        max_connections=settings.REDIS_MAX_CONNECTIONS,
+        socket_timeout=settings.REDIS_TIMEOUT_S,
+        socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+        retry=AsyncRetry(NoBackoff(), retries),
+    )
     return client
 
 

@@ -9,9 +9,10 @@ import weakref
 from typing import Protocol
 
 import structlog
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from kernel.redis import RedisError, async_redis
+from kernel.redis import RedisError, subscribing_redis
 
 log = structlog.get_logger(__name__)
 
@@ -69,21 +70,33 @@ class Subscriptions:
             self._task = None
 
     async def _run(self) -> None:
-        while True:
-            await self._wanted.wait()
-            pubsub = async_redis().pubsub()
-            try:
-                await pubsub.subscribe(*self._listeners)
-                self._pubsub = pubsub
-                while self._listeners:
-                    await self._hear(pubsub)
-            except (RedisError, OSError) as error:
-                log.warning("redis_subscription_lost", error=repr(error))
-                await asyncio.sleep(_RECONNECT_S)
-            finally:
-                self._pubsub = None
-                with contextlib.suppress(RedisError, OSError):
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+        client = subscribing_redis()
+        try:
+            while True:
+                await self._wanted.wait()
+                try:
+                    await self._listen(client)
+                except (RedisError, OSError) as error:
+                    log.warning("redis_subscription_lost", error=repr(error))
+                    await asyncio.sleep(_RECONNECT_S)
+        finally:
+            await client.aclose()
+
+    async def _listen(self, client: Redis) -> None:
+        pubsub = client.pubsub()
+        try:
+            asked: set[bytes] = set()
+            while missing := self._listeners.keys() - asked:
+                # More may be wanted while these are asked for.
+                await pubsub.subscribe(*missing)
+                asked |= missing
+            self._pubsub = pubsub
+            while self._listeners:
+                await self._hear(pubsub)
+        finally:
+            self._pubsub = None
+            with contextlib.suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _hear(self, pubsub: PubSub) -> None:
         message = await pubsub.get_message(timeout=None)
