@@ -5,9 +5,7 @@ Redis Cluster. Clients are made at first use, per process (sync) and per event l
 time-outs.
 """
 
-import asyncio
 import uuid
-import weakref
 from functools import cache
 
 import redis
@@ -18,10 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-__all__ = ["RedisError", "async_redis", "close", "subscribing_redis", "sync_redis", "tenant_key"]
+from kernel.per_loop import PerLoop
 
-_async_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]"
-_async_clients = weakref.WeakKeyDictionary()
+__all__ = ["RedisError", "async_redis", "close", "subscribing_redis", "sync_redis", "tenant_key"]
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
@@ -41,23 +38,18 @@ def sync_redis() -> redis.Redis:
     )
 
 
-def async_redis() -> redis.asyncio.Redis:
-    """This event loop's client. Values are bytes."""
-    loop = asyncio.get_running_loop()
-    client = _async_clients.get(loop)
-    if client is None:
-        client = _async_clients[loop] = _new_async_client(retries=1)
-    return client
-
-
 def subscribing_redis() -> redis.asyncio.Redis:
     """A client for one who listens for long, theirs to close. It reports a lost connection at once: whoever only
     reconnected would not know that something was missed.
     """
-    return _new_async_client(retries=0)
+    return _new_async(retries=0)
 
 
-def _new_async_client(*, retries: int) -> redis.asyncio.Redis:
+def _make_async() -> redis.asyncio.Redis:
+    return _new_async(retries=1)
+
+
+def _new_async(*, retries: int) -> redis.asyncio.Redis:
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
         settings.REDIS_URL,
         max_connections=settings.REDIS_MAX_CONNECTIONS,
@@ -68,8 +60,12 @@ def _new_async_client(*, retries: int) -> redis.asyncio.Redis:
     return client
 
 
+async_redis = PerLoop(_make_async)
+"""`async_redis()` is this event loop's client. Values are bytes."""
+
+
 async def close() -> None:
     """Close this event loop's client."""
-    client = _async_clients.pop(asyncio.get_running_loop(), None)
+    client = async_redis.pop()
     if client is not None:
         await client.aclose()
