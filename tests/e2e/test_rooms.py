@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.stack import Stack, Tenant, eventually
 from tests.support.ws_client import Client, RoomState
 
 pytestmark = pytest.mark.no_database
+REAPED_WITHIN_S = 10.0
 
 
 def socket_url(stack: Stack) -> str:
@@ -71,26 +73,29 @@ async def test_a_killed_process_leaves_a_prefix_that_is_billed(
     await client.command("message.send", room, text=script(text=text, chunk=8, delay_ms=10))
     await client.until(lambda: any(len(held) > 300 for held in state.texts.values()))
     (gid,) = state.texts
-    for name, pid in stack.children().items():
-        if name.startswith("web"):
-            os.kill(pid, signal.SIGKILL)
+    killed = {pid for name, pid in stack.children().items() if name.startswith("web")}
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    died_at = time.monotonic()
     await client.closed()
+    eventually(lambda: not killed & set(stack.children().values()))
 
     def ended() -> Any:
         with stack.client(tenant.api_key) as http:
             shown = http.get(f"/api/v1/generations/{gid}").json()
-        return shown if shown["status"] not in ("queued", "streaming") else None
+            return shown if shown["status"] not in ("queued", "streaming") else None
 
-    eventually(lambda: stack.http.get("/healthz").status_code == 200, within_s=10)
-    shown = eventually(ended, within_s=10)
+    shown = eventually(ended, within_s=died_at + REAPED_WITHIN_S - time.monotonic())
     assert shown["status"] == "interrupted"
     assert shown["text"].startswith(state.texts[gid])
     record = next(record for record in reversed(upstream.records) if record.text.startswith("word-0 "))
     assert record.text.startswith(shown["text"])
     assert shown["cost_nano"] > 0
     with stack.client(tenant.api_key) as http:
-        bills = [bill for bill in http.get("/api/v1/usage").json()["data"] if bill["subject_id"] == room]
-    assert [bill["status"] for bill in bills] == ["interrupted"]
+        bills = [bill for bill in http.get("/api/v1/usage").json()["data"] if bill["room"] == room]
+    assert [(bill["status"], bill["estimated"], bill["cost_nano"]) for bill in bills] == [
+        ("interrupted", True, shown["cost_nano"])
+    ]
     await client.hello()
     await client.until(lambda: gid in state.ended)
     assert state.ended[gid] == shown["text"]

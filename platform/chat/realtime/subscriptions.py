@@ -5,13 +5,13 @@ After the connection was lost, everything is subscribed again, and each listener
 
 import asyncio
 import contextlib
-import weakref
 from typing import Protocol
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from kernel.per_loop import PerLoop
 from kernel.redis import RedisError, subscribing_redis
 
 log = structlog.get_logger(__name__)
@@ -114,20 +114,12 @@ class Subscriptions:
             log.exception("listener_failed")
 
 
-_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Subscriptions]" = weakref.WeakKeyDictionary()
-
-
-def subscriptions() -> Subscriptions:
-    """This event loop's."""
-    loop = asyncio.get_running_loop()
-    found = _by_loop.get(loop)
-    if found is None:
-        found = _by_loop[loop] = Subscriptions()
-    return found
+subscriptions = PerLoop(Subscriptions)
+"""`subscriptions()` is this event loop's."""
 
 
 async def close() -> None:
     """Stop this event loop's."""
-    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    found = subscriptions.pop()
     if found is not None:
         await found.close()
