@@ -51,7 +51,7 @@ async def change(company: Company, generation_id: uuid.UUID, sql: str) -> None:
 async def until(condition: Any) -> None:
     """Until an awaitable condition holds."""
     async with asyncio.timeout(10):
-        while not await condition():  # noqa: ASYNC110 - it looks at stores
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

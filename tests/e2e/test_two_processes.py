@@ -36,7 +36,10 @@ async def test_two_processes_show_one_stream_and_strangers_none(stack: Stack, up
     for stranger in strangers:
         for command, body in (("room.join", {}), ("message.send", {"text": "Let me in"}), ("typing", {})):
             refused = await stranger.command(command, room_id, **body)
-            assert (refused["op"], refused["code"]) == ("err", "not_found" if command != "typing" else "invalid_request")
+            assert (refused["op"], refused["code"]) == (
+                "err",
+                "not_found" if command != "typing" else "invalid_request",
+            )
     mine, his = await alice.join(room_id), await bobs.join(room_id)
 
     for client in (alice, bobs):

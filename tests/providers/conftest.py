@@ -71,7 +71,7 @@ def job(*candidates: Candidate, request: ChatRequest | None = None, timeouts: Ti
 async def until(true: Callable[[], bool], *, within_s: float = 5.0) -> None:
     """Wait for something that happens outside of this event loop."""
     async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event to set in this loop
+        while not true():
             await asyncio.sleep(0.005)
 
 
