@@ -25,7 +25,7 @@ def main() -> None:
             with contextlib.redirect_stdout(printed):
                 call_command(*json.loads(line), stdout=printed)
             answer = {"output": printed.getvalue()}
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whoever asked is told
             answer = {"error": repr(error)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
