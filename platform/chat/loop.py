@@ -5,6 +5,8 @@ loop of its own in a thread, at first use, so that there is one way to do things
 """
 
 import asyncio
+import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -12,11 +14,13 @@ from typing import Any, TypeVar
 
 from asgiref.sync import SyncToAsync
 
+from kernel import adb, redis
 from kernel.errors import Unavailable
 
 T = TypeVar("T")
 
 CALL_S = 60.0
+CLOSE_S = 2.0
 _lock = threading.Lock()
 _own: dict[int, asyncio.AbstractEventLoop] = {}
 
@@ -42,4 +46,16 @@ def _loop() -> asyncio.AbstractEventLoop:
         if loop is None:
             loop = _own[os.getpid()] = asyncio.new_event_loop()
             threading.Thread(target=loop.run_forever, name="parley-loop", daemon=True).start()
+            atexit.register(_close_own)
         return loop
+
+
+def _close_own() -> None:
+    """Give back what the own loop holds, at the end of the process that made it."""
+    loop = _own.pop(os.getpid(), None)
+    if loop is None or not loop.is_running():
+        return
+    for close in (adb.close, redis.close):
+        with contextlib.suppress(Exception):
+            asyncio.run_coroutine_threadsafe(close(), loop).result(CLOSE_S)
+    loop.call_soon_threadsafe(loop.stop)

@@ -104,6 +104,7 @@ def message(text: str, kind: str = "member") -> MessageShape:
         parts=(),
         text=text,
         generation=None,
+        answered=None,
         created_at=NOW,
         edited_at=None,
         deleted=False,

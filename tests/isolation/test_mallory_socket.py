@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.db import transaction
 
+from chat import lifecycle
 from chat.models import RoomMember
 from chat.realtime.commands import known_commands
 from config.asgi import application
@@ -48,6 +50,13 @@ SOCKET_CALLS = (
     SocketCall("typing", room_of, in_room, joins_first=True),
 )
 every_command = pytest.mark.parametrize("call", SOCKET_CALLS, ids=lambda call: call.type)
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def _no_rooms_left(_no_pools_left: None) -> AsyncIterator[None]:
+    """Close what the test's event loop holds for rooms, before its pools."""
+    yield
+    await lifecycle.close()
 
 
 class Client:

@@ -13,7 +13,7 @@ from kernel.errors import NotAuthenticated
 from kernel.redis import sync_redis, tenant_key
 from tenants import epochs
 from tenants.credentials import authenticate, authenticate_sync
-from tenants.epochs import Subject, announce, current_epochs, current_epochs_sync
+from tenants.epochs import Subject, announce, current_epochs, current_epochs_sync, epochs_of
 from tests.support.cast import Company
 from tests.support.servers import database_url
 
@@ -154,3 +154,17 @@ def test_what_a_process_remembers_is_bounded(company: Company, forget: Any, monk
     for number in range(5):
         epochs._remember(Subject(tenant_id=company.id, membership_id=uuid.UUID(int=number)), (1, 1))
     assert len(epochs._local) == 3
+
+
+async def test_many_are_asked_at_once(company: Company, acme: Company, forget: Any) -> None:
+    nobody = Subject(tenant_id=uuid.uuid4(), membership_id=uuid.uuid4())
+    asked = [subject(company), subject(acme), nobody]
+    expected = {subject(company): (1, 1), subject(acme): (1, 1), nobody: ()}
+    assert await epochs_of(asked) == expected
+    assert await epochs_of(asked) == expected
+    assert await epochs_of([]) == {}
+
+
+@pytest.mark.usefixtures("redis_away")
+async def test_many_are_asked_of_postgres_with_redis_away(company: Company) -> None:
+    assert await epochs_of([subject(company)]) == {subject(company): (1, 1)}
