@@ -18,6 +18,7 @@ from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
 from pytest_django.plugin import DjangoDbBlocker
 
+from chat import lifecycle, loop
 from config.bootstrap import prepare_database
 from kernel import adb, redis
 from tenants import passwords
@@ -43,7 +44,16 @@ def database(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
         _recreate(url)
         call_command("migrate", database="owner", verbosity=0)
         yield url
+        if loop._own:
+            # The loop that REST views ran on in this process: it ends with the process, its connections before the servers.
+            loop.on_loop(_let_go())
         connections.close_all()
+
+
+async def _let_go() -> None:
+    await lifecycle.close()
+    await adb.close()
+    await redis.close()
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +74,6 @@ async def _no_pools_left() -> AsyncIterator[None]:
     yield
     await adb.close()
     await redis.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _light_hashing() -> None:
-    """Argon2id with the least work: a company has three people, and tests make hundreds. `tests/tenants/test_passwords.py`
-    checks the real parameters.
-    """
-    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ can't be written fails alone; the others of its batch are kept.
 """
 
 import asyncio
-import weakref
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +17,7 @@ from billing.types import UsageEvent
 from kernel import adb
 from kernel.errors import Unavailable
 from kernel.ids import uuid7
+from kernel.per_loop import PerLoop
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +25,6 @@ MAX_BATCH = 256
 MAX_WAITING = 10_000
 RETRIES = 3
 RETRY_AFTER_S = 0.2
-
-_writers: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, UsageWriter]" = weakref.WeakKeyDictionary()
 
 
 class UsageNotRecorded(Unavailable):
@@ -75,13 +73,12 @@ class UsageWriter:
                 written.set_result(None)
 
 
+_writer = PerLoop(UsageWriter)
+
+
 async def record_usage(event: UsageEvent) -> None:
     """Record one attempt through this event loop's writer; returns when it is durable. Raises `UsageNotRecorded`."""
-    loop = asyncio.get_running_loop()
-    writer = _writers.get(loop)
-    if writer is None:
-        writer = _writers[loop] = UsageWriter()
-    await writer.record(event)
+    await _writer().record(event)
 
 
 async def _insert(events: list[UsageEvent]) -> dict[int, str]:

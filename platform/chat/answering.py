@@ -35,7 +35,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """How an answer ended, settled. `cost_nano` is what it was sold at, None where that isn't known."""
+    """How an answer ended, settled. `usage` is of all attempts, `cost_nano` what they were sold at; None where not known."""
 
     status: Literal["complete", "stopped", "failed", "interrupted"]
     usage: Usage | None = None

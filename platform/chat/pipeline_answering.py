@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from billing.types import METERS
 from chat.answering import Answer, Ending, Orphan, Question
 from chat.shapes import Usage
 from kernel.errors import ParleyError
@@ -111,18 +112,8 @@ class _PipelineAnswer:
         result = self._pump.result if self._pump else None
         if result is None:
             return None
-        usage = result.answer.usage
-        return Ending(
-            status=result.status,
-            usage=Usage(
-                input=usage.input,
-                cache_read=usage.cache_read,
-                cache_write=usage.cache_write,
-                output=usage.output,
-                reasoning=usage.reasoning,
-            ),
-            cost_nano=sold_nano(result),
-        )
+        usage = {meter: sum(getattr(attempt.usage, meter) for attempt in result.attempts) for meter in METERS}
+        return Ending(status=result.status, usage=Usage(**usage), cost_nano=sold_nano(result))
 
 
 def _request(question: Question) -> ChatRequest:

@@ -37,6 +37,8 @@ lifecycle.on_drain(pumps.drain)
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Route one connection."""
+    if scope["type"] == "http" and lifecycle.is_draining():
+        send = _letting_go(send)
     match scope["type"]:
         case "lifespan":
             await _lifespan(receive, send)
@@ -48,6 +50,17 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
             await health(scope, receive, send)
         case _:
             await _django(scope, receive, send)
+
+
+def _letting_go(send: Any) -> Any:
+    """Answers on a connection that closes after them: a client's next request finds a process that stays."""
+
+    async def send_and_close(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = message | {"headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return send_and_close
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

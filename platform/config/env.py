@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class BadEnvironment(SystemExit):
@@ -43,6 +44,11 @@ class Env(BaseSettings):
     parley_allowed_origins: Names = ()
     trusted_proxies: Names = ()
     debug: bool = False
+
+    parley_upstream_connect_s: Seconds = 5.0
+    parley_upstream_first_token_s: Seconds = 60.0
+    parley_upstream_between_tokens_s: Seconds = 30.0
+    parley_upstream_total_s: Seconds = 600.0
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

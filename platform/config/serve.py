@@ -25,11 +25,16 @@ WEBSOCKET_FRAME_MAX_BYTES = 1024 * 1024
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, which drains before it shuts down. A second signal skips the drain."""
+    """uvicorn's server, which drains before it shuts down. A second signal skips the drain.
 
-    def __init__(self, config: uvicorn.Config, *, drain_timeout_s: float) -> None:
+    While it drains it takes new connections, and answers that it isn't ready; but not from a listening socket that it
+    shares: there, another process takes them.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain_timeout_s: float, shares_socket: bool = False) -> None:
         super().__init__(config)
         self._drain_timeout_s = drain_timeout_s
+        self._shares_socket = shares_socket
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain: asyncio.Task[None] | None = None
 
@@ -49,6 +54,9 @@ class DrainingServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(lambda: None)
 
     async def _drain_and_exit(self) -> None:
+        if self._shares_socket:
+            for server in self.servers:
+                server.close()
         try:
             await lifecycle.drain(timeout_s=self._drain_timeout_s)
         finally:
@@ -77,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
         ws_max_size=WEBSOCKET_FRAME_MAX_BYTES,
     )
-    server = DrainingServer(config, drain_timeout_s=options.drain_timeout)
     listening = None if options.fd is None else [socket.socket(fileno=options.fd)]
+    server = DrainingServer(config, drain_timeout_s=options.drain_timeout, shares_socket=listening is not None)
     server.run(sockets=listening)
     if not server.started:
         sys.exit(3)

@@ -231,6 +231,11 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- providers --------------------------------------------------------------------------------------------------------
 
+UPSTREAM_CONNECT_S = env.parley_upstream_connect_s
+UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
+UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s
+UPSTREAM_TOTAL_S = env.parley_upstream_total_s
+
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
 

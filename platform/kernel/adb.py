@@ -6,7 +6,6 @@ per process and event loop, opened at first use (daphne has no lifespan to open 
 
 import asyncio
 import uuid
-import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,13 +19,21 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kernel.errors import Unavailable
+from kernel.per_loop import PerLoop
 from kernel.tenancy import NoTenant, Scope, current_scope, settings_sql
 
 Connection = AsyncConnection[DictRow]
 
-_pools: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, AsyncConnectionPool[Connection]]]"
-_pools = weakref.WeakKeyDictionary()
-_opening: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = weakref.WeakKeyDictionary()
+
+class _Pools:
+    """One event loop's pools, by database alias."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, AsyncConnectionPool[Connection]] = {}
+        self.opening = asyncio.Lock()
+
+
+_pools = PerLoop(_Pools)
 
 
 @asynccontextmanager
@@ -77,12 +84,11 @@ async def _begun(scope: Scope, alias: str) -> AsyncIterator[Connection]:
 
 
 async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
-    loop = asyncio.get_running_loop()
-    pools = _pools.setdefault(loop, {})
-    if (pool := pools.get(alias)) is not None:
+    pools = _pools()
+    if (pool := pools.opened.get(alias)) is not None:
         return pool
-    async with _opening.setdefault(loop, asyncio.Lock()):
-        if (pool := pools.get(alias)) is not None:
+    async with pools.opening:
+        if (pool := pools.opened.get(alias)) is not None:
             return pool
         pool = AsyncConnectionPool[Connection](
             kwargs=_connect_kwargs(alias),
@@ -97,7 +103,7 @@ async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
             name=f"adb-{alias}",
         )
         await pool.open()
-        pools[alias] = pool
+        pools.opened[alias] = pool
         return pool
 
 
@@ -118,5 +124,6 @@ def _connect_kwargs(alias: str) -> dict[str, Any]:
 
 async def close() -> None:
     """Close this event loop's pools."""
-    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
+    pools = _pools.pop()
+    for pool in pools.opened.values() if pools else ():
         await pool.close()

@@ -5,9 +5,7 @@ Redis Cluster. Clients are made at first use, per process (sync) and per event l
 time-outs.
 """
 
-import asyncio
 import uuid
-import weakref
 from functools import cache
 
 import redis
@@ -18,10 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-__all__ = ["RedisError", "async_redis", "close", "sync_redis", "tenant_key"]
+from kernel.per_loop import PerLoop
 
-_async_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]"
-_async_clients = weakref.WeakKeyDictionary()
+__all__ = ["RedisError", "async_redis", "close", "sync_redis", "tenant_key"]
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
@@ -41,24 +38,22 @@ def sync_redis() -> redis.Redis:
     )
 
 
-def async_redis() -> redis.asyncio.Redis:
-    """This event loop's client. Values are bytes."""
-    loop = asyncio.get_running_loop()
-    client = _async_clients.get(loop)
-    if client is None:
-        client = redis.asyncio.Redis.from_url(
-            settings.REDIS_URL,
-            max_connections=settings.REDIS_MAX_CONNECTIONS,
-            socket_timeout=settings.REDIS_TIMEOUT_S,
-            socket_connect_timeout=settings.REDIS_TIMEOUT_S,
-            retry=AsyncRetry(NoBackoff(), 1),
-        )
-        _async_clients[loop] = client
-    return client
+def _make_async() -> redis.asyncio.Redis:
+    return redis.asyncio.Redis.from_url(
+        settings.REDIS_URL,
+        max_connections=settings.REDIS_MAX_CONNECTIONS,
+        socket_timeout=settings.REDIS_TIMEOUT_S,
+        socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+        retry=AsyncRetry(NoBackoff(), 1),
+    )
+
+
+async_redis = PerLoop(_make_async)
+"""`async_redis()` is this event loop's client. Values are bytes."""
 
 
 async def close() -> None:
     """Close this event loop's client."""
-    client = _async_clients.pop(asyncio.get_running_loop(), None)
+    client = async_redis.pop()
     if client is not None:
         await client.aclose()

@@ -9,6 +9,7 @@
     └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
 
     UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest (kernel.errors)
+    ├── UpstreamUnusable       502  upstream_failed, with x-should-retry: false
     ├── ContextTooLong         400  context_length_exceeded
     └── RequestRejected        400  rejected_by_provider
 
@@ -136,6 +137,15 @@ class Rejected(ProviderError):
     moves_on = False
 
 
+class UpstreamUnusable(UpstreamFailed):
+    """No provider of this model can be used until somebody mends its key, its address or its quota."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # The official clients retry every 5xx but for this.
+        return {"x-should-retry": "false"}
+
+
 class ContextTooLong(InvalidRequest):
     """The request is longer than the model's context."""
 
@@ -185,4 +195,6 @@ def caller_error(failures: Sequence[Failure]) -> ParleyError:
         return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
     if all(isinstance(error, Transient) and error.cause == "timeout" for error in errors):
         return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
-    return UpstreamFailed(f"No provider could answer. {listed}", details=details)
+    unusable = all(isinstance(error, Misconfigured | QuotaExceeded) for error in errors)
+    kind = UpstreamUnusable if unusable else UpstreamFailed
+    return kind(f"No provider could answer. {listed}", details=details)

@@ -10,6 +10,15 @@ from tests.support.servers import SECRETS, database_url, redis_url
 from tests.support.stack import Stack, Tenant
 
 MODEL = "fake"
+FIRST_TOKEN_S = BETWEEN_TOKENS_S = 2.0
+TOTAL_S = 10.0
+"""How long the running platform waits for providers."""
+
+PATIENCE = {
+    "PARLEY_UPSTREAM_FIRST_TOKEN_S": str(FIRST_TOKEN_S),
+    "PARLEY_UPSTREAM_BETWEEN_TOKENS_S": str(BETWEEN_TOKENS_S),
+    "PARLEY_UPSTREAM_TOTAL_S": str(TOTAL_S),
+}
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +31,7 @@ def upstream() -> Iterator[OpenAIUpstream]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) -> Iterator[Stack]:
     """Parley under uvicorn, on servers that it did not start, with the model `fake` at the fake upstream."""
-    environment = {"DATABASE_URL": database_url("test_e2e"), "REDIS_URL": redis_url(1), **SECRETS}
+    environment = {"DATABASE_URL": database_url("test_e2e"), "REDIS_URL": redis_url(1), **SECRETS, **PATIENCE}
     stack = Stack(
         tmp_path_factory.mktemp("stack"), "--workers", "2", "--no-local-model", environment=environment
     ).start()

@@ -85,6 +85,8 @@ class Stack:
     def stop(self) -> int:
         """Ctrl-C. The exit code."""
         assert self.process is not None
+        if "http" in self.__dict__:
+            self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S)
@@ -98,6 +100,11 @@ class Stack:
     def port(self) -> int:
         """The port it listens on."""
         return int(self.url.rpartition(":")[2])
+
+    @property
+    def socket_url(self) -> str:
+        """Where its WebSocket is."""
+        return self.url.replace("http", "ws", 1) + "/ws"
 
     def children(self) -> dict[str, int]:
         """The processes that `up` runs, by name."""
@@ -145,6 +152,17 @@ class Stack:
         assert answer.status_code == 200, answer.text
         session: dict[str, Any] = answer.json()
         return session
+
+    def usage(self, credential: str, **wanted: Any) -> list[dict[str, Any]]:
+        """All usage records that the credential may see, newest first; those whose fields are as `wanted`."""
+        records: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        with self.client(credential) as rest:
+            while cursor is not None:
+                page = rest.get("/api/v1/usage", params={"limit": 100} | ({"cursor": cursor} if cursor else {})).json()
+                records += page["data"]
+                cursor = page["next_cursor"]
+        return [record for record in records if all(record[name] == value for name, value in wanted.items())]
 
     @cached_property
     def http(self) -> httpx.Client:

@@ -11,8 +11,8 @@ from kernel.ids import parse_uuid, uuid7
 from kernel.redis import RedisError, async_redis
 from tenants.principals import Principal
 
-INTERRUPTED_END_S = 5.0
-"""How long interrupted generations get to write their end."""
+INTERRUPTED_END_S = 2.0
+"""Of the time to drain, what is kept for interrupted generations to write their end."""
 
 
 def control_channel(owner: uuid.UUID) -> str:
@@ -77,7 +77,7 @@ class Runs:
         for run, _ in left:
             run.interrupt()
         if left:
-            await asyncio.wait([task for _, task in left], timeout=INTERRUPTED_END_S)
+            await asyncio.wait([task for _, task in left], timeout=min(timeout_s, INTERRUPTED_END_S))
 
     async def close(self) -> None:
         """Abandon what still runs, for the reaper."""

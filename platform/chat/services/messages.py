@@ -17,7 +17,8 @@ from chat.realtime import streams
 from chat.services.receipts import AlreadyDone, Receipt, find_receipt, write_receipt
 from chat.shapes import Author, GenerationShape, MessageShape, TextPart
 from chat.store import Connection, first, transaction
-from kernel.errors import Conflict, RateLimited
+from kernel import lifecycle
+from kernel.errors import Conflict, RateLimited, Unavailable
 from kernel.ids import uuid7
 from tenants.principals import Principal
 
@@ -50,7 +51,7 @@ async def send_message(
     """Write a message and, with `generate`, queue the answer of `model` (or the room's, or the default).
 
     The same `cid` again writes nothing and answers what the first did. Raises `NotFound`, `PermissionDenied`,
-    `InvalidRequest`, and `Conflict` when a `cid` was another command's.
+    `InvalidRequest`, `Conflict` when a `cid` was another command's, and `Unavailable` in a process that is going down.
     """
     check_text(text, field="text", chars_max=MESSAGE_CHARS_MAX)
     async with transaction(member.tenant_id) as connection:
@@ -60,6 +61,8 @@ async def send_message(
     alias = None
     if generate:
         member.require("models.use")
+        if lifecycle.is_draining():
+            raise Unavailable("This process is about to restart. Try again.")
         alias = await answering().choose_model(principal=member, alias=model or room.model)
     draft = _Draft(text=text, alias=alias, now=datetime.now(UTC))
     try:

@@ -7,9 +7,11 @@ limit is not reached.
 import uuid
 from functools import cache
 
+from django.conf import settings
+
 from billing.limits import check_limit
 from billing.types import Payer
-from providers.base import DEFAULT_TIMEOUTS, Target, Timeouts
+from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
 from providers.pipeline.values import Candidate, Job
 from providers.routes import ResolvedDeployment, resolve_route
@@ -23,6 +25,17 @@ def factory() -> ModelFactory:
     return ModelFactory()
 
 
+@cache
+def timeouts() -> Timeouts:
+    """How long this deployment of Parley waits for providers."""
+    return Timeouts(
+        connect_s=settings.UPSTREAM_CONNECT_S,
+        first_token_s=settings.UPSTREAM_FIRST_TOKEN_S,
+        between_tokens_s=settings.UPSTREAM_BETWEEN_TOKENS_S,
+        total_s=settings.UPSTREAM_TOTAL_S,
+    )
+
+
 async def accept(
     *,
     principal: Principal,
@@ -30,7 +43,6 @@ async def accept(
     request_id: uuid.UUID,
     subject_kind: str | None = None,
     subject_id: uuid.UUID | None = None,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
 ) -> Job:
     """The job of a request. The subject is what it is for, such as a room.
 
@@ -52,7 +64,7 @@ async def accept(
             subject_id=subject_id,
         ),
         candidates=tuple(_candidate(deployment) for deployment in route.deployments),
-        timeouts=timeouts,
+        timeouts=timeouts(),
     )
 
 

@@ -1,0 +1,70 @@
+"""Which web process serves a connection, and what connections a process has."""
+
+import socket
+from urllib.parse import urlsplit
+
+import psutil
+
+from tests.support.stack import Stack, eventually
+from tests.support.ws_client import Client
+
+_TRIES = 40
+
+
+def web_processes(stack: Stack) -> dict[str, int]:
+    """The web processes of a platform, by name."""
+    return {name: pid for name, pid in stack.children().items() if name.startswith("web")}
+
+
+def serving(stack: Stack, local_port: int) -> int:
+    """The web process that serves the connection which the test holds at this port."""
+
+    def find() -> int | None:
+        for pid in web_processes(stack).values():
+            try:
+                connections = psutil.Process(pid).net_connections("tcp")
+            except psutil.NoSuchProcess:
+                continue
+            if any(one.raddr and one.raddr.port == local_port for one in connections):
+                return pid
+        return None
+
+    found: int = eventually(find, failing=lambda: f"nobody serves {local_port}")
+    return found
+
+
+def serving_socket(stack: Stack, client: Client) -> int:
+    """The web process that serves a client's socket."""
+    assert client._socket is not None
+    return serving(stack, client._socket.local_address[1])
+
+
+def talks_to(pid: int, url: str) -> bool:
+    """Whether a process has a connection to the server at this address open."""
+    port = urlsplit(url).port
+    return any(
+        one.raddr and one.raddr.port == port and one.status == psutil.CONN_ESTABLISHED
+        for one in psutil.Process(pid).net_connections("tcp")
+    )
+
+
+async def connect_to(stack: Stack, token: str, *, pid: int) -> Client:
+    """A client whose socket this web process serves: connect until it is."""
+    for _ in range(_TRIES):
+        client = await Client(stack.socket_url, token).hello()
+        if serving_socket(stack, client) == pid:
+            return client
+        await client.close()
+    raise AssertionError(f"never reached {pid}")
+
+
+def raw_connection(stack: Stack, *, pid: int) -> socket.socket:
+    """A TCP connection that this web process serves."""
+    for _ in range(_TRIES):
+        opened = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
+        opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b" 200 " in opened.recv(65_536)
+        if serving(stack, opened.getsockname()[1]) == pid:
+            return opened
+        opened.close()
+    raise AssertionError(f"never reached {pid}")
