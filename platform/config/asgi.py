@@ -42,7 +42,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     match scope["type"]:
         case "lifespan":
             await _lifespan(receive, send)
-        case "http" if scope["path"].startswith("/v1/"):
+        case "http" if scope["path"].startswith("/v1/") or scope["path"] == "/v1":
             await gateway(scope, receive, send)
         case "websocket":
             await websocket_application(scope, receive, send)

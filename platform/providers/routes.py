@@ -122,6 +122,9 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     """The route of an alias, for this caller. Raises `ModelNotFound`, and `UnknownPrice` for a model without one."""
     if principal.allowed_models is not None and alias not in principal.allowed_models:
         raise _missing(alias)
+    if not alias.isprintable():
+        # Among such are NUL and half surrogate pairs, which PostgreSQL can't even be asked for.
+        raise _missing(alias)
     key = (principal.tenant_id, alias)
     kept = _kept.get(key)
     if kept is not None and time.monotonic() - kept[0] < ROUTE_TTL_S:

@@ -1,5 +1,6 @@
 """A whole Parley in processes of its own, as a person would run it, for tests that come through the front door."""
 
+import copy
 import json
 import os
 import re
@@ -56,6 +57,7 @@ class Stack:
         self.environment |= {"PARLEY_HOME": str(self.home), "LOG_LEVEL": "INFO", **(environment or {})}
         self._arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
+        self._commands: subprocess.Popen[str] | None = None
         self.url = ""
 
     def start(self) -> "Stack":
@@ -82,11 +84,21 @@ class Stack:
         self.url = found[-1] if found else ""
         return bool(found)
 
+    def served_at(self, url: str) -> "Stack":
+        """The same platform, by way of another server of it."""
+        other = copy.copy(self)
+        other.__dict__.pop("http", None)
+        other.url = url
+        return other
+
     def stop(self) -> int:
         """Ctrl-C. The exit code."""
         assert self.process is not None
         if "http" in self.__dict__:
             self.http.close()
+        if self._commands is not None:
+            self._commands.communicate(timeout=STOP_S)
+            self._commands = None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S)
@@ -113,17 +125,23 @@ class Stack:
 
     def manage(self, *arguments: str) -> dict[str, Any]:
         """Run a command with `--json`; its answer."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments, "--json"],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
+        if self._commands is None:
+            self._commands = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.commands"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        commands = self._commands
+        assert commands.stdin is not None
+        assert commands.stdout is not None
+        commands.stdin.write(json.dumps([*arguments, "--json"]) + "\n")
+        commands.stdin.flush()
+        said: dict[str, str] = json.loads(commands.stdout.readline())
+        assert "output" in said, said
+        answer: dict[str, Any] = json.loads(said["output"])
         return answer
 
     def create_tenant(self, slug: str = "") -> Tenant:

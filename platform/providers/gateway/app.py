@@ -1,6 +1,6 @@
 """Routes of /v1, authentication, and errors in the caller's format."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
@@ -29,6 +29,18 @@ _MODEL_ROUTE: dict[str, tuple[str, Handler]] = {"GET": ("models.use", retrieve_m
 _CLIENT_ERRORS_THAT_RETRYING_WONT_MEND = frozenset({402})
 
 
+class _WrongMethod(MethodNotAllowed):
+    """Says, as RFC 9110 wants it, which methods there are."""
+
+    def __init__(self, path: str, methods: Iterable[str]) -> None:
+        self._allowed = ", ".join(method for name in methods for method in (name, *(["HEAD"] * (name == "GET"))))
+        super().__init__(f"{path[:200]} takes {self._allowed}.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Allow": self._allowed}
+
+
 async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI app. Never raises: what goes wrong is answered, or, once a stream has begun, ends it."""
     request = Request.from_scope(scope, receive)
@@ -53,9 +65,11 @@ async def _answer(request: Request, responder: Responder) -> None:
     methods = _MODEL_ROUTE if request.path.startswith(MODEL_PREFIX) else ROUTES.get(request.path)
     if methods is None:
         raise NotFound(f"There is no {request.path[:200]} here.")
-    if request.method not in methods:
-        raise MethodNotAllowed(f"{request.path} takes {', '.join(methods)}.")
-    permission, handler = methods[request.method]
+    # Of an answer to HEAD the server sends no body.
+    method = "GET" if request.method == "HEAD" else request.method
+    if method not in methods:
+        raise _WrongMethod(request.path, methods)
+    permission, handler = methods[method]
     principal = await authenticate(_credential(request), address=request.address)
     structlog.contextvars.bind_contextvars(
         tenant_id=str(principal.tenant_id), membership_id=str(principal.membership_id)
