@@ -64,10 +64,11 @@ MIDDLEWARE = [
     "kernel.middleware.RequestIdMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Before the static files, which would go out without these headers.
     "csp.middleware.CSPMiddleware",
-    "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.common.CommonMiddleware",
 ]
 TEMPLATES = [
     {
@@ -113,7 +114,6 @@ V1_BODY_MAX_BYTES = 32 * 1024 * 1024
 WEB_DIST = ROOT / "platform" / "web" / "dist"
 STATIC_URL = "static/"
 WHITENOISE_ROOT = str(WEB_DIST) if WEB_DIST.is_dir() else None
-WHITENOISE_INDEX_FILE = True
 WHITENOISE_KEEP_ONLY_HASHED_FILES = False
 
 

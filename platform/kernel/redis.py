@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from kernel.per_loop import PerLoop
 
-__all__ = ["RedisError", "async_redis", "close", "sync_redis", "tenant_key"]
+__all__ = ["RedisError", "async_redis", "close", "subscribing_redis", "sync_redis", "tenant_key"]
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
@@ -38,14 +38,26 @@ def sync_redis() -> redis.Redis:
     )
 
 
+def subscribing_redis() -> redis.asyncio.Redis:
+    """A client for one who listens for long, theirs to close. It reports a lost connection at once: whoever only
+    reconnected would not know that something was missed.
+    """
+    return _new_async(retries=0)
+
+
 def _make_async() -> redis.asyncio.Redis:
-    return redis.asyncio.Redis.from_url(
+    return _new_async(retries=1)
+
+
+def _new_async(*, retries: int) -> redis.asyncio.Redis:
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
         settings.REDIS_URL,
         max_connections=settings.REDIS_MAX_CONNECTIONS,
         socket_timeout=settings.REDIS_TIMEOUT_S,
         socket_connect_timeout=settings.REDIS_TIMEOUT_S,
-        retry=AsyncRetry(NoBackoff(), 1),
+        retry=AsyncRetry(NoBackoff(), retries),
     )
+    return client
 
 
 async_redis = PerLoop(_make_async)

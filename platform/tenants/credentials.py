@@ -19,6 +19,7 @@ from kernel.errors import NotAuthenticated, PermissionDenied
 from kernel.tenancy import tenant_scope
 from tenants.epochs import Epochs, Subject, current_epochs, current_epochs_sync
 from tenants.keys import PREFIX, digest, lookup_id
+from tenants.last_used import note_use, note_use_sync
 from tenants.models import Membership
 from tenants.permissions import effective_permissions
 from tenants.principals import Principal
@@ -57,7 +58,9 @@ async def authenticate(credential: str, *, address: str) -> Principal:
     record = _kept(hashed)
     if record is None or await current_epochs(record.subject) != record.epochs:
         record = _keep(hashed, await _find_key(credential, hashed))
-    return _admitted(record, address)
+    principal = _admitted(record, address)
+    await note_use(principal)
+    return principal
 
 
 def authenticate_sync(credential: str, *, address: str) -> Principal:
@@ -73,7 +76,9 @@ def authenticate_sync(credential: str, *, address: str) -> Principal:
     record = _kept(hashed)
     if record is None or current_epochs_sync(record.subject) != record.epochs:
         record = _keep(hashed, key_by_digest(lookup_id(credential) or "", hashed))
-    return _admitted(record, address)
+    principal = _admitted(record, address)
+    note_use_sync(principal)
+    return principal
 
 
 async def member_of_claims(claims: AccessClaims) -> Principal:

@@ -301,7 +301,7 @@ async def test_draining_ends_what_is_left_as_interrupted(
         return bool(await texts.read_texts(company.id, room.id, [gid]))
 
     await until(shown)
-    await runs().drain(0.0)
+    await runs().drain(2.0)
     ended = await generation(member=company.alice.principal, generation_id=gid)
     assert (ended.status, ended.text) == ("interrupted", "half")
     later = await ask(company, room.id)

@@ -1,13 +1,13 @@
 """What a new user does first: `manage.py up` with all that it brings along, the printed login, a question to the real model."""
 
-import itertools
 import os
 import re
 import signal
-import urllib.request
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -37,25 +37,21 @@ class Llama:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         proc = Path(f"/proc/{pid}")
-        self._port = int(proc.joinpath("cmdline").read_bytes().split(b"\0")[-2])
+        self._url = f"http://127.0.0.1:{int(proc.joinpath('cmdline').read_bytes().split(bytes(1))[-2])}"
         environment = dict(entry.partition(b"=")[::2] for entry in proc.joinpath("environ").read_bytes().split(b"\0"))
         self._key = environment[KEY_VARIABLE.encode()].decode()
 
     def is_ready(self) -> bool:
         """Whether a server is there, with its model loaded."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health"):
-                return True
-        except OSError:
+            return httpx.get(f"{self._url}/health").is_success
+        except httpx.HTTPError:
             return False
 
     def tokens_predicted(self) -> float:
         """Its own account of the tokens it made."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/metrics", headers={"Authorization": f"Bearer {self._key}"}
-        )
-        with urllib.request.urlopen(request) as answer:
-            lines = answer.read().decode().splitlines()
+        answer = httpx.get(f"{self._url}/metrics", headers={"Authorization": f"Bearer {self._key}"})
+        lines = answer.raise_for_status().text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("llamacpp:tokens_predicted_total "))
 
 
@@ -100,7 +96,7 @@ def test_the_real_models_answer_streams_in_and_stays(admin: Visitor, own_stack: 
     grown = admin.page.evaluate("window.growth")
     assert len(admin.watched.deltas) >= 3
     assert len(grown) >= 3
-    assert all(after.startswith(earlier.rstrip(".")) for earlier, after in itertools.pairwise(grown)), grown
+    assert all(after.startswith(earlier.rstrip(".")) for earlier, after in pairwise(grown)), grown
     assert llama.tokens_predicted() > before
 
     shown = admin.text_of(admin.answers("complete"))

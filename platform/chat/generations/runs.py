@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import uuid
-import weakref
 
 from chat.generations.runner import GenerationRun
 from chat.realtime.subscriptions import subscriptions
 from kernel.ids import parse_uuid, uuid7
+from kernel.per_loop import PerLoop
 from kernel.redis import RedisError, async_redis
 from tenants.principals import Principal
 
@@ -90,27 +90,17 @@ class Runs:
             await subscriptions().unsubscribe(control_channel(self.owner))
 
 
-_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Runs]" = weakref.WeakKeyDictionary()
-
-
-def runs() -> Runs:
-    """This event loop's."""
-    loop = asyncio.get_running_loop()
-    found = _by_loop.get(loop)
-    if found is None:
-        found = _by_loop[loop] = Runs()
-    return found
+runs = PerLoop(Runs)
+"""`runs()` is this event loop's."""
 
 
 async def drain(timeout_s: float) -> None:
     """Drain this event loop's."""
-    found = _by_loop.get(asyncio.get_running_loop())
-    if found is not None:
-        await found.drain(timeout_s)
+    await runs().drain(timeout_s)
 
 
 async def close() -> None:
     """Close this event loop's."""
-    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    found = runs.pop()
     if found is not None:
         await found.close()

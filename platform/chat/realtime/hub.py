@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-import weakref
 from collections import Counter
 
 import structlog
@@ -29,6 +28,7 @@ from chat.realtime.socket import Socket
 from chat.realtime.subscriptions import subscriptions
 from chat.store import transaction
 from kernel.errors import NotFound, ParleyError, PermissionDenied
+from kernel.per_loop import PerLoop
 from kernel.redis import RedisError
 
 log = structlog.get_logger(__name__)
@@ -211,27 +211,17 @@ class Hub:
         self._feeds.clear()
 
 
-_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()
-
-
-def hub() -> Hub:
-    """This event loop's."""
-    loop = asyncio.get_running_loop()
-    found = _by_loop.get(loop)
-    if found is None:
-        found = _by_loop[loop] = Hub()
-    return found
+hub = PerLoop(Hub)
+"""`hub()` is this event loop's."""
 
 
 async def drain(timeout_s: float) -> None:
     """Drain this event loop's."""
-    found = _by_loop.get(asyncio.get_running_loop())
-    if found is not None:
-        await found.drain(timeout_s)
+    await hub().drain(timeout_s)
 
 
 async def close() -> None:
     """Close this event loop's."""
-    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    found = hub.pop()
     if found is not None:
         await found.close()

@@ -5,13 +5,14 @@ After the connection was lost, everything is subscribed again, and each listener
 
 import asyncio
 import contextlib
-import weakref
 from typing import Protocol
 
 import structlog
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from kernel.redis import RedisError, async_redis
+from kernel.per_loop import PerLoop
+from kernel.redis import RedisError, subscribing_redis
 
 log = structlog.get_logger(__name__)
 
@@ -69,21 +70,33 @@ class Subscriptions:
             self._task = None
 
     async def _run(self) -> None:
-        while True:
-            await self._wanted.wait()
-            pubsub = async_redis().pubsub()
-            try:
-                await pubsub.subscribe(*self._listeners)
-                self._pubsub = pubsub
-                while self._listeners:
-                    await self._hear(pubsub)
-            except (RedisError, OSError) as error:
-                log.warning("redis_subscription_lost", error=repr(error))
-                await asyncio.sleep(_RECONNECT_S)
-            finally:
-                self._pubsub = None
-                with contextlib.suppress(RedisError, OSError):
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+        client = subscribing_redis()
+        try:
+            while True:
+                await self._wanted.wait()
+                try:
+                    await self._listen(client)
+                except (RedisError, OSError) as error:
+                    log.warning("redis_subscription_lost", error=repr(error))
+                    await asyncio.sleep(_RECONNECT_S)
+        finally:
+            await client.aclose()
+
+    async def _listen(self, client: Redis) -> None:
+        pubsub = client.pubsub()
+        try:
+            asked: set[bytes] = set()
+            while missing := self._listeners.keys() - asked:
+                # More may be wanted while these are asked for.
+                await pubsub.subscribe(*missing)
+                asked |= missing
+            self._pubsub = pubsub
+            while self._listeners:
+                await self._hear(pubsub)
+        finally:
+            self._pubsub = None
+            with contextlib.suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _hear(self, pubsub: PubSub) -> None:
         message = await pubsub.get_message(timeout=None)
@@ -101,20 +114,12 @@ class Subscriptions:
             log.exception("listener_failed")
 
 
-_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Subscriptions]" = weakref.WeakKeyDictionary()
-
-
-def subscriptions() -> Subscriptions:
-    """This event loop's."""
-    loop = asyncio.get_running_loop()
-    found = _by_loop.get(loop)
-    if found is None:
-        found = _by_loop[loop] = Subscriptions()
-    return found
+subscriptions = PerLoop(Subscriptions)
+"""`subscriptions()` is this event loop's."""
 
 
 async def close() -> None:
     """Stop this event loop's."""
-    found = _by_loop.pop(asyncio.get_running_loop(), None)
+    found = subscriptions.pop()
     if found is not None:
         await found.close()

@@ -50,9 +50,9 @@ def create_tenant(*, slug: str, owner_email: str, name: str = "", password: str 
     if not _SLUG.fullmatch(slug):
         raise InvalidRequest("A slug is 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.")
     with transaction.atomic(using=PLATFORM):
-        if Tenant.objects.using(PLATFORM).filter(slug=slug).exists():
+        tenant, is_new = Tenant.objects.using(PLATFORM).get_or_create(slug=slug, defaults={"name": name or slug})
+        if not is_new:
             raise Conflict(f"There is a tenant {slug!r} already.")
-        tenant = Tenant.objects.using(PLATFORM).create(slug=slug, name=name or slug)
         with tenant_scope(tenant.id):
             owner = _join(tenant=tenant, email=owner_email, role="owner", password=password)
             key = issue_key(membership=owner.membership, name="first key", using=PLATFORM)

@@ -1,0 +1,73 @@
+"""One connection hears all channels, and says when it may have missed something."""
+
+import asyncio
+
+import pytest
+
+from chat.realtime.subscriptions import Subscriptions
+from kernel.redis import async_redis
+
+pytestmark = pytest.mark.no_database
+
+
+class Ear:
+    """Hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.subscribed = asyncio.Event()
+        self.times = 0
+
+    def on_payload(self, payload: bytes) -> None:
+        self.heard.append(payload)
+        if payload == b"bad":
+            raise ValueError(payload)
+
+    def on_subscribed(self) -> None:
+        self.times += 1
+        self.subscribed.set()
+
+
+async def until(ear: Ear, payload: bytes) -> None:
+    async with asyncio.timeout(5):
+        while payload not in ear.heard:
+            await asyncio.sleep(0.01)
+
+
+async def test_channels_wanted_at_any_moment_are_heard() -> None:
+    subscriptions, ears = Subscriptions(), [Ear() for _ in range(40)]
+    try:
+        for number, ear in enumerate(ears):
+            await subscriptions.subscribe(f"c{number}", ear)
+            for _ in range(number % 4):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            for ear in ears:
+                await ear.subscribed.wait()
+        for number, ear in enumerate(ears):
+            await async_redis().publish(f"c{number}", b"bad")
+            await async_redis().publish(f"c{number}", b"%d" % number)
+            await until(ear, b"%d" % number)
+        await subscriptions.unsubscribe("c0")
+        await async_redis().publish("c0", b"more")
+        await async_redis().publish("c1", b"more")
+        await until(ears[1], b"more")
+        assert ears[0].heard == [b"bad", b"0"]
+    finally:
+        await subscriptions.close()
+
+
+async def test_a_lost_connection_is_made_again_and_told() -> None:
+    subscriptions, ear = Subscriptions(), Ear()
+    try:
+        await subscriptions.subscribe("c", ear)
+        async with asyncio.timeout(5):
+            await ear.subscribed.wait()
+            ear.subscribed.clear()
+            await async_redis().client_kill_filter(_type="pubsub")
+            await ear.subscribed.wait()
+        await async_redis().publish("c", b"after")
+        await until(ear, b"after")
+        assert ear.times == 2
+    finally:
+        await subscriptions.close()
