@@ -28,6 +28,15 @@ def upstream() -> Iterator[OpenAIUpstream]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _scripts_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What one test told the upstream is nothing to the next."""
+    yield
+    if "upstream" in request.fixturenames:
+        running: OpenAIUpstream = request.getfixturevalue("upstream")
+        running.forget_scripts()
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) -> Iterator[Stack]:
     """Parley under uvicorn, on servers that it did not start, with the model `fake` at the fake upstream."""

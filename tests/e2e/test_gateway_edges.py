@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import secrets
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -143,15 +142,14 @@ def test_head_is_get_without_the_body(api: httpx.Client) -> None:
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_unread(stack: Stack, tenant: Tenant) -> None:
-    head = (
-        f"POST {COMPLETIONS} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {tenant.api_key}\r\n"
-        f"Content-Length: {MAX_BODY_BYTES + 1}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
-        connection.sendall(head.encode())
-        answer = connection.recv(65_536)
-    assert b" 413 " in answer.splitlines()[0]
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "payload_too_large"
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=20)
+    connection.putrequest("POST", COMPLETIONS)
+    connection.putheader("Authorization", f"Bearer {tenant.api_key}")
+    connection.putheader("Content-Length", str(MAX_BODY_BYTES + 1))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "payload_too_large")
+    connection.close()
 
 
 def test_a_body_that_turns_out_too_large_is_refused(stack: Stack, tenant: Tenant) -> None:

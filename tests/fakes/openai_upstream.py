@@ -110,9 +110,13 @@ class OpenAIUpstream:
         """Answer `model` by this script (or one of these fields), the next `times` times."""
         self._scripts.insert(0, (model, script or Script(**fields), [times]))
 
+    def forget_scripts(self) -> None:
+        """Answer as without any script."""
+        self._scripts.clear()
+
     def reset(self) -> None:
         """Forget scripts and records."""
-        self._scripts.clear()
+        self.forget_scripts()
         self.records.clear()
 
     @property
