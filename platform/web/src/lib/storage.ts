@@ -1,4 +1,6 @@
 /** Browser storage that may be full, refused or absent: then it remembers nothing, and nothing breaks. */
+
+/** Whether it remembers at all. */
 export function remembers(): boolean {
   try {
     return localStorage.length >= 0;
