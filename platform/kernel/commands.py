@@ -31,4 +31,5 @@ class ParleyCommand(BaseCommand):
             self.stdout.write(json.dumps(body, default=str))
             return
         for name, value in body.items():
-            self.stdout.write(f"{name:<12} {'-' if value is None else value}")
+            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            self.stdout.write(f"{name:<12} {'-' if shown is None else shown}")

@@ -105,6 +105,7 @@ def test_a_cut_connection_is_told_and_loses_nothing(
         alice.make_room("Cut")
         alice.ask("Tell me at length")
         before = wait_for_text(alice, alice.answers("streaming"))
+        alice.watched.network_may_fail = True
         wire.cut()
         banner = alice.page.get_by_test_id("connection-banner")
         expect(banner).to_contain_text("offline")
@@ -126,6 +127,7 @@ def test_what_is_sent_while_offline_arrives_once(
         alice = Visitor(browser, wire.url)
         alice.sign_in(person.email, person.password)
         alice.make_room("Later")
+        alice.watched.network_may_fail = True
         wire.cut()
         banner = alice.page.get_by_test_id("connection-banner")
         expect(banner).to_contain_text("offline")

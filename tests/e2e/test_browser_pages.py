@@ -58,6 +58,7 @@ def visit(stack: Stack, browser: Browser) -> Iterator[Callable[..., Visitor]]:
 def test_a_wrong_password_is_told(visit: Callable[..., Visitor], tenant: Tenant) -> None:
     visitor = visit()
     visitor.open("/")
+    visitor.watched.network_may_fail = True
     visitor.fill_sign_in(tenant.owner, "not the password")
     alert = visitor.page.get_by_role("alert")
     expect(alert).to_contain_text("don’t match")

@@ -52,9 +52,13 @@ def running_browser() -> Iterator[Browser]:
 
 @dataclass
 class Watched:
-    """What a page said and received. `deltas` are the socket's frames of answers, as they came."""
+    """What a page said and received.
+
+    `network_may_fail` where the test sees to that. `deltas` are the socket's frames of answers, as they came.
+    """
 
     problems: list[str] = field(default_factory=list)
+    network_may_fail: bool = False
     deltas: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> None:
@@ -64,7 +68,9 @@ class Watched:
         page.on("websocket", self._socket)
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not NETWORK.search(message.text):
+        if self.network_may_fail and NETWORK.search(message.text):
+            return
+        if message.type in ("error", "warning"):
             self.problems.append(f"{message.type}: {message.text}")
 
     def _socket(self, socket: WebSocket) -> None:

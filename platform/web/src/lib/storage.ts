@@ -1,4 +1,14 @@
 /** Browser storage that may be full, refused or absent: then it remembers nothing, and nothing breaks. */
+
+/** Whether it remembers at all. */
+export function remembers(): boolean {
+  try {
+    return localStorage.length >= 0;
+  } catch {
+    return false;
+  }
+}
+
 export function recall(key: string): string | null {
   try {
     return localStorage.getItem(key);

@@ -2,8 +2,11 @@ import { ApiClient, exchange } from "$lib/api/client";
 import { ApiError } from "$lib/api/errors";
 import type { Me, MembershipSummary, Person, Session, Tenant } from "$lib/api/types";
 import type { PermissionName } from "$lib/permissions";
-import { forget } from "$lib/storage";
+import { forget, recall, remember, remembers } from "$lib/storage";
 import { Tokens } from "./tokens";
+
+/** That there is a refresh cookie, which scripts can't see: without one, asking for a session is asking to be refused. */
+const SIGNED_IN = "parley.signed-in";
 
 export type SessionPhase = "restoring" | "signed-out" | "signed-in" | "unreachable";
 
@@ -29,6 +32,10 @@ class SessionState {
 
   /** Signs in again by the refresh cookie, silently. */
   async restore(): Promise<void> {
+    if (remembers() && recall(SIGNED_IN) === null) {
+      this.phase = "signed-out";
+      return;
+    }
     this.phase = "restoring";
     try {
       await this.tokens.renew();
@@ -59,6 +66,7 @@ class SessionState {
   }
 
   #show(session: Session): void {
+    remember(SIGNED_IN, "1");
     this.person = session.person;
     this.tenant = session.tenant;
     this.membershipId = session.membership.id;
@@ -69,6 +77,7 @@ class SessionState {
   }
 
   #end(): void {
+    remember(SIGNED_IN, null);
     this.phase = "signed-out";
     this.person = null;
     this.tenant = null;
