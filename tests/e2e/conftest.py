@@ -44,11 +44,3 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) ->
 def tenant(stack: Stack) -> Tenant:
     """A tenant of the running platform for each file of tests."""
     return stack.create_tenant()
-
-
-@pytest.fixture(scope="session")
-def shots() -> Path:
-    """Where pictures of pages are put."""
-    folder = Path("test-results")
-    folder.mkdir(exist_ok=True)
-    return folder
