@@ -1,7 +1,6 @@
 """The running platform that the end-to-end tests share: one per worker of the test run, with two web processes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
