@@ -1,7 +1,6 @@
 """The running platform that the end-to-end tests share: one per worker of the test run, with two web processes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -53,11 +52,3 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) ->
 def tenant(stack: Stack) -> Tenant:
     """A tenant of the running platform for each file of tests."""
     return stack.create_tenant()
-
-
-@pytest.fixture(scope="session")
-def shots() -> Path:
-    """Where pictures of pages are put."""
-    folder = Path("test-results")
-    folder.mkdir(exist_ok=True)
-    return folder

@@ -42,9 +42,8 @@ class Wire:
         server.close()
         await self._cut()
         pending = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        if pending:
+            await asyncio.wait(pending, timeout=2)
 
     async def _cut(self) -> None:
         self._is_cut = True
