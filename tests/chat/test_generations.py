@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 
 from chat.events import events_after
@@ -53,6 +54,16 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
         while not await condition():
             await asyncio.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_elses(database: str) -> None:
+    """The reaper looks at all tenants: end what earlier tests left unfinished."""
+    with psycopg.connect(database) as administrator:
+        administrator.execute(
+            "UPDATE chat_generation SET status = 'interrupted', finished_at = now(), lease_owner = NULL, lease_until = NULL "
+            "WHERE status IN ('queued', 'streaming')"
+        )
 
 
 @pytest.fixture

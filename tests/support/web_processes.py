@@ -1,5 +1,6 @@
 """Which web process serves a connection, and what connections a process has."""
 
+import asyncio
 import socket
 from urllib.parse import urlsplit
 
@@ -8,7 +9,8 @@ import psutil
 from tests.support.stack import Stack, eventually
 from tests.support.ws_client import Client
 
-_TRIES = 40
+_AT_ONCE = 8
+_ROUNDS = 20
 
 
 def web_processes(stack: Stack) -> dict[str, int]:
@@ -49,26 +51,40 @@ def talks_to(pid: int, url: str) -> bool:
 
 
 async def connect_to(stack: Stack, token: str, *, pid: int) -> Client:
-    """A client whose socket this web process serves: connect until it is."""
-    for _ in range(_TRIES):
-        client = await Client(stack.socket_url, token).hello()
-        if serving_socket(stack, client) == pid:
-            return client
-        await client.close()
+    """A client whose socket this web process serves: connect until it is, several at once, since an idle process may take
+    every connection that comes alone.
+    """
+    for _ in range(_ROUNDS):
+        clients = await asyncio.gather(*(Client(stack.socket_url, token).hello() for _ in range(_AT_ONCE)))
+        reached = [client for client in clients if serving_socket(stack, client) == pid]
+        for client in clients:
+            if client not in reached[:1]:
+                await client.close()
+        if reached:
+            return reached[0]
     raise AssertionError(f"never reached {pid}")
 
 
 def raw_connection(stack: Stack, *, pid: int) -> socket.socket:
     """A TCP connection that this web process serves."""
-    for _ in range(_TRIES):
-        opened = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
-        opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        answer = b""
-        while not answer.endswith(b'"alive"}'):
-            piece = opened.recv(65_536)
-            assert piece, "the connection was closed"
-            answer += piece
-        if serving(stack, opened.getsockname()[1]) == pid:
-            return opened
-        opened.close()
+    for _ in range(_ROUNDS):
+        opened = [socket.create_connection(("127.0.0.1", stack.port), timeout=30) for _ in range(_AT_ONCE)]
+        for one in opened:
+            _ask(one)
+        reached = [one for one in opened if serving(stack, one.getsockname()[1]) == pid]
+        for one in opened:
+            if one not in reached[:1]:
+                one.close()
+        if reached:
+            return reached[0]
     raise AssertionError(f"never reached {pid}")
+
+
+def _ask(opened: socket.socket) -> None:
+    """One whole exchange: from then on some process serves the connection."""
+    opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b'"alive"}'):
+        piece = opened.recv(65_536)
+        assert piece, "the connection was closed"
+        answer += piece
