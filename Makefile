@@ -1,7 +1,7 @@
 # All paths are relative: the project may live in a folder with spaces in its name.
 PYTHON ?= python3
 ARGS ?=
-TEST_ARGS ?= -n auto --cov
+TEST_ARGS ?= -n auto --dist loadfile --cov
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -17,6 +17,10 @@ run: setup ## run the whole platform: make run ARGS="--port 8001"
 
 test: environment-dev web ## run the whole suite: make test TEST_ARGS="tests/kernel -x"
 	$(PY) -m pytest $(TEST_ARGS)
+ifneq (,$(findstring --cov,$(TEST_ARGS)))
+	@echo kernel and tenants, percent covered:
+	@$(PY) -m coverage report --include 'platform/kernel/*,platform/tenants/*' --fail-under 95 --format total
+endif
 
 lint: environment-dev ## check style, types and the direction of imports
 	$(PY) -m ruff check .

@@ -52,8 +52,8 @@ def prepare_database(admin_url: str) -> None:
         return
     name = str(target.get("dbname", "parley"))
     try:
-        with _one_at_a_time(target):
-            _ensure_database(target, name)
+        with _one_at_a_time(target) as maintenance:
+            _ensure_database(maintenance, name)
             with psycopg.connect(make_conninfo("", **target), autocommit=True) as connection:
                 ensure_roles(connection, administrator_password=str(target.get("password", "")))
                 ensure_schemas(connection)
@@ -67,30 +67,28 @@ def prepare_database(admin_url: str) -> None:
 
 
 @contextmanager
-def _one_at_a_time(target: dict[str, Any]) -> Iterator[None]:
-    """Roles belong to the whole cluster, and an advisory lock to one database: so it is taken in the one all clusters have."""
+def _one_at_a_time(target: dict[str, Any]) -> Iterator[psycopg.Connection[tuple[object, ...]] | None]:
+    """Roles belong to the whole cluster, and an advisory lock to one database: so it is taken in the one all clusters have.
+
+    Gives a connection to that one, or None where it can't be had: then two that prepare at the same moment may fail.
+    """
     try:
         maintenance = psycopg.connect(make_conninfo("", **(target | {"dbname": _MAINTENANCE})), autocommit=True)
     except psycopg.OperationalError:
-        # Not everybody may connect there. Then two that prepare at the same moment may fail, and try again.
-        yield
+        yield None
         return
     with maintenance as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
-        yield
+        yield connection
 
 
-def _ensure_database(target: dict[str, Any], name: str) -> None:
-    try:
-        psycopg.connect(make_conninfo("", **target)).close()
-    except psycopg.OperationalError as error:
-        if f'database "{name}" does not exist' not in str(error):
-            raise
-    else:
+def _ensure_database(maintenance: psycopg.Connection[tuple[object, ...]] | None, name: str) -> None:
+    """Make the database if it is missing. Without a connection beside it, it has to be there."""
+    if maintenance is None:
         return
-    with psycopg.connect(make_conninfo("", **(target | {"dbname": _MAINTENANCE})), autocommit=True) as connection:
+    if maintenance.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
         statement = sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0")
-        connection.execute(statement.format(sql.Identifier(name)))
+        maintenance.execute(statement.format(sql.Identifier(name)))
 
 
 def ensure_roles(connection: psycopg.Connection[tuple[object, ...]], *, administrator_password: str) -> None:

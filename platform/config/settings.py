@@ -243,6 +243,9 @@ LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_lo
 OTLP_ENDPOINT = env.otel_exporter_otlp_endpoint
 LOGGING = logging_config(level=env.log_level, style=env.log_format)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+# The id that it is to trust was minted by our own middleware, ahead of it; addresses we read ourselves.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 LOGGING_CONFIG = "logging.config.dictConfig"
 
 PARLEY_HOME = Path(home.path)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 import structlog
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from kernel.api.context import set_request_id
 from kernel.ids import uuid7
+from kernel.net import client_address
 
 _MAX_CLIENT_ID_CHARS = 128
 
@@ -21,9 +23,13 @@ class RequestIdMiddleware:
         request_id = str(uuid7())
         set_request_id(request_id)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        if client_id := request.headers.get("x-request-id"):
+        forwarded_for = request.META.get("HTTP_X_FORWARDED_FOR", "")
+        address = client_address(request.META.get("REMOTE_ADDR"), forwarded_for, settings.TRUSTED_PROXIES)
+        structlog.contextvars.bind_contextvars(address=address)
+        if client_id := request.META.get("HTTP_X_REQUEST_ID"):
             structlog.contextvars.bind_contextvars(client_request_id=client_id[:_MAX_CLIENT_ID_CHARS])
+        # From here django-structlog takes the id that it binds.
+        request.META["HTTP_X_REQUEST_ID"] = request_id
         response = self.get_response(request)
         response["x-request-id"] = request_id
         return response
