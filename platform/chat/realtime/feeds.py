@@ -12,11 +12,14 @@ from typing import Protocol
 
 import structlog
 
+from chat import selectors
 from chat.bounds import FEED_BACKLOG_MAX, FILL_EVENTS_MAX
 from chat.events import events_after
 from chat.realtime import streams
-from chat.realtime.envelopes import Envelope, event_payload, open_payload
+from chat.realtime.envelopes import Envelope, delta_payload, event_payload, open_payload
 from chat.realtime.outbox import Frame
+from chat.snapshots import live_texts
+from chat.store import transaction
 from kernel.errors import NotFound, ParleyError
 from kernel.redis import RedisError
 
@@ -52,6 +55,7 @@ class Feed:
         self.opened = asyncio.Event()
         self._backlog: deque[Envelope] = deque()
         self._filling: asyncio.Task[None] | None = None
+        self._deltas_missed = False
 
     def open_at(self, *, epoch: str, head: int) -> None:
         """Begin to follow after `head`, which was read while subscribed."""
@@ -77,7 +81,9 @@ class Feed:
 
     def on_subscribed(self) -> None:
         """The channel is heard, perhaps again after a loss."""
-        if self.subscribed.is_set():
+        if self.opened.is_set():
+            # Sockets were let in, or stayed, while nobody heard the channel.
+            self._deltas_missed = True
             self.fill()
         self.subscribed.set()
 
@@ -117,13 +123,16 @@ class Feed:
     async def _fill(self) -> None:
         try:
             while True:
-                if await self._filled_once():
+                if await self._filled_once() and await self._texts_shown():
                     break
                 await asyncio.sleep(_RETRY_S)
         finally:
             self._filling = None
         self._step_over_hole()
         self._drain_backlog()
+        if self._deltas_missed:
+            # The channel was heard anew while the last of it was read.
+            self.fill()
 
     def _step_over_hole(self) -> None:
         """Events that nobody has any more must not hold up those that come: clients notice the gap, and resume."""
@@ -152,6 +161,26 @@ class Feed:
                 self.head, self.epoch = envelope.seq, envelope.epoch
                 self._deliver(envelope)
         return len(payloads) < FILL_EVENTS_MAX
+
+    async def _texts_shown(self) -> bool:
+        """Whether every live answer was delivered from its beginning, if pieces may have been missed.
+
+        Clients drop what they hold already.
+        """
+        if not self._deltas_missed:
+            return True
+        try:
+            async with transaction(self.tenant_id) as connection:
+                live = await selectors.live_generation_ids(connection, self.room_id)
+            held = await live_texts(self.tenant_id, self.room_id, live)
+        except ParleyError as error:
+            log.warning("feed_not_filled", room_id=str(self.room_id), error=repr(error))
+            return False
+        self._deltas_missed = False
+        for gid, text in held.items():
+            if text:
+                self._deliver(open_payload(delta_payload(self.room_id, gid=gid, offset=0, text=text)))
+        return True
 
     async def _missing(self) -> list[bytes]:
         try:
