@@ -10,10 +10,10 @@ from chat.answering import Answer, Ending, Orphan, Question
 from chat.shapes import Usage
 from kernel.errors import ParleyError
 from providers.estimate import estimate_input, estimate_tokens
+from providers.pipeline import run
 from providers.pipeline.accept import accept
-from providers.pipeline.pump import Pump
-from providers.pipeline.pumps import pumps
-from providers.pipeline.record import OrphanFacts, orphan_facts, record_orphan, record_result, sold_nano
+from providers.pipeline.answering import Answering
+from providers.pipeline.record import OrphanFacts, orphan_facts, record_orphan, sold_nano
 from providers.pipeline.values import Job
 from providers.profiles import profile
 from providers.routes import ModelNotFound, list_models, resolve_route
@@ -48,6 +48,7 @@ class PipelineAnswering:
             principal=question.principal,
             request=request,
             request_id=question.request_id,
+            surface=SUBJECT,
             subject_kind=SUBJECT,
             subject_id=question.room_id,
         )
@@ -69,7 +70,7 @@ class _PipelineAnswer:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._pump: Pump | None = None
+        self._pump: Answering | None = None
         self._ended_early: Ending | None = None
 
     @property
@@ -79,9 +80,11 @@ class _PipelineAnswer:
         return stored
 
     async def pieces(self) -> AsyncIterator[str]:
-        if self._ended_early is not None:
+        if self._has_ended_early():
             return
-        self._pump = pumps.start(job=self._job, settle=record_result, on_disconnect="continue")
+        self._pump = await run.start(self._job, on_disconnect="continue")
+        if self._has_ended_early():
+            self._pump.stop()
         try:
             async for event in self._pump.events():
                 if isinstance(event, TextDelta):
@@ -92,6 +95,9 @@ class _PipelineAnswer:
                 raise
         finally:
             self._pump.disconnect()
+
+    def _has_ended_early(self) -> bool:
+        return self._ended_early is not None
 
     def stop(self) -> None:
         if self._pump is not None:

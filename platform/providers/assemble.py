@@ -21,6 +21,7 @@ from providers.types import (
     ToolCall,
     ToolCallDelta,
     Usage,
+    Vectors,
 )
 
 
@@ -36,6 +37,7 @@ class _Choice:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: list[str] = []
+        self.reasoning_extras: list[Extras] = []
         self.calls: dict[int, _Call] = {}
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[Raw] = []
@@ -52,6 +54,7 @@ class Assembler:
         self._model = ""
         self._extras: Extras | None = None
         self._choices: dict[int, _Choice] = {}
+        self._vectors: tuple[bytes, ...] = ()
 
     def add(self, event: StreamEvent) -> None:
         """Take the next event."""
@@ -62,8 +65,11 @@ class Assembler:
                 self.output_bytes += len(text.encode())
                 if logprobs is not None:
                     choice.logprobs.append(logprobs)
-            case ReasoningDelta(text, index):
-                self._choice(index).reasoning.append(text)
+            case ReasoningDelta(text, index, extras):
+                choice = self._choice(index)
+                choice.reasoning.append(text)
+                if extras is not None:
+                    choice.reasoning_extras.append(extras)
                 self.reasoning_bytes += len(text.encode())
             case ToolCallDelta():
                 self._add_call(event)
@@ -72,6 +78,8 @@ class Assembler:
                 self.output_bytes += sum(map(len, extras.fields.values()))
             case ChoiceFinished(finish_reason, index):
                 self._choice(index).finish_reason = finish_reason
+            case Vectors(vectors):
+                self._vectors = vectors
             case Started(model, extras):
                 self._model, self._extras = model, extras
             case Finished(_, usage):
@@ -106,10 +114,11 @@ class Assembler:
                 finish_reason=choice.finish_reason,
                 logprobs=_joined_json(choice.logprobs) if choice.logprobs else None,
                 extras=_joined(choice.extras),
+                reasoning_extras=_joined(choice.reasoning_extras),
             )
             for index, choice in sorted(self._choices.items())
         )
-        return ChatAnswer(self._model, choices, self.usage or NO_USAGE, self._extras)
+        return ChatAnswer(self._model, choices, self.usage or NO_USAGE, self._extras, self._vectors)
 
 
 def _joined(pieces: list[Extras]) -> Extras | None:
@@ -145,10 +154,12 @@ def _joined_json(pieces: list[Raw]) -> Raw:
 def events_of(answer: ChatAnswer) -> Iterator[StreamEvent]:
     """A whole answer as the events of a stream that brings it in one piece per kind."""
     yield Started(answer.model, answer.extras)
+    if answer.vectors:
+        yield Vectors(answer.vectors)
     for choice in answer.choices:
         index = choice.index
-        if choice.reasoning:
-            yield ReasoningDelta(choice.reasoning, index)
+        if choice.reasoning or choice.reasoning_extras is not None:
+            yield ReasoningDelta(choice.reasoning, index, choice.reasoning_extras)
         if choice.text or choice.logprobs is not None:
             yield TextDelta(choice.text, index, choice.logprobs)
         for number, call in enumerate(choice.tool_calls):

@@ -8,9 +8,10 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from providers.errors import Transient
-from providers.types import ChatAnswer, ChatRequest, ModelInfo, StreamEvent, is_content
+from providers.errors import Transient, Unsupported
+from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, StreamEvent, is_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +28,32 @@ class Timeouts:
 
 
 DEFAULT_TIMEOUTS = Timeouts()
+ANY_FORMAT = "*"
+"""The wire format of an adapter that says everything of every format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where an attempt goes: `model` is the upstream's name for it; `base_url` ends before the vendor's own
-    paths."""
+    paths. `guarded` says that a tenant chose the address, so that it must be a public one."""
 
     provider: str
     base_url: str
     model: str
     secret: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    guarded: bool = False
 
 
 class Adapter(ABC):
-    """One vendor's wire format. An instance pools its connections; `close` lets go of them."""
+    """One vendor's wire format. An instance pools its connections; `close` lets go of them.
+
+    `wire_format` is the tag of the extras it can say; `unsaid` names the fields of `ChatRequest` that it can't.
+    `inlines_images` says that images must be sent along as data, because the upstream fetches none."""
+
+    wire_format: ClassVar[str]
+    unsaid: ClassVar[frozenset[str]] = frozenset()
+    inlines_images: ClassVar[bool] = False
 
     @abstractmethod
     def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:
@@ -52,6 +63,10 @@ class Adapter(ABC):
     @abstractmethod
     async def complete(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:
         """The whole answer at once."""
+
+    async def embed(self, request: EmbeddingRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:
+        """The vectors of the request's inputs. Raises Unsupported where there is no such thing."""
+        raise Unsupported(f"{target.provider} makes no embeddings.", param="model")
 
     @abstractmethod
     async def list_models(self, target: Target, timeouts: Timeouts) -> tuple[ModelInfo, ...]:

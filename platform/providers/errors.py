@@ -6,11 +6,13 @@
     ├── Transient              `cause`: see Cause                 next      502; 504 if all timed out
     ├── Misconfigured          401, 403, 404, redirects           next      502
     ├── TooLong                the context length is exceeded     next      400 context_length_exceeded
+    ├── Unsupported            the deployment can't say it        next      400 unsupported_parameter, named
     └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
 
     UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest (kernel.errors)
     ├── UpstreamUnusable       502  upstream_failed, with x-should-retry: false
     ├── ContextTooLong         400  context_length_exceeded
+    ├── NotSupported           400  unsupported_parameter
     └── RequestRejected        400  rejected_by_provider
 
 The first tree never leaves `providers`: `caller_error` turns the failures of a request into one error of the
@@ -20,7 +22,7 @@ second, which lists each attempt and why. Only what was rejected quotes the prov
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from kernel.errors import InvalidRequest, ParleyError, RateLimited, UpstreamFailed, UpstreamTimeout
 
@@ -129,6 +131,18 @@ class TooLong(ProviderError):
     summary = "the request is longer than the model's context"
 
 
+class Unsupported(ProviderError):
+    """The request asks for something this deployment can't do, or its format can't say. `param` names it. Nothing was
+    sent."""
+
+    code = "unsupported"
+    summary = "the model can't do this"
+
+    @property
+    def reason(self) -> str:
+        return f"{self.summary}: {self.param}" if self.param else self.summary
+
+
 class Rejected(ProviderError):
     """The provider refuses this request, and would again."""
 
@@ -150,6 +164,12 @@ class ContextTooLong(InvalidRequest):
     """The request is longer than the model's context."""
 
     code = "context_length_exceeded"
+
+
+class NotSupported(InvalidRequest):
+    """No deployment of the model can do what the request asks for."""
+
+    code = "unsupported_parameter"
 
 
 class RequestRejected(InvalidRequest):
@@ -182,12 +202,26 @@ def caller_error(failures: Sequence[Failure]) -> ParleyError:
     details = {"attempts": attempts}
     if not failures:
         return UpstreamFailed("No deployment of this model is available.", details=details)
-    last = failures[-1].error
+    errors = [failure.error for failure in failures]
+    return _callers_fault(errors, details) or _providers_fault(failures, errors, details)
+
+
+def _callers_fault(errors: Sequence[ProviderError], details: dict[str, Any]) -> ParleyError | None:
+    """The 400 of a request that nobody would take as it is."""
+    last = errors[-1]
     if isinstance(last, Rejected):
         return RequestRejected(last.words or RequestRejected.__doc__ or "", details={**details, "param": last.param})
-    errors = [failure.error for failure in failures]
+    if isinstance(last, Unsupported) and all(isinstance(error, Unsupported) for error in errors):
+        words = last.words or f"The model can't do what `{last.param}` asks for."
+        return NotSupported(words, details={**details, "param": last.param})
     if all(isinstance(error, TooLong) for error in errors):
         return ContextTooLong(last.words, details={**details, "param": "messages"})
+    return None
+
+
+def _providers_fault(
+    failures: Sequence[Failure], errors: Sequence[ProviderError], details: dict[str, Any]
+) -> ParleyError:
     listed = "; ".join(f"{failure.name}: {failure.error.reason}" for failure in failures)
     limits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream)]
     if len(limits) == len(errors):

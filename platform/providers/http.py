@@ -1,7 +1,29 @@
-"""Connections to upstreams: one bounded pool per adapter, which is to say per provider, process and event
-loop."""
+"""HTTP to upstreams: bounded pools, and an exchange whose every failure is a ProviderError.
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+One `Upstreams` per adapter, which is to say per provider, process and event loop. It knows no vendor's format:
+`Vendor` says how a request is signed and what a refusal means."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    InvalidURL,
+    ServerTimeoutError,
+    TCPConnector,
+)
+
+from providers.base import Target, Timeouts
+from providers.errors import Misconfigured, ProviderError, Transient
+from providers.sse import EventTooLarge, SSEEvent, SSEParser
 
 MAX_CONNECTIONS = 1_024
 IDLE_S = 4.0
@@ -9,6 +31,21 @@ IDLE_S = 4.0
 out on a connection just as its server closes it fails, and can't be told from one that was worked on."""
 DNS_TTL_S = 30
 MAX_HEADER_BYTES = 16 * 1024
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_STREAM_BYTES = 128 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+END_WAIT_S = 0.1
+"""How long a stream whose answer is whole may take to end, for its connection to be used again."""
+
+
+class Vendor(Protocol):
+    """What an exchange has to know of the vendor."""
+
+    def headers(self, target: Target) -> Mapping[str, str]:
+        """What signs a request to this target, and what else its API wants."""
+
+    def refusal(self, *, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        """What an answer that is no 2xx means."""
 
 
 class HTTPPool:
@@ -35,3 +72,143 @@ class HTTPPool:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+class Upstreams:
+    """One adapter's exchanges."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self._vendor = vendor
+        self._pool = HTTPPool()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    async def whole(
+        self, method: str, path: str, target: Target, timeouts: Timeouts, body: bytes | None = None
+    ) -> bytes:
+        """The body of a 2xx answer, at most `MAX_ANSWER_BYTES`, within `timeouts.total_s`."""
+        try:
+            async with (
+                asyncio.timeout(timeouts.total_s),
+                self.response(method, path, target, timeouts, body) as response,
+            ):
+                return await bounded(response, MAX_ANSWER_BYTES)
+        except TimeoutError as error:
+            raise Transient("timed out waiting for the whole answer", cause="timeout") from error
+
+    @asynccontextmanager
+    async def response(
+        self, method: str, path: str, target: Target, timeouts: Timeouts, body: bytes | None
+    ) -> AsyncIterator[ClientResponse]:
+        """A 2xx answer, its body unread. `path` begins with a slash and may hold a query. Every way the connection
+        can fail inside becomes a ProviderError."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "parley", **target.headers}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        headers.update(self._vendor.headers(target))
+        connected = False
+        try:
+            async with self._pool.session().request(
+                method,
+                target.base_url.rstrip("/") + path,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=ClientTimeout(total=None, sock_connect=timeouts.connect_s),
+            ) as response:
+                connected = True
+                if not 200 <= response.status < 300:
+                    said = await bounded(response, MAX_ERROR_BYTES, cut=True)
+                    raise self._vendor.refusal(status=response.status, headers=response.headers, body=said)
+                yield response
+        except (ClientError, OSError) as error:
+            raise _connection_error(error, connected=connected) from error
+        except ValueError as error:
+            if connected:
+                raise
+            raise Misconfigured("a header or the address can't be sent") from error
+
+
+def _connection_error(error: ClientError | OSError, *, connected: bool) -> ProviderError:
+    """What a failed connection means, in words without addresses, which may be private."""
+    words = type(error).__name__
+    match error:
+        case _ if connected:
+            return Transient(words, cause="cut")
+        case ClientConnectorCertificateError() | InvalidURL():
+            return Misconfigured(words)
+        case ServerTimeoutError() | ClientConnectorError():
+            return Transient(words, cause="connect")
+    return Transient(words, cause="cut")
+
+
+Patience = Callable[[], float | None]
+"""How long the next read may take, in seconds; None for as long as others allow. Once it is not None the answer is
+whole, and what doesn't come in time, or not at all, isn't missed."""
+
+
+def _no_end() -> float | None:
+    return None
+
+
+async def chunks(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[bytes]:
+    """The body as it comes, at most `MAX_STREAM_BYTES`."""
+    received = 0
+    while True:
+        wait_s = patience()
+        try:
+            async with asyncio.timeout(wait_s):
+                chunk = await response.content.readany()
+        except (TimeoutError, ClientError):
+            if wait_s is not None:
+                return
+            raise
+        if not chunk:
+            return
+        received += len(chunk)
+        if received > MAX_STREAM_BYTES:
+            raise Transient(f"a stream of more than {MAX_STREAM_BYTES} bytes", cause="garbage")
+        yield chunk
+
+
+async def sse_events(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[SSEEvent]:
+    """The server-sent events of a stream, until it ends."""
+    parser = SSEParser()
+    async for chunk in chunks(response, patience):
+        try:
+            events = parser.feed(chunk)
+        except EventTooLarge as error:
+            raise Transient(str(error), cause="garbage") from error
+        for event in events:
+            yield event
+
+
+async def read_to_end(response: ClientResponse) -> None:
+    """Read off what follows a whole answer, so that its connection can be used again; give up after `END_WAIT_S`."""
+    try:
+        async with asyncio.timeout(END_WAIT_S):
+            while await response.content.readany():
+                continue
+    except (TimeoutError, ClientError):
+        response.close()
+
+
+async def bounded(response: ClientResponse, limit: int, *, cut: bool = False) -> bytes:
+    """The body, up to `limit` bytes; what is beyond them is cut off, or else makes it garbage."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for piece in response.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                response.close()
+                break
+    except ClientError:
+        if not cut:
+            raise
+    if size > limit and not cut:
+        raise Transient(f"an answer of more than {limit} bytes", cause="garbage")
+    return b"".join(pieces)[:limit]

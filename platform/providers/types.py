@@ -47,7 +47,15 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
     extras: Extras | None = None
 
 
-Part = TextPart | ImagePart | Opaque
+class ReasoningPart(msgspec.Struct, frozen=True, tag="reasoning"):
+    """What a model thought in an earlier turn, given back to it. Formats that can't say it leave it out; the
+    `extras` hold what its own format needs to believe it (a signature)."""
+
+    text: str
+    extras: Extras | None = None
+
+
+Part = TextPart | ImagePart | ReasoningPart | Opaque
 
 
 class ToolCall(msgspec.Struct, frozen=True, tag="call"):
@@ -113,14 +121,16 @@ class ChatRequest(msgspec.Struct, frozen=True):
     """One completion to make. `None` means: not said, the model's default holds.
 
     `model` is the alias the caller used; the target says what the upstream calls it. `max_output_tokens`
-    includes reasoning. `include_usage` is the caller's wish to see usage in a stream; upstreams are always
-    asked for it."""
+    includes reasoning. `reasoning_budget` is in tokens. With `as_text` the one message is text to be continued
+    rather than answered, up to `suffix` if there is one (the legacy completions of OpenAI). `include_usage` is
+    the caller's wish to see usage in a stream; upstreams are always asked for it."""
 
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     stop: tuple[str, ...] = ()
@@ -131,11 +141,32 @@ class ChatRequest(msgspec.Struct, frozen=True):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | Opaque | None = None
     reasoning_effort: str | None = None
+    reasoning_budget: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    as_text: bool = False
+    suffix: str | None = None
     stream: bool = False
     include_usage: bool = False
     extras: Extras | None = None
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True):
+    """Texts, or lists of token numbers, to be turned into vectors of `dimensions` numbers (None: the model's own
+    count)."""
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    extras: Extras | None = None
+
+    @property
+    def stream(self) -> bool:
+        """Never: vectors come all at once."""
+        return False
+
+
+Request = ChatRequest | EmbeddingRequest
 
 
 # --- what is answered
@@ -186,8 +217,12 @@ class TextDelta(msgspec.Struct, frozen=True, tag="text"):
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True, tag="reasoning"):
+    """`text` is appended to what the model thinks aloud; `extras` hold what its own format adds (a
+    signature)."""
+
     text: str
     index: int = 0
+    extras: Extras | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_call"):
@@ -208,6 +243,12 @@ class OpaqueDelta(msgspec.Struct, frozen=True, tag="opaque"):
     index: int = 0
 
 
+class Vectors(msgspec.Struct, frozen=True, tag="vectors"):
+    """What texts were turned into, in their order: each little-endian float32."""
+
+    vectors: tuple[bytes, ...]
+
+
 class ChoiceFinished(msgspec.Struct, frozen=True, tag="choice_finished"):
     finish_reason: FinishReason
     index: int = 0
@@ -220,8 +261,8 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     usage: Usage
 
 
-StreamEvent = Started | TextDelta | ReasoningDelta | ToolCallDelta | OpaqueDelta | ChoiceFinished | Finished
-Content = TextDelta | ReasoningDelta | ToolCallDelta | OpaqueDelta
+StreamEvent = Started | TextDelta | ReasoningDelta | ToolCallDelta | OpaqueDelta | Vectors | ChoiceFinished | Finished
+Content = TextDelta | ReasoningDelta | ToolCallDelta | OpaqueDelta | Vectors
 
 
 def is_content(event: StreamEvent) -> bool:
@@ -239,15 +280,18 @@ class AnswerChoice(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
     logprobs: Raw | None = None
     extras: Extras | None = None
+    reasoning_extras: Extras | None = None
 
 
 class ChatAnswer(msgspec.Struct, frozen=True):
-    """A whole answer; `model` is the upstream's name for what answered."""
+    """A whole answer; `model` is the upstream's name for what answered. To an `EmbeddingRequest` it has
+    `vectors` and no choices."""
 
     model: str
     choices: tuple[AnswerChoice, ...]
     usage: Usage
     extras: Extras | None = None
+    vectors: tuple[bytes, ...] = ()
 
     @property
     def text(self) -> str:

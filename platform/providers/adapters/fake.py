@@ -6,9 +6,10 @@ last message said. Everything about it is deterministic."""
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from providers.assemble import Assembler
-from providers.base import Adapter, Target, Timeouts, in_time
+from providers.base import ANY_FORMAT, Adapter, Target, Timeouts, in_time
 from providers.errors import ProviderError
 from providers.estimate import estimate_input, estimate_tokens
 from providers.types import (
@@ -64,6 +65,8 @@ class FakeAdapter(Adapter):
 
     `pace` is awaited, with the script's delay in seconds, before every piece; a test may make it wait for
     something else than time."""
+
+    wire_format: ClassVar[str] = ANY_FORMAT
 
     def __init__(self, scripts: Mapping[str, Script] | None = None, *, pace: Pace = asyncio.sleep) -> None:
         self.scripts = dict(scripts or {})

@@ -1,15 +1,19 @@
 """Routes of /v1, authentication, and errors in the caller's format."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from kernel.api.context import set_request_id
 from kernel.errors import InternalError, MethodNotAllowed, NotAuthenticated, NotFound, ParleyError
-from providers.adapters.openai.errors import encode_error
-from providers.gateway.chat import create_chat_completion
+from providers.gateway.completions import complete
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
+from providers.gateway.openai import ChatCompletions, OpenAIErrors
+from providers.gateway.surface import ErrorFormat
 from tenants.credentials import authenticate
 from tenants.principals import Principal
 
@@ -17,16 +21,35 @@ log = structlog.get_logger(__name__)
 
 Handler = Callable[[Request, Responder, Principal], Awaitable[None]]
 
-ROUTES: dict[str, dict[str, tuple[str, Handler]]] = {
-    "/v1/chat/completions": {"POST": ("models.use", create_chat_completion)},
-    "/v1/models": {"GET": ("models.use", list_models)},
+OPENAI_ERRORS = OpenAIErrors()
+CHAT = ChatCompletions()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a method of a path, the permission it needs, and the format of its errors."""
+
+    permission: str
+    handler: Handler
+    errors: ErrorFormat = OPENAI_ERRORS
+
+
+Methods = Mapping[str, Route]
+
+ROUTES: dict[str, Methods] = {
+    "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT)},
+    "/v1/models": {"GET": Route("models.use", list_models)},
+    "/v1/models/{}": {"GET": Route("models.use", retrieve_model)},
 }
-"""Path → method → the permission it needs, and what answers. `/v1/models/{alias}` is matched apart."""
+"""Path → method → route. `{}` stands for one id, which may hold slashes where it ends the path."""
 
-MODEL_PREFIX = "/v1/models/"
-_MODEL_ROUTE: dict[str, tuple[str, Handler]] = {"GET": ("models.use", retrieve_model)}
 
-_CLIENT_ERRORS_THAT_RETRYING_WONT_MEND = frozenset({402})
+def _pattern(path: str) -> re.Pattern[str]:
+    start, _, end = path.partition("{}")
+    return re.compile(re.escape(start) + ("[^/]+" if end else ".+") + re.escape(end))
+
+
+_PATTERNS = tuple((_pattern(path), methods) for path, methods in ROUTES.items() if "{}" in path)
 
 
 class _WrongMethod(MethodNotAllowed):
@@ -48,49 +71,59 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     set_request_id(str(request.id))
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=str(request.id))
+    methods = _methods(request.path)
+    errors = next(iter(methods.values())).errors if methods else OPENAI_ERRORS
     try:
-        await _answer(request, responder)
+        await _answer(request, responder, methods)
     except ClientGone:
         log.info("client_gone", path=request.path)
     except ParleyError as error:
         if error.status >= 500:
             log.warning("request_failed", path=request.path, code=error.code, status=error.status)
-        await answer_error(responder, error)
+        await answer_error(responder, error, errors)
     except Exception:
         log.exception("request_failed", path=request.path)
-        await answer_error(responder, InternalError())
+        await answer_error(responder, InternalError(), errors)
 
 
-async def _answer(request: Request, responder: Responder) -> None:
-    methods = _MODEL_ROUTE if request.path.startswith(MODEL_PREFIX) else ROUTES.get(request.path)
+def _methods(path: str) -> Methods | None:
+    known = ROUTES.get(path)
+    if known is not None:
+        return known
+    return next((methods for pattern, methods in _PATTERNS if pattern.fullmatch(path)), None)
+
+
+async def _answer(request: Request, responder: Responder, methods: Methods | None) -> None:
     if methods is None:
         raise NotFound(f"There is no {request.path[:200]} here.")
+    if request.method == "OPTIONS":
+        await responder.preflight(methods)
+        return
     # Of an answer to HEAD the server sends no body.
-    method = "GET" if request.method == "HEAD" else request.method
-    if method not in methods:
+    route = methods.get("GET" if request.method == "HEAD" else request.method)
+    if route is None:
         raise _WrongMethod(request.path, methods)
-    permission, handler = methods[method]
     principal = await authenticate(_credential(request), address=request.address)
     structlog.contextvars.bind_contextvars(
         tenant_id=str(principal.tenant_id), membership_id=str(principal.membership_id)
     )
-    principal.require(permission)
-    await handler(request, responder, principal)
+    principal.require(route.permission)
+    await route.handler(request, responder, principal)
 
 
-async def answer_error(responder: Responder, error: ParleyError) -> None:
-    """Answer with an error in OpenAI's format. A response that has begun can't be changed any more."""
+async def answer_error(responder: Responder, error: ParleyError, errors: ErrorFormat = OPENAI_ERRORS) -> None:
+    """Answer with an error in the format of the API that was asked. A response that has begun can't be changed."""
     if responder.started:
         return
-    headers = dict(error.headers)
-    if error.status in _CLIENT_ERRORS_THAT_RETRYING_WONT_MEND:
-        # The official clients obey this before their own rules.
-        headers["x-should-retry"] = "false"
-    await responder.whole(error.status, encode_error(error), headers=headers)
+    status, body, headers = errors.error(error, request_id=responder.request_id)
+    await responder.whole(status, body, headers=headers)
 
 
 def _credential(request: Request) -> str:
+    """The bearer token or, as Anthropic's clients send it, the key in `x-api-key`."""
     scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not credential.strip():
-        raise NotAuthenticated("An API key or access token is needed: `Authorization: Bearer …`.")
-    return credential.strip()
+    if scheme.lower() == "bearer" and credential.strip():
+        return credential.strip()
+    if key := request.headers.get("x-api-key", "").strip():
+        return key
+    raise NotAuthenticated("An API key or access token is needed: `Authorization: Bearer …`.")

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +74,19 @@ class Request:
             pass
 
 
+_CORS = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*"))
+
+
 class Responder:
-    """Sends one response. Every response carries the request's id."""
+    """Sends one response. Every response carries the request's id, under OpenAI's name for it and Anthropic's.
+
+    Pages of any origin may read it: what they may do depends on the key they send, never on a cookie."""
 
     def __init__(self, send: Send, *, request_id: uuid.UUID) -> None:
         self._send = send
-        self._base = [(b"x-request-id", str(request_id).encode())]
+        self.request_id = request_id
+        said = str(request_id).encode()
+        self._base = [(b"x-request-id", said), (b"request-id", said), *_CORS]
         self.started = False
         self.finished = False
         self.last_sent_at = 0.0
@@ -90,6 +97,17 @@ class Responder:
         await self._start(status, [(b"content-type", b"application/json"), length], headers)
         self.finished = True
         await self._send({"type": "http.response.body", "body": body})
+
+    async def preflight(self, methods: Iterable[str]) -> None:
+        """The answer to a browser that asks what a page of another origin may do."""
+        self.finished = True
+        allowed = [
+            (b"access-control-allow-methods", ", ".join(methods).encode()),
+            (b"access-control-allow-headers", b"*, authorization"),
+            (b"access-control-max-age", b"86400"),
+        ]
+        await self._start(204, allowed, None)
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def begin_stream(self, *, headers: Mapping[str, str]) -> None:
         """The head of a stream of server-sent events. Proxies are told not to buffer or compress it."""

@@ -13,7 +13,6 @@ order:
     settle      one record per attempt, durable before the last event is seen     settle.py (the port)
     remember    write the caches, publish telemetry
 
-`accept` makes a Job. From there `pumps.start` runs the stages that have a module in a pump (pump.py): a task
-of its own, which outlives the caller and always ends in settle, once. A stage to come goes where its line is:
-before execute in the pump's relay if it can answer or refuse, around the events of execute if it looks at
-them."""
+`accept` makes a Job. `run.start` lets it through the stages before execute, each of which may refuse it, change it,
+or answer it itself; then it runs in a pump (pump.py): a task of its own, which outlives the caller and always ends
+in settle, once, and in remember."""

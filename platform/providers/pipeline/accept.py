@@ -13,9 +13,9 @@ from billing.limits import check_limit
 from billing.types import Payer
 from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
-from providers.pipeline.values import Candidate, Job
+from providers.pipeline.values import NO_WISHES, Candidate, Job, Wishes
 from providers.routes import ResolvedDeployment, resolve_route
-from providers.types import ChatRequest
+from providers.types import Request
 from tenants.principals import Principal
 
 
@@ -39,12 +39,14 @@ def timeouts() -> Timeouts:
 async def accept(
     *,
     principal: Principal,
-    request: ChatRequest,
+    request: Request,
     request_id: uuid.UUID,
+    surface: str,
+    wishes: Wishes = NO_WISHES,
     subject_kind: str | None = None,
     subject_id: uuid.UUID | None = None,
 ) -> Job:
-    """The job of a request. The subject is what it is for, such as a room.
+    """The job of a request that came by `surface` (an API, or `room`). The subject is what it is for, such as a room.
 
     Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `LimitReached`.
     """
@@ -65,6 +67,9 @@ async def accept(
         ),
         candidates=tuple(_candidate(deployment) for deployment in route.deployments),
         timeouts=timeouts(),
+        principal=principal,
+        wishes=wishes,
+        surface=surface,
     )
 
 

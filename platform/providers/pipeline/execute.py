@@ -6,10 +6,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from providers.assemble import Assembler, events_of
-from providers.errors import Failure, ProviderError, caller_error
+from providers.errors import Failure, ProviderError, Unsupported, caller_error
 from providers.estimate import estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
-from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent, Usage, is_content
+from providers.translate import fit
+from providers.types import NO_USAGE, ChatAnswer, EmbeddingRequest, Finished, Request, StreamEvent, Usage, is_content
 
 
 class _Attempt:
@@ -84,30 +85,48 @@ class Execution:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._attempts: list[_Attempt] = []
+        self._failures: list[Failure] = []
 
     async def events(self) -> AsyncGenerator[StreamEvent, None]:
         """The events of the first candidate that answers; none before real content, so that the next can
         still take over unseen. Raises the ParleyError that lists every attempt when none is left to try, or
         when one failed that the caller has seen content of."""
         last: ProviderError | None = None
-        for number, candidate in enumerate(self._job.candidates, start=1):
-            attempt = _Attempt(number, candidate)
+        for candidate in self._job.candidates:
+            request = self._fitted(candidate)
+            if request is None:
+                continue
+            attempt = _Attempt(len(self._attempts) + 1, candidate)
             self._attempts.append(attempt)
             try:
-                async with aclosing(self._attempt(attempt)) as events:
+                async with aclosing(self._attempt(attempt, request)) as events:
                     async for event in events:
                         yield event
                 return
             except ProviderError as error:
                 attempt.failed(error)
+                self._failed(candidate, error)
                 last = error
                 if attempt.visible or not error.moves_on:
                     break
-        raise caller_error(self._failures()) from last
+        raise caller_error(self._failures) from last
 
-    async def _attempt(self, attempt: _Attempt) -> AsyncGenerator[StreamEvent, None]:
+    def _fitted(self, candidate: Candidate) -> Request | None:
+        """The request as this candidate can say it; None, and nothing was tried, if it can't."""
+        try:
+            fitted = fit(self._job.request, candidate.adapter, drop=self._job.wishes.drop_params)
+        except Unsupported as error:
+            self._failed(candidate, error)
+            return None
+        self._job.report.dropped[:] = fitted.dropped
+        return fitted.request
+
+    def _failed(self, candidate: Candidate, error: ProviderError) -> None:
+        self._failures.append(Failure(candidate.target.provider, candidate.name, error))
+
+    async def _attempt(self, attempt: _Attempt, request: Request) -> AsyncGenerator[StreamEvent, None]:
         held: list[StreamEvent] = []
-        async with aclosing(self._upstream(attempt.candidate)) as events:
+        async with aclosing(self._upstream(attempt.candidate, request)) as events:
             async for event in events:
                 attempt.saw(event)
                 if attempt.visible:
@@ -119,23 +138,18 @@ class Execution:
                     for early in held:
                         yield early
 
-    async def _upstream(self, candidate: Candidate) -> AsyncGenerator[StreamEvent, None]:
-        job = self._job
-        if job.request.stream:
-            async with aclosing(candidate.adapter.stream(job.request, candidate.target, job.timeouts)) as events:
+    async def _upstream(self, candidate: Candidate, request: Request) -> AsyncGenerator[StreamEvent, None]:
+        timeouts = self._job.timeouts
+        if isinstance(request, EmbeddingRequest):
+            for event in events_of(await candidate.adapter.embed(request, candidate.target, timeouts)):
+                yield event
+        elif request.stream:
+            async with aclosing(candidate.adapter.stream(request, candidate.target, timeouts)) as events:
                 async for event in events:
                     yield event
         else:
-            answer = await candidate.adapter.complete(job.request, candidate.target, job.timeouts)
-            for event in events_of(answer):
+            for event in events_of(await candidate.adapter.complete(request, candidate.target, timeouts)):
                 yield event
-
-    def _failures(self) -> list[Failure]:
-        return [
-            Failure(attempt.candidate.target.provider, attempt.candidate.name, attempt.error)
-            for attempt in self._attempts
-            if attempt.error is not None
-        ]
 
     def outcomes(self, ending: Status) -> tuple[AttemptOutcome, ...]:
         """Every attempt so far; one that was still running ended as the job did."""

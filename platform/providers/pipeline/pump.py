@@ -7,13 +7,14 @@ after settle, never before."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal
 
 import msgspec
 
 from kernel.errors import InternalError, ParleyError, Unavailable
+from providers.pipeline.answering import Answering
 from providers.pipeline.channel import Channel
 from providers.pipeline.execute import Execution
 from providers.pipeline.settle import Settle
@@ -26,16 +27,22 @@ logger = logging.getLogger(__name__)
 OnDisconnect = Literal["stop", "continue"]
 MAX_QUEUED_EVENTS = 256
 SETTLE_S = 30.0
+REMEMBER_S = 5.0
+
+Remember = Callable[[Result], Awaitable[None]]
+"""Something to be done with a settled result once its caller has it: caches, corrections of limits, logs."""
 
 
-class Pump:
+class Pump(Answering):
     """Runs one job. Made by `Pumps.start`."""
 
-    def __init__(self, *, job: Job, settle: Settle, on_disconnect: OnDisconnect) -> None:
+    def __init__(
+        self, *, job: Job, settle: Settle, on_disconnect: OnDisconnect, remember: Sequence[Remember] = ()
+    ) -> None:
         self.job = job
-        self.result: Result | None = None
         self._settle = settle
         self._on_disconnect = on_disconnect
+        self._remember = remember
         self._execution = Execution(job)
         self._channel = Channel(MAX_QUEUED_EVENTS)
         self._relaying = False
@@ -102,6 +109,17 @@ class Pump:
         else:
             reason = self._last.finish_reason if self._last else "stop"
             self._channel.close(last=Finished(reason, result.answer.usage))
+        if settled:
+            await self._remembered(result)
+
+    async def _remembered(self, result: Result) -> None:
+        """What comes after the caller has its answer. Nothing here can spoil it."""
+        for remember in self._remember:
+            try:
+                async with asyncio.timeout(REMEMBER_S):
+                    await remember(result)
+            except Exception:
+                logger.exception("a result could not be remembered")
 
     async def _run_and_settle(self) -> tuple[Result, bool]:
         """How the job ended, and whether that could be recorded."""

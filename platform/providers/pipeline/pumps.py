@@ -1,10 +1,11 @@
 """The pumps that run in this process."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID
 
 from kernel.errors import Unavailable
-from providers.pipeline.pump import SETTLE_S, OnDisconnect, Pump
+from providers.pipeline.pump import SETTLE_S, OnDisconnect, Pump, Remember
 from providers.pipeline.settle import Settle
 from providers.pipeline.values import Job
 
@@ -22,11 +23,13 @@ class Pumps:
     def __len__(self) -> int:
         return len(self._pumps)
 
-    def start(self, *, job: Job, settle: Settle, on_disconnect: OnDisconnect = "stop") -> Pump:
+    def start(
+        self, *, job: Job, settle: Settle, on_disconnect: OnDisconnect = "stop", remember: Sequence[Remember] = ()
+    ) -> Pump:
         """Run a job in a pump of its own. Raises Unavailable once the process is going down."""
         if self._draining:
             raise Unavailable("This process is about to restart. Try again.")
-        pump = Pump(job=job, settle=settle, on_disconnect=on_disconnect)
+        pump = Pump(job=job, settle=settle, on_disconnect=on_disconnect, remember=remember)
         self._pumps[job.request_id] = pump
         pump.task.add_done_callback(lambda _: self._pumps.pop(job.request_id, None))
         return pump

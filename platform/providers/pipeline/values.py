@@ -1,6 +1,6 @@
 """What the stages hand to one another."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -10,10 +10,46 @@ from kernel.errors import ParleyError
 from providers.base import DEFAULT_TIMEOUTS, Adapter, Target, Timeouts
 from providers.errors import ProviderError
 from providers.routes import ResolvedDeployment
-from providers.types import ChatAnswer, ChatRequest, FinishReason, Usage
+from providers.types import ChatAnswer, FinishReason, Request, Usage
+from tenants.principals import Principal
 
 Status = Literal["complete", "stopped", "failed", "interrupted"]
 """How an answer ended: by itself; because someone asked; by an error; because the process went down."""
+
+
+Priority = Literal["interactive", "normal", "batch"]
+CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How the caller wants it done, beside what it asks for. From headers, never from the body.
+
+    `drop_params`: leave out what the model's provider can't say, rather than refuse. `use_cache` None leaves it to the
+    rules (temperature 0), True opts in, False (`cache-control: no-cache`) asks the provider anew; with
+    `store_in_cache` False (`no-store`) nothing is kept. `priority` None is what the key has by default. `deadline_s`
+    is the longest it may wait for its turn."""
+
+    drop_params: bool = False
+    use_cache: bool | None = None
+    store_in_cache: bool = True
+    priority: Priority | None = None
+    deadline_s: float | None = None
+
+
+NO_WISHES = Wishes()
+
+
+@dataclass(slots=True)
+class Report:
+    """What the stages have to say of a job beside its answer; the gateway makes headers of it.
+
+    `dropped` are the names of what was left out of the request; `headers` (names in lower case) are ready to be sent."""
+
+    cache: CacheStatus = "bypass"
+    dropped: list[str] = field(default_factory=list)
+    queued_ms: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +66,18 @@ class Candidate:
 class Job:
     """One accepted completion: who asks and pays, what for, and where it may go, in order.
 
-    `request.model` is the alias that was asked for.
+    `request.model` is the alias that was asked for. `surface` names the API it came by (`openai.chat`, `room`, …).
     """
 
     request_id: UUID
     payer: Payer
-    request: ChatRequest
+    request: Request
     candidates: tuple[Candidate, ...]
     timeouts: Timeouts = DEFAULT_TIMEOUTS
+    principal: Principal | None = None
+    wishes: Wishes = NO_WISHES
+    surface: str = "openai.chat"
+    report: Report = field(default_factory=Report, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

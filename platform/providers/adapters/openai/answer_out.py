@@ -23,6 +23,7 @@ from providers.types import (
     ToolCall,
     ToolCallDelta,
     Usage,
+    Vectors,
 )
 
 JSON = dict[str, object]
@@ -112,8 +113,9 @@ class StreamWriter:
             case OpaqueDelta(extras, index):
                 own = _own(extras)
                 return self._says(index, _encode(own)) if own else b""
-            case Started(_, extras):
-                self._head = self._make_head(_own(extras))
+            case Started() | Vectors():
+                if isinstance(event, Started):
+                    self._head = self._make_head(_own(event.extras))
                 return b""
         return self._ends(event)
 

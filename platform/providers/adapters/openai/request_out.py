@@ -18,6 +18,7 @@ from providers.types import (
     Message,
     Opaque,
     Part,
+    ReasoningPart,
     ResponseFormat,
     TextPart,
     ToolCall,
@@ -111,6 +112,8 @@ def _message(message: Message, dialect: Dialect) -> JSON:
 
 
 def _content(parts: tuple[Part, ...]) -> object:
+    # This format has no place for earlier thoughts.
+    parts = tuple(part for part in parts if not isinstance(part, ReasoningPart))
     match parts:
         case ():
             return None
@@ -128,6 +131,7 @@ def _part(part: Part) -> JSON:
             return _with_extras({"type": "image_url", "image_url": image}, extras)
         case Opaque():
             return _opaque(part, "messages")
+    raise AssertionError("thoughts are left out above")
 
 
 def _call(call: ToolCall | Opaque) -> JSON:

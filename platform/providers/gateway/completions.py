@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, plain and streaming."""
+"""Any API's completion, plain and streaming: from a caller's body to the answer, by way of the pipeline."""
 
 import asyncio
 import time
@@ -6,47 +6,55 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from kernel.errors import ParleyError
-from providers.adapters.openai.answer_out import PING, StreamWriter, encode_answer
-from providers.adapters.openai.request_in import parse_chat_request
 from providers.gateway.http import ClientGone, Request, Responder
+from providers.gateway.surface import Asked, FrameWriter, Surface
+from providers.gateway.wishes import read_wishes
+from providers.pipeline import run
 from providers.pipeline.accept import accept
-from providers.pipeline.pump import Pump
-from providers.pipeline.pumps import pumps
-from providers.pipeline.record import record_result
+from providers.pipeline.answering import Answering
 from providers.types import StreamEvent
 from tenants.principals import Principal
 
 PING_AFTER_S = 15.0
 
 
-async def create_chat_completion(request: Request, responder: Responder, principal: Principal) -> None:
+async def complete(request: Request, responder: Responder, principal: Principal, surface: Surface[Asked]) -> None:
     """Run one completion and answer it. A client that leaves ends it; what was used is still recorded."""
     began = time.perf_counter()
-    asked = parse_chat_request(await request.body())
-    job = await accept(principal=principal, request=asked, request_id=request.id)
-    pump = pumps.start(job=job, settle=record_result, on_disconnect="stop")
+    asked = surface.parse(await request.body(), request.headers)
+    await answer_request(request, responder, principal, surface, asked, began=began)
+
+
+async def answer_request(
+    request: Request, responder: Responder, principal: Principal, surface: Surface[Asked], asked: Asked, *, began: float
+) -> Answering:
+    """Answer what was asked in this API's format. `began` is `time.perf_counter()` at the start of the request."""
+    job = await accept(
+        principal=principal,
+        request=asked,
+        request_id=request.id,
+        surface=surface.name,
+        wishes=read_wishes(request.headers),
+    )
+    answering = await run.start(job)
     created = int(time.time())
-    async with _noticing_disconnect(request, responder, pump):
+    async with _noticing_disconnect(request, responder, answering):
         if asked.stream:
-            writer = StreamWriter(
-                answer_id=_answer_id(request),
-                created=created,
-                model=asked.model,
-                include_usage=asked.include_usage,
-            )
-            await _stream(responder, pump, writer, began)
-            return
-        answer = await pump.answer()
-        body = encode_answer(answer, answer_id=_answer_id(request), created=created, model=asked.model)
-        await responder.whole(200, body, headers=_headers(pump, began))
+            writer = surface.writer(asked, request_id=request.id, created=created)
+            await _stream(responder, answering, writer, surface.ping, began)
+            return answering
+        answer = await answering.answer()
+        body = surface.answer(answer, asked, request_id=request.id, created=created)
+        await responder.whole(200, body, headers=_headers(answering, began))
+    return answering
 
 
-async def _stream(responder: Responder, pump: Pump, writer: StreamWriter, began: float) -> None:
+async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:
     """Nothing is sent before the first event, so what fails before it is answered with its own status."""
-    events = pump.events()
+    events = answering.events()
     first = await anext(events, None)
-    await responder.begin_stream(headers=_headers(pump, began))
-    async with _pinging(responder):
+    await responder.begin_stream(headers=_headers(answering, began))
+    async with _pinging(responder, ping):
         try:
             if first is not None:
                 await _write(responder, writer, first)
@@ -57,14 +65,14 @@ async def _stream(responder: Responder, pump: Pump, writer: StreamWriter, began:
     await responder.end_stream()
 
 
-async def _write(responder: Responder, writer: StreamWriter, event: StreamEvent) -> None:
+async def _write(responder: Responder, writer: FrameWriter, event: StreamEvent) -> None:
     if frames := writer.write(event):
         await responder.chunk(frames)
 
 
 @asynccontextmanager
-async def _noticing_disconnect(request: Request, responder: Responder, pump: Pump) -> AsyncIterator[None]:
-    """Tell the pump as soon as the client is gone. Raises `ClientGone` in place of what follows from that."""
+async def _noticing_disconnect(request: Request, responder: Responder, answering: Answering) -> AsyncIterator[None]:
+    """Tell the job as soon as the client is gone. Raises `ClientGone` in place of what follows from that."""
     gone = False
 
     async def watch() -> None:
@@ -72,7 +80,7 @@ async def _noticing_disconnect(request: Request, responder: Responder, pump: Pum
         await request.wait_for_disconnect()
         # Servers also say so when the answer is whole.
         gone = not responder.finished
-        pump.disconnect()
+        answering.disconnect()
 
     watcher = asyncio.create_task(watch())
     try:
@@ -86,20 +94,20 @@ async def _noticing_disconnect(request: Request, responder: Responder, pump: Pum
         with suppress(asyncio.CancelledError):
             await watcher
         # Also when the server cancels this request: the pump must not wait for a reader that won't come.
-        pump.disconnect()
+        answering.disconnect()
     if gone and not responder.finished:
         raise ClientGone
 
 
 @asynccontextmanager
-async def _pinging(responder: Responder) -> AsyncIterator[None]:
+async def _pinging(responder: Responder, comment: bytes) -> AsyncIterator[None]:
     """Send a comment whenever nothing was sent for `PING_AFTER_S`, so that proxies keep the connection open."""
 
     async def ping() -> None:
         while True:
             quiet_s = time.monotonic() - responder.last_sent_at
             if quiet_s >= PING_AFTER_S:
-                await responder.chunk(PING)
+                await responder.chunk(comment)
                 quiet_s = 0.0
             await asyncio.sleep(PING_AFTER_S - quiet_s)
 
@@ -112,19 +120,19 @@ async def _pinging(responder: Responder) -> AsyncIterator[None]:
             await pinger
 
 
-def _headers(pump: Pump, began: float) -> dict[str, str]:
+def _headers(answering: Answering, began: float) -> dict[str, str]:
     """What the answer's headers say of how it was made."""
-    serving = pump.serving()
+    report = answering.job.report
+    headers = {"x-parley-cache": report.cache, **report.headers}
+    if report.dropped:
+        headers["x-parley-dropped"] = ", ".join(report.dropped)
+    serving = answering.serving()
     if serving is None:
-        return {}
+        return headers
     candidate, upstream_s = serving
     overhead_ms = max(0.0, (time.perf_counter() - began - upstream_s) * 1000)
-    return {
+    return headers | {
         "x-parley-provider": candidate.target.provider,
         "x-parley-model": candidate.target.model,
         "x-parley-overhead-ms": f"{overhead_ms:.1f}",
     }
-
-
-def _answer_id(request: Request) -> str:
-    return f"chatcmpl-{request.id.hex}"

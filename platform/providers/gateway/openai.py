@@ -1,0 +1,46 @@
+"""`/v1/chat/completions`, and the form that errors have in all of OpenAI's APIs."""
+
+import uuid
+from collections.abc import Mapping
+
+from kernel.errors import ParleyError
+from providers.adapters.openai import WIRE_FORMAT
+from providers.adapters.openai.answer_out import StreamWriter, encode_answer
+from providers.adapters.openai.errors import encode_error
+from providers.adapters.openai.request_in import parse_chat_request
+from providers.gateway.surface import FrameWriter, Surface
+from providers.types import ChatAnswer, ChatRequest
+
+_NOT_MENDED_BY_RETRYING = frozenset({402})
+
+
+class OpenAIErrors:
+    """Errors as OpenAI's clients read them."""
+
+    def error(self, error: ParleyError, *, request_id: uuid.UUID) -> tuple[int, bytes, Mapping[str, str]]:
+        headers = dict(error.headers)
+        if error.status in _NOT_MENDED_BY_RETRYING:
+            # The official clients obey this before their own rules.
+            headers["x-should-retry"] = "false"
+        return error.status, encode_error(error), headers
+
+
+class ChatCompletions(OpenAIErrors, Surface[ChatRequest]):
+    """OpenAI's chat completions."""
+
+    name = WIRE_FORMAT
+
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> ChatRequest:
+        return parse_chat_request(body)
+
+    def answer(self, answer: ChatAnswer, asked: ChatRequest, *, request_id: uuid.UUID, created: int) -> bytes:
+        return encode_answer(answer, answer_id=_answer_id(request_id), created=created, model=asked.model)
+
+    def writer(self, asked: ChatRequest, *, request_id: uuid.UUID, created: int) -> FrameWriter:
+        return StreamWriter(
+            answer_id=_answer_id(request_id), created=created, model=asked.model, include_usage=asked.include_usage
+        )
+
+
+def _answer_id(request_id: uuid.UUID) -> str:
+    return f"chatcmpl-{request_id.hex}"

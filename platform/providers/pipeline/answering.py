@@ -1,0 +1,40 @@
+"""What a job's caller holds, whoever answers it: a provider by way of a pump, a cache, or another's answer in flight."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+
+from providers.pipeline.values import Candidate, Job, Result
+from providers.types import ChatAnswer, StreamEvent
+
+
+class Answering(ABC):
+    """One job on its way to an answer. `result` is there once it has ended and was settled."""
+
+    job: Job
+    result: Result | None = None
+
+    @abstractmethod
+    def events(self) -> AsyncIterator[StreamEvent]:
+        """The answer as it comes, for one consumer; the last is Finished unless the job was interrupted or
+        failed, which raises the error for the caller. A consumer that leaves early must say so by
+        `disconnect`."""
+
+    @abstractmethod
+    async def answer(self) -> ChatAnswer:
+        """The whole answer, once it is settled. Raises the error for the caller."""
+
+    @abstractmethod
+    def serving(self) -> tuple[Candidate, float] | None:
+        """Whose answer is seen, and the seconds that its provider took to its first content."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the answer here, because someone asked. Nothing happens if it has ended."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """End the answer here, because the process goes down."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """The consumer is gone. By the job's policy the answer ends here, or goes on without anyone listening."""

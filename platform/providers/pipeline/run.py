@@ -1,0 +1,15 @@
+"""From an accepted job to its answer: the stages before a pump, and what is remembered after it.
+
+Each stage is one line here. A stage before the pump may raise a ParleyError (nothing was used yet), replace the job, or
+answer it by returning another `Answering`."""
+
+from providers.pipeline.answering import Answering
+from providers.pipeline.pump import OnDisconnect
+from providers.pipeline.pumps import pumps
+from providers.pipeline.record import record_result
+from providers.pipeline.values import Job
+
+
+async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
+    """Let an accepted job through the stages. Raises the ParleyError of the stage that refuses it."""
+    return pumps.start(job=job, settle=record_result, on_disconnect=on_disconnect)

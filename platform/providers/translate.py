@@ -1,0 +1,127 @@
+"""From one wire format to another without a silent loss.
+
+A value carries what its own format said beyond it as extras, which only that format can echo. Before a request goes to
+a deployment of another format, `fit` finds what would be lost: it is refused by name or, when the caller allows it,
+left out and named. What can't change the answer (`HINTS`) is left out and named in any case."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from providers.base import ANY_FORMAT, Adapter
+from providers.errors import Unsupported
+from providers.types import ChatRequest, EmbeddingRequest, Extras, Message, Opaque, ReasoningPart, Request
+
+HINTS = frozenset(
+    {
+        "cache_control",
+        "max_completion_tokens",
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream_options",
+        "user",
+    }
+)
+"""Names of extras, in whatever format, without which the answer is the same."""
+
+Carrier = TypeVar("Carrier", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A request as a deployment can say it, and the names of what was left out for that."""
+
+    request: Request
+    dropped: tuple[str, ...] = ()
+
+
+def fit(request: Request, adapter: Adapter, *, drop: bool) -> Fitted:
+    """The request without what the adapter's format can't say. Raises Unsupported with the name of the first such thing
+    unless it is a hint, or `drop` is set."""
+    if adapter.wire_format == ANY_FORMAT:
+        return Fitted(request)
+    return _Fit(adapter, drop=drop).request(request)
+
+
+class _Fit:
+    def __init__(self, adapter: Adapter, *, drop: bool) -> None:
+        self._adapter = adapter
+        self._format = adapter.wire_format
+        self._drop = drop
+        self._dropped: dict[str, None] = {}
+
+    def request(self, request: Request) -> Fitted:
+        request = self._without_extras(request, "")
+        if isinstance(request, EmbeddingRequest):
+            return Fitted(request, tuple(self._dropped))
+        changes: dict[str, object] = {}
+        for name in self._adapter.unsaid:
+            default = _DEFAULTS[name]
+            if getattr(request, name) != default:
+                self._leave_out(name)
+                changes[name] = default
+        messages = tuple(self._message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+        if messages != request.messages:
+            changes["messages"] = messages
+        if request.tools:
+            changes["tools"] = self._all(request.tools, "tools")
+        for name in ("tool_choice", "response_format"):
+            value = getattr(request, name)
+            if isinstance(value, Opaque):
+                if self._foreign(value.extras):
+                    self._leave_out(name)
+                    changes[name] = None
+            elif getattr(value, "extras", None) is not None:
+                changes[name] = self._without_extras(value, name)
+        return Fitted(replace(request, **changes) if changes else request, tuple(self._dropped))
+
+    def _message(self, message: Message, path: str) -> Message:
+        message = self._without_extras(message, path)
+        content = self._all(message.content, f"{path}.content")
+        calls = self._all(message.tool_calls, f"{path}.tool_calls")
+        if content is message.content and calls is message.tool_calls:
+            return message
+        return replace(message, content=content, tool_calls=calls)
+
+    def _all(self, items: tuple[Carrier, ...], path: str) -> tuple[Carrier, ...]:
+        if all(getattr(item, "extras", None) is None for item in items):
+            return items
+        kept = (self._item(item, f"{path}[{i}]") for i, item in enumerate(items))
+        return tuple(item for item in kept if item is not None)
+
+    def _item(self, item: Carrier, path: str) -> Carrier | None:
+        extras: Extras | None = getattr(item, "extras", None)
+        if extras is None or not self._foreign(extras):
+            return item
+        if isinstance(item, ReasoningPart):
+            # Another vendor's thoughts, and its proof of them, are of no use here.
+            return None
+        if isinstance(item, Opaque):
+            self._leave_out(f"{path} ({item.kind})")
+            return None
+        return self._without_extras(item, path)
+
+    def _without_extras(self, carrier: Carrier, path: str) -> Carrier:
+        extras: Extras | None = getattr(carrier, "extras", None)
+        if extras is None or not self._foreign(extras):
+            return carrier
+        for name in extras.fields:
+            self._leave_out(f"{path}.{name}" if path else name, hint=name in HINTS)
+        return replace(carrier, extras=None)
+
+    def _foreign(self, extras: Extras) -> bool:
+        return extras.wire_format != self._format
+
+    def _leave_out(self, name: str, *, hint: bool = False) -> None:
+        if not (hint or self._drop):
+            raise Unsupported(f"The model's provider can't be told `{name}`.", param=name)
+        self._dropped[name] = None
+
+
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}
