@@ -22,8 +22,8 @@ from providers.errors import (
     Transient,
 )
 from providers.types import StreamEvent, TextDelta
-from tests.fakes.openai_script import FAULTS
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.script import FAULTS
 from tests.providers.conftest import SHORT, ask, until
 
 pytestmark = pytest.mark.no_database
