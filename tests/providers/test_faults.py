@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from providers.adapters.errors import retry_after
 from providers.adapters.openai.adapter import OpenAICompatible
-from providers.adapters.openai.errors import classify, classify_frame, retry_after
+from providers.adapters.openai.errors import classify, classify_frame
 from providers.base import Target, Timeouts
 from providers.errors import (
     Misconfigured,
