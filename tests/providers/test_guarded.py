@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from providers.adapters.openai.adapter import OpenAICompatible
-from providers.base import Target
+from providers.base import DEFAULT_TIMEOUTS, Target
 from providers.errors import Misconfigured, ProviderError, Transient
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.providers.conftest import SHORT, ask
+from tests.providers.conftest import ask
 
 pytestmark = pytest.mark.no_database
 
 
 async def call(adapter: OpenAICompatible, target: Target) -> str:
-    return (await adapter.complete(ask(stream=False), target, SHORT)).text
+    return (await adapter.complete(ask(stream=False), target, DEFAULT_TIMEOUTS)).text
 
 
 async def test_a_tenants_target_reaches_no_private_address(
