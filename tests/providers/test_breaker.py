@@ -127,7 +127,7 @@ def test_a_failed_probe_opens_it_again_for_twice_as_long(breaker: Breaker, clock
         periods.append(breaker.open_left_s)
         clock.s += breaker.open_left_s
         assert fail(breaker)
-    assert periods == [10, 20, 40, 80, 120, 120]
+    assert periods == [5, 10, 20, 40, 80, 120]
 
 
 def test_it_forgets_how_often_it_opened_once_it_is_closed(breaker: Breaker, clock: Clock) -> None:

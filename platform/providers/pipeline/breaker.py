@@ -31,7 +31,7 @@ class BreakerRules:
     failures: int = 5
     among: int = 10
     window_s: float = 30.0
-    open_s: float = 10.0
+    open_s: float = 5.0
     longest_open_s: float = 120.0
     probes: int = 3
     ramp_s: float = 10.0
