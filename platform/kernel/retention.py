@@ -74,6 +74,8 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Deployment": _CONFIGURATION,
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
+        "providers.GatewayPolicy": _CONFIGURATION,
+        "providers.RequestLog": _erase("what somebody asked, where the tenant keeps it; expires by itself"),
     }
 )
 """Django's label of each model → its declaration."""

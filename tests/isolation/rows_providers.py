@@ -6,6 +6,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "providers_routetarget": {
         "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
     },
+    "providers_gatewaypolicy": {"capture_days": lambda making: 7},
 }
 
 POINTING: dict[str, dict[str, Any]] = {

@@ -19,11 +19,16 @@ _policies, _grants = jobs(
     within_tenant=True,
 )
 
+_expiry_policies, _ = jobs("expiry", {"providers_requestlog": "SELECT DELETE"}, within_tenant=False)
+
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
-    policies=_policies,
+    policies=(*_policies, *_expiry_policies),
     grants=(
         *_grants,
+        Grant(
+            "providers_requestlog", PLATFORM_ROLE, frozenset({"SELECT(at)", "SELECT(content_until)", "DELETE"})
+        ),
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES

@@ -1,0 +1,12 @@
+"""The providers' share of what beat starts."""
+
+from celery import shared_task
+
+from kernel.tasks import PlatformTask
+from providers.requests.expiry import expire_requests as expire
+
+
+@shared_task(base=PlatformTask, name="providers.expire_requests", ignore_result=True)
+def expire_requests() -> None:
+    """Forget what was captured of requests once its time is over."""
+    expire()
