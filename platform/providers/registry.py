@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import LEGACY_CAP, MISTRAL, OPENAI
 from providers.base import Adapter
-from providers.profiles import CHAT, FULL, LOCAL, TEXT, Capability
+from providers.profiles import CHAT, CLAUDE, FULL, LOCAL, TEXT, Capability
 
 
 class UnknownProvider(ValueError):
@@ -70,6 +71,16 @@ for _spec in (
         FULL,
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
+    ),
+    ProviderSpec(
+        "anthropic",
+        "Anthropic",
+        Anthropic,
+        "https://api.anthropic.com",
+        ("claude-sonnet-5", "claude-opus-5", "claude-haiku-4-5"),
+        CLAUDE,
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
     ),
     ProviderSpec(
         "openrouter",

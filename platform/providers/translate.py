@@ -16,7 +16,13 @@ from providers.types import ChatRequest, EmbeddingRequest, Extras, Message, Opaq
 
 HINTS = frozenset(
     {
+        "anthropic-beta",
         "cache_control",
+        "caller",
+        "citations",
+        "content_index",
+        "eager_input_streaming",
+        "is_error",
         "max_completion_tokens",
         "metadata",
         "prompt_cache_key",
@@ -25,6 +31,7 @@ HINTS = frozenset(
         "service_tier",
         "store",
         "stream_options",
+        "thinking",
         "user",
     }
 )
