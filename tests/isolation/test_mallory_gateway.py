@@ -49,6 +49,12 @@ GATEWAY_CALLS = (
         lambda alias: _chat(alias, max_tokens=9, stream=True),
     ),
     GatewayCall("POST", "/v1/messages/count_tokens", lambda alias: "/v1/messages/count_tokens", _chat, echoes=False),
+    GatewayCall(
+        "POST", "/v1/completions", lambda alias: "/v1/completions", lambda alias: {"model": alias, "prompt": "Once"}
+    ),
+    GatewayCall(
+        "POST", "/v1/embeddings", lambda alias: "/v1/embeddings", lambda alias: {"model": alias, "input": "hello"}
+    ),
     GatewayCall("GET", "/v1/models", lambda alias: "/v1/models", lists=True),
     GatewayCall("GET", "/v1/models/{}", lambda alias: f"/v1/models/{alias}"),
 )

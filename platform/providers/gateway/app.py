@@ -13,7 +13,7 @@ from providers.gateway.anthropic import AnthropicErrors, Messages, count_tokens,
 from providers.gateway.completions import complete
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
-from providers.gateway.openai import ChatCompletions, OpenAIErrors
+from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
 from providers.gateway.surface import ErrorFormat
 from tenants.credentials import authenticate
 from tenants.principals import Principal
@@ -26,6 +26,8 @@ OPENAI_ERRORS = OpenAIErrors()
 ANTHROPIC_ERRORS = AnthropicErrors()
 CHAT = ChatCompletions()
 MESSAGES = Messages()
+TEXT = TextCompletions()
+EMBEDDINGS = Embeddings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ ROUTES: dict[str, Methods] = {
     "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT)},
     "/v1/messages": {"POST": Route("models.use", partial(complete, surface=MESSAGES), MESSAGES)},
     "/v1/messages/count_tokens": {"POST": Route("models.use", count_tokens, ANTHROPIC_ERRORS)},
+    "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT)},
+    "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS)},
     "/v1/models": {"GET": Route("models.use", list_models)},
     "/v1/models/{}": {"GET": Route("models.use", retrieve_model)},
 }
