@@ -80,7 +80,8 @@ async def _counted(job: Job, asked: ChatRequest) -> tuple[int, str | None]:
     """The count, and the provider that made it; None if none did. Raises the error of a request that is not taken."""
     for candidate in job.candidates:
         try:
-            fitted = fit(asked, candidate.adapter, drop=job.wishes.drop_params).request
+            wishes = job.wishes
+            fitted = fit(asked, candidate.adapter, model=candidate.target.model, drop=wishes.drop_params).request
             if not isinstance(fitted, ChatRequest):
                 continue
             counted = await candidate.adapter.count_tokens(fitted, candidate.target, job.timeouts)
