@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.e2e.conftest import MODEL
-from tests.fakes.openai_script import Script
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.script import Script
 from tests.support.browser import Visitor, running_browser
 from tests.support.stack import Login, Stack, Tenant, eventually
 from tests.support.wire import Wire, wire_to

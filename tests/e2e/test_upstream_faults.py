@@ -17,8 +17,8 @@ import pytest
 
 from providers.estimate import estimate_tokens
 from tests.e2e.conftest import BETWEEN_TOKENS_S, FIRST_TOKEN_S, MODEL, TOTAL_S
-from tests.fakes.openai_script import Record
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.script import Record
 from tests.support.stack import Stack, Tenant, eventually
 
 pytestmark = pytest.mark.no_database
