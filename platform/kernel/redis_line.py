@@ -242,7 +242,9 @@ async def _connect(wire: _Wire) -> None:
         await loop.create_unix_connection(lambda: wire, path)
     else:
         context = ssl.create_default_context() if target.get("connection_class") is SSLConnection else None
-        await loop.create_connection(lambda: wire, target.get("host", "localhost"), target.get("port", 6379), ssl=context)
+        await loop.create_connection(
+            lambda: wire, target.get("host", "localhost"), target.get("port", 6379), ssl=context
+        )
     greeting: list[Command] = []
     if password := target.get("password"):
         greeting.append(("AUTH", *([target["username"]] if target.get("username") else []), password))

@@ -100,6 +100,12 @@ async def confirm(principal: Principal, epochs: Epochs | None) -> Principal:
     return record.principal
 
 
+async def confirm_now(principal: Principal) -> Principal:
+    """The caller as of now, with a round trip of its own. Raises as `confirm` does."""
+    taken = principal.unconfirmed
+    return principal if taken is None else await confirm(principal, await current_epochs(taken.subject))
+
+
 def authenticate_sync(credential: str, *, address: str) -> Principal:
     """The same, for threads."""
     if not credential.startswith(PREFIX):

@@ -21,9 +21,13 @@ class LimitState:
 class LimitExceeded(RateLimited):
     """Too many requests or tokens a minute."""
 
+    code = "rate_limit_exceeded"
+
     def __init__(self, message: str, *, retry_after_s: float, states: tuple[LimitState, ...], subject: str) -> None:
         super().__init__(
-            message, retry_after_s=-int(-retry_after_s // 1), details={"subject": subject, "retry_after_s": retry_after_s}
+            message,
+            retry_after_s=-int(-retry_after_s // 1),
+            details={"subject": subject, "retry_after_s": retry_after_s},
         )
         self.states = states
         self._exactly_s = retry_after_s

@@ -16,12 +16,13 @@ from psycopg import Error
 from kernel import adb
 from kernel.errors import Unavailable
 from kernel.per_loop import PerLoop
-from kernel.redis import tenant_key
+from kernel.redis import RedisError, line, tenant_key
 from providers.limits.buckets import Bucket, Kind, depth_us
 from tenants import epochs
 
 LIMITS_FIELD = "l"
 """The field of the tenant's epochs that changes with its limits. A tenant that never changed them has none."""
+UNKNOWN = b"?"
 _MAX_TENANTS = 10_000
 _MAX_PLANS = 1_000
 _SQL = """
@@ -53,13 +54,13 @@ class Rule:
 
 @dataclass(slots=True)
 class TenantRules:
-    """A tenant's limits, as they were at `read_at`, under the value `version` of the limits' field once that is known."""
+    """A tenant's limits, as they were at `read_at`. `version` is what the limits' field was before they were read, `UNKNOWN` if
+    Redis could not be asked."""
 
     tenant_id: uuid.UUID
     rules: tuple[Rule, ...]
     read_at: float
-    version: bytes | None = None
-    is_versioned: bool = False
+    version: bytes | None
     _plans: dict[tuple[uuid.UUID | None, str], tuple[Bucket, ...]] = field(default_factory=dict)
 
     def buckets(self, *, api_key_id: uuid.UUID | None, alias: str) -> tuple[Bucket, ...]:
@@ -97,10 +98,8 @@ async def rules_of(tenant_id: uuid.UUID) -> TenantRules:
 
 def note_version(rules: TenantRules, version: bytes | None) -> None:
     """A request saw the limits' field at this value: under another, what is kept is forgotten."""
-    if not rules.is_versioned:
-        rules.version, rules.is_versioned = version, True
-    elif rules.version != version:
-        _kept.pop(rules.tenant_id, None)
+    if version != rules.version and _kept.get(rules.tenant_id) is rules:
+        del _kept[rules.tenant_id]
 
 
 def announce_change(tenant_id: uuid.UUID) -> None:
@@ -109,6 +108,7 @@ def announce_change(tenant_id: uuid.UUID) -> None:
 
 
 async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules:
+    version = await _version(tenant_id)
     try:
         async with adb.transaction(tenant_id) as connection:
             cursor = await connection.execute(_SQL, (settings.RATE_LIMITS_PER_TENANT_MAX,))
@@ -117,11 +117,19 @@ async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules
         if before is None:
             raise Unavailable("The database can't be asked for limits.") from error
         rules = before.rules
-    found = TenantRules(tenant_id=tenant_id, rules=rules, read_at=time.monotonic())
+    found = TenantRules(tenant_id=tenant_id, rules=rules, read_at=time.monotonic(), version=version)
     _kept[tenant_id] = found
     _kept.move_to_end(tenant_id)
     while len(_kept) > _MAX_TENANTS:
         _kept.popitem(last=False)
+    return found
+
+
+async def _version(tenant_id: uuid.UUID) -> bytes | None:
+    try:
+        found: bytes | None = await line().call("HGET", tenant_key(tenant_id, "epochs"), LIMITS_FIELD)
+    except RedisError:
+        return UNKNOWN
     return found
 
 

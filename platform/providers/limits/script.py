@@ -1,11 +1,11 @@
 """The arithmetic of `buckets` in Redis, by its clock.
 
-All keys of a call have the tenant's hash tag, so they lie in one slot. A bucket that is full has no key: keys expire when
-theirs is.
+All keys of a call have the tenant's hash tag, so they lie in one slot. A key expires a minute
+after its bucket is full.
 """
 
-from providers.limits.buckets import MAX_DEBT_US, Bucket
 from kernel.redis_line import Script
+from providers.limits.buckets import MAX_DEBT_US, Bucket
 
 _COMMON = f"""
 local function clock(given)
@@ -17,7 +17,7 @@ local function ahead(tat, now, depth)
   return math.min(math.max(0, (tonumber(tat or 0) or 0) - now), depth + {MAX_DEBT_US})
 end
 local function keep(key, now, ahead)
-  redis.call('SET', key, string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000) + 1)
+  redis.call('SET', key, string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000) + 60000)
 end
 """
 

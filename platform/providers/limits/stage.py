@@ -4,7 +4,7 @@ cache's entry if there may be one. A caller who is under no limit costs no more 
 While Redis is away, buckets of this process stand in, each with its share of every limit.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from kernel.lag import lag
@@ -17,7 +17,7 @@ from providers.limits.headers import LimitExceeded, LimitState, limit_headers, t
 from providers.limits.overload import Overload
 from providers.limits.processes import Processes
 from providers.limits.rules import LIMITS_FIELD, TenantRules, note_version, rules_of
-from providers.pipeline.values import Job
+from providers.pipeline.values import Job, Result
 from providers.types import EmbeddingRequest, Request
 from tenants.credentials import confirm
 from tenants.epochs import Epochs, whole_epochs
@@ -46,7 +46,17 @@ class Admission:
     states: tuple[LimitState, ...] = ()
     cached: bytes | None = None
     correct: Correct = _nothing_to_correct
-    takes_tokens: bool = False
+
+    @property
+    def remember(self) -> Sequence[Callable[[Result], Awaitable[None]]]:
+        """What is to be done with the result: nothing, where no tokens were taken."""
+        if self.correct is _nothing_to_correct:
+            return ()
+
+        async def correct(result: Result) -> None:
+            await self.correct(sum(one.usage.prompt + one.usage.completion for one in result.attempts))
+
+        return (correct,)
 
 
 class Limiter:
@@ -82,7 +92,10 @@ class Limiter:
             raise _refusal(buckets, amounts, taken, scale, states)
         tokens = any(bucket.kind == "tokens" for bucket in buckets)
         correct = _Correction(self, buckets, amounts, scale, is_local) if tokens else _nothing_to_correct
-        return Admission(principal, limit_headers(states), states, cached, correct, takes_tokens=tokens)
+        headers = limit_headers(states)
+        job.report.headers.update(headers)
+        job.report.rate_limits = states
+        return Admission(principal, headers, states, cached, correct)
 
     async def _take(self, asked: "_Asked") -> tuple[Taken, Epochs | None, bytes | None, bool]:
         """What was taken, the epochs in force (None: not known), the cache's entry, and whether this process alone decided."""
@@ -177,7 +190,9 @@ def _estimate(request: Request) -> int:
     if isinstance(request, EmbeddingRequest):
         return estimate_input(request)
     said = request.max_output_tokens
-    return estimate_input(request) + request.n * min(ASSUMED_OUTPUT_TOKENS if said is None else said, MOST_OUTPUT_TOKENS)
+    return estimate_input(request) + request.n * min(
+        ASSUMED_OUTPUT_TOKENS if said is None else said, MOST_OUTPUT_TOKENS
+    )
 
 
 def _state(bucket: Bucket, used_us: int, scale: float) -> LimitState:
