@@ -20,7 +20,7 @@ from redis.retry import Retry
 from kernel.per_loop import PerLoop
 from kernel.redis_line import Line
 
-__all__ = ["RedisError", "async_redis", "close", "line", "subscribing_redis", "sync_redis", "tenant_key"]
+__all__ = ["Line", "RedisError", "async_redis", "close", "line", "subscribing_redis", "sync_redis", "tenant_key"]
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
