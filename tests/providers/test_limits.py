@@ -5,23 +5,28 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
+from billing.types import Payer
 from config.asgi import application
 from kernel import redis
 from kernel.redis import async_redis, sync_redis, tenant_key
 from providers.limits import rules
-from providers.limits.stage import limiter
+from providers.limits.stage import admit, limiter
 from providers.models import RateLimit
+from providers.pipeline.values import Job
 from providers.services.connections import Offer, add_provider
 from tenants import credentials
 from tenants.models import ApiKey
 from tenants.services.api_keys import issue_key
 from tenants.services.members import change_role
+from tests.providers.conftest import ask as asked
+from tests.providers.conftest import job as make_job
 from tests.support.asgi import Answer, request
 from tests.support.cast import Company
 
@@ -72,6 +77,12 @@ async def ask(credential: str, model: str, **more: Any) -> Answer:
 def key_id(company: Company) -> uuid.UUID:
     with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
         return ApiKey.objects.get().id
+
+
+def job_of(company: Company, **fields: Any) -> Job:
+    """A job of the company's, not run."""
+    payer = Payer(tenant_id=company.id, principal_kind="member", membership_id=company.alice.membership_id)
+    return replace(make_job(request=asked(**fields)), payer=payer)
 
 
 async def statuses(count: int, *given: Any, **more: Any) -> list[int]:
@@ -158,12 +169,11 @@ async def test_an_estimate_beyond_the_limit_is_refused_while_the_bucket_is_not_f
     company: Company, model: str
 ) -> None:
     await sync_to_async(limit)(company, tokens_per_minute=5_000)
-    many = [ask(company.api_key, model, max_tokens=4_000) for _ in range(2)]
-    answers = await asyncio.gather(*many)
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert len(refused) == 1
-    assert "x-ratelimit-remaining-tokens" in refused[0].headers
-    assert "tokens a minute" in refused[0].json()["error"]["message"]
+    await admit(job_of(company, max_output_tokens=4_000))
+    refused = await ask(company.api_key, model, max_tokens=4_000)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["x-ratelimit-remaining-tokens"]) < 1_000
+    assert "tokens a minute" in refused.json()["error"]["message"]
 
 
 async def test_what_a_later_stage_refuses_costs_no_tokens(company: Company, model: str, monkeypatch: Any) -> None:
@@ -230,24 +240,14 @@ async def test_a_request_makes_one_round_trip_in_all(company: Company, model: st
     assert waited_for == (["EVALSHA", "EVALSHA"] if limited else ["HMGET"])
 
 
-async def test_the_caches_entry_comes_in_the_same_round_trip(company: Company, model: str) -> None:
-    from billing.types import Payer
-    from providers.limits.stage import admit
-    from tests.providers.conftest import ask as asked
-    from tests.providers.conftest import job as make_job
-
-    job = make_job(request=asked())
-    entry = tenant_key(job.payer.tenant_id, "cache", "x").encode()
-    assert isinstance(job.payer, Payer)
+@pytest.mark.parametrize("limited", [False, True])
+async def test_the_caches_entry_comes_in_the_same_round_trip(company: Company, model: str, limited: bool) -> None:
+    if limited:
+        await sync_to_async(limit)(company, requests_per_minute=10)
+    entry = tenant_key(company.id, "cache", "x").encode()
     await async_redis().set(entry, b"an answer", ex=60)
-    assert (await admit(job, cache_key=entry)).cached == b"an answer"
-    assert (await admit(job, cache_key=entry + b"y")).cached is None
-    ours = make_job(request=asked())
-    object.__setattr__(ours, "payer", Payer(tenant_id=company.id, principal_kind="member", membership_id=uuid.uuid4()))
-    await sync_to_async(limit)(company, requests_per_minute=1)
-    key = tenant_key(company.id, "cache", "x").encode()
-    await async_redis().set(key, b"another", ex=60)
-    assert (await admit(ours, cache_key=key)).cached == b"another"
+    assert (await admit(job_of(company), cache_key=entry)).cached == b"an answer"
+    assert (await admit(job_of(company), cache_key=entry + b"y")).cached is None
 
 
 async def test_a_revoked_key_is_refused_at_once_though_its_record_is_kept(company: Company, model: str) -> None:
