@@ -44,7 +44,7 @@ def in_redis(name: str, given: tuple[int, list[Any]]) -> Any:
     return sync_redis().eval(getattr(script, name).text, count, *arguments)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chosen=buckets(), steps=STEPS, start=some.integers(1_700_000_000_000_000, 1_900_000_000_000_000))
 @pytest.mark.no_database
 def test_redis_and_this_process_reckon_alike(chosen: tuple[Bucket, ...], steps: Any, start: int) -> None:

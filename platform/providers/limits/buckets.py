@@ -77,7 +77,8 @@ class LocalBuckets:
             return Taken(granted=False, used_us=tuple(used))
         after = tuple(have + cost for have, cost in zip(used, costs, strict=True))
         for bucket, ahead in zip(buckets, after, strict=True):
-            self._keep(bucket.key, now + ahead)
+            if ahead:
+                self._keep(bucket.key, now + ahead)
         return Taken(granted=True, used_us=after)
 
     def correct(self, bucket: Bucket, by_us: int, *, now_us: int | None = None) -> int:
@@ -85,7 +86,10 @@ class LocalBuckets:
         now = monotonic_us() if now_us is None else now_us
         ahead = ahead_us(self._tats.get(bucket.key, 0), now, bucket.depth_us) + by_us
         ahead = min(max(0, ahead), bucket.depth_us + MAX_DEBT_US)
-        self._keep(bucket.key, now + ahead)
+        if ahead:
+            self._keep(bucket.key, now + ahead)
+        else:
+            self._tats.pop(bucket.key, None)
         return ahead
 
     def __len__(self) -> int:
