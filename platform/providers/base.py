@@ -49,11 +49,18 @@ class Adapter(ABC):
     """One vendor's wire format. An instance pools its connections; `close` lets go of them.
 
     `wire_format` is the tag of the extras it can say; `unsaid` names the fields of `ChatRequest` that it can't.
-    `inlines_images` says that images must be sent along as data, because the upstream fetches none."""
+    `inlines_images` says that images must be sent along as data, because the upstream fetches none; `says_names` that
+    messages can carry their author's name."""
 
     wire_format: ClassVar[str]
     unsaid: ClassVar[frozenset[str]] = frozenset()
     inlines_images: ClassVar[bool] = False
+    says_names: ClassVar[bool] = False
+
+    def cannot_say(self, request: ChatRequest) -> frozenset[str]:
+        """The fields of this request that the format can't say: `unsaid`, but for a format that can say some values of
+        a field."""
+        return self.unsaid
 
     @abstractmethod
     def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:

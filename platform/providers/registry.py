@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from providers.adapters.fake import FakeAdapter
+from providers.adapters.ollama.adapter import Ollama
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import LEGACY_CAP, MISTRAL, OPENAI
 from providers.base import Adapter
@@ -130,6 +131,17 @@ for _spec in (
         LOCAL,
         "LLAMA_CPP_API_KEY",
         "LLAMA_CPP_BASE_URL",
+        needs_key=False,
+    ),
+    ProviderSpec(
+        "ollama",
+        "Ollama",
+        Ollama,
+        None,
+        ("llama3.2",),
+        LOCAL | CHAT,
+        "OLLAMA_API_KEY",
+        "OLLAMA_BASE_URL",
         needs_key=False,
     ),
     ProviderSpec(

@@ -12,7 +12,17 @@ from msgspec.structs import replace
 
 from providers.base import ANY_FORMAT, Adapter
 from providers.errors import Unsupported
-from providers.types import ChatRequest, EmbeddingRequest, Extras, Message, Opaque, ReasoningPart, Request
+from providers.types import (
+    ChatRequest,
+    EmbeddingRequest,
+    Extras,
+    Message,
+    Opaque,
+    ReasoningPart,
+    Request,
+    ResponseFormat,
+    ToolChoice,
+)
 
 HINTS = frozenset(
     {
@@ -61,11 +71,13 @@ class _Fit:
         if isinstance(request, EmbeddingRequest):
             return Fitted(request, tuple(self._dropped))
         changes: dict[str, object] = {}
-        for name in self._adapter.unsaid:
-            default = _DEFAULTS[name]
-            if getattr(request, name) != default:
+        for name in self._adapter.cannot_say(request):
+            default, said = _DEFAULTS[name], getattr(request, name)
+            if said == default:
+                continue
+            if said != _SAYS_NOTHING.get(name):
                 self._leave_out(name)
-                changes[name] = default
+            changes[name] = default
         messages = tuple(self._message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
         if messages != request.messages:
             changes["messages"] = messages
@@ -83,6 +95,9 @@ class _Fit:
 
     def _message(self, message: Message, path: str) -> Message:
         message = self._without_extras(message, path)
+        if message.name is not None and not self._adapter.says_names and message.role not in ("tool", "function"):
+            self._leave_out(f"{path}.name", hint=True)
+            message = replace(message, name=None)
         content = self._all(message.content, f"{path}.content")
         calls = self._all(message.tool_calls, f"{path}.tool_calls")
         if content is message.content and calls is message.tool_calls:
@@ -124,4 +139,12 @@ class _Fit:
         self._dropped[name] = None
 
 
+_SAYS_NOTHING: dict[str, object] = {
+    "tool_choice": ToolChoice("auto"),
+    "parallel_tool_calls": True,
+    "response_format": ResponseFormat("text"),
+    "logprobs": False,
+    "top_logprobs": 0,
+}
+"""Values that ask for what happens anyway: nothing is lost without them."""
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}

@@ -22,6 +22,7 @@ class OpenAICompatible(Adapter):
     """Chat completions and models of any upstream that speaks the format; `dialect` says how it differs."""
 
     wire_format: ClassVar[str] = WIRE_FORMAT
+    says_names: ClassVar[bool] = True
 
     def __init__(self, *, dialect: Dialect = COMPATIBLE) -> None:
         self._dialect = dialect
