@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from providers.errors import Transient, Unsupported
-from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, StreamEvent, is_content
+from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, Request, StreamEvent, is_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Adapter(ABC):
     inlines_images: ClassVar[bool] = False
     says_names: ClassVar[bool] = False
 
-    def cannot_say(self, request: ChatRequest) -> frozenset[str]:
-        """The fields of this request that the format can't say: `unsaid`, but for a format that can say some values of
-        a field."""
-        return self.unsaid
+    def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
+        """The wire format in which this model is asked this, and the fields of `ChatRequest` that can't be said to it:
+        `wire_format` and `unsaid`, unless models differ."""
+        return self.wire_format, self.unsaid
 
     @abstractmethod
     def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:

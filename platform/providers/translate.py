@@ -51,18 +51,20 @@ class Fitted:
     dropped: tuple[str, ...] = ()
 
 
-def fit(request: Request, adapter: Adapter, *, drop: bool) -> Fitted:
-    """The request without what the adapter's format can't say. Raises Unsupported with the name of the first such thing
-    unless it is a hint, or `drop` is set."""
+def fit(request: Request, adapter: Adapter, *, model: str = "", drop: bool) -> Fitted:
+    """The request without what `model` can't be told in the adapter's format. Raises Unsupported with the name of the
+    first such thing unless it is a hint, or `drop` is set."""
     if adapter.wire_format == ANY_FORMAT:
         return Fitted(request)
-    return _Fit(adapter, drop=drop).request(request)
+    wire_format, unsaid = adapter.terms(request, model)
+    return _Fit(wire_format, unsaid, names=adapter.says_names, drop=drop).request(request)
 
 
 class _Fit:
-    def __init__(self, adapter: Adapter, *, drop: bool) -> None:
-        self._adapter = adapter
-        self._format = adapter.wire_format
+    def __init__(self, wire_format: str, unsaid: frozenset[str], *, names: bool, drop: bool) -> None:
+        self._format = wire_format
+        self._unsaid = unsaid
+        self._names = names
         self._drop = drop
         self._dropped: dict[str, None] = {}
 
@@ -71,7 +73,7 @@ class _Fit:
         if isinstance(request, EmbeddingRequest):
             return Fitted(request, tuple(self._dropped))
         changes: dict[str, object] = {}
-        for name in self._adapter.cannot_say(request):
+        for name in self._unsaid:
             default, said = _DEFAULTS[name], getattr(request, name)
             if said == default:
                 continue
@@ -95,7 +97,7 @@ class _Fit:
 
     def _message(self, message: Message, path: str) -> Message:
         message = self._without_extras(message, path)
-        if message.name is not None and not self._adapter.says_names and message.role not in ("tool", "function"):
+        if message.name is not None and not self._names and message.role not in ("tool", "function"):
             self._leave_out(f"{path}.name", hint=True)
             message = replace(message, name=None)
         content = self._all(message.content, f"{path}.content")

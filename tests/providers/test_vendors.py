@@ -352,4 +352,4 @@ async def test_many_at_once_are_told_apart(vendor: Vendor) -> None:
     ],
 )
 def test_what_cannot_be_said_is_declared(vendor: Vendor, fields: dict[str, Any], param: str) -> None:
-    assert param in vendor.adapter.cannot_say(ask(**fields))
+    assert param in vendor.adapter.terms(ask(**fields), "m")[1]

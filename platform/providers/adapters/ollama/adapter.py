@@ -15,6 +15,7 @@ from providers.types import (
     ChatRequest,
     EmbeddingRequest,
     ModelInfo,
+    Request,
     StreamEvent,
     ToolChoice,
 )
@@ -33,9 +34,10 @@ class Ollama(Adapter):
     def __init__(self) -> None:
         self._http = Upstreams(self)
 
-    def cannot_say(self, request: ChatRequest) -> frozenset[str]:
+    def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
         """No call can be demanded."""
-        return self.unsaid if request.tool_choice in _SAYABLE_CHOICES else self.unsaid | {"tool_choice"}
+        sayable = isinstance(request, EmbeddingRequest) or request.tool_choice in _SAYABLE_CHOICES
+        return self.wire_format, self.unsaid if sayable else self.unsaid | {"tool_choice"}
 
     def headers(self, target: Target) -> Mapping[str, str]:
         return {} if target.secret is None else {"Authorization": f"Bearer {target.secret}"}
