@@ -84,7 +84,7 @@ def provider_error(
 ) -> ProviderError:
     """The error that this is by the first rule that fits; Transient if none does. `status` is that of HTTP, None under
     a 200; `headers` are those that the error came with."""
-    kind = next((rule.kind for rule in rules if rule.fits(said)), "transient")
+    kind: Kind = next((rule.kind for rule in rules if rule.fits(said)), "transient")
     code = min(said.codes, default=None)
     if kind == "rate_limited":
         wait_s = retry_after(headers) if headers is not None else None
