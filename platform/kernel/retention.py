@@ -76,6 +76,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.RouteTarget": _CONFIGURATION,
         "providers.GatewayPolicy": _CONFIGURATION,
         "providers.RequestLog": _erase("what somebody asked, where the tenant keeps it; expires by itself"),
+        "providers.RateLimit": _CONFIGURATION,
     }
 )
 """Django's label of each model → its declaration."""

@@ -26,9 +26,7 @@ RULES = Rules(
     policies=(*_policies, *_expiry_policies),
     grants=(
         *_grants,
-        Grant(
-            "providers_requestlog", PLATFORM_ROLE, frozenset({"SELECT(at)", "SELECT(content_until)", "DELETE"})
-        ),
+        Grant("providers_requestlog", PLATFORM_ROLE, frozenset({"SELECT(at)", "SELECT(content_until)", "DELETE"})),
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES

@@ -133,7 +133,7 @@ def test_what_was_captured_goes_when_its_time_is_over(company: Company) -> None:
 
 
 async def test_a_flood_of_refusals_fills_no_disk(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(record, "_now", lambda: 1000.0)
     error: ParleyError = RateLimited("slow down", retry_after_s=1)
     for _ in range(record.REFUSALS_PER_S + 30):
         record.record_refusal(

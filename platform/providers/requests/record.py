@@ -28,6 +28,7 @@ MAX_CONTENT_BYTES = 1024 * 1024
 REFUSALS_PER_S = 20
 """At most so many refusals are written per tenant, process and second: a flood fills no disk."""
 _MAX_TENANTS = 10_000
+_now = time.monotonic
 _TABLE, _COLUMN = "providers_requestlog", "content"
 
 _INSERT = """
@@ -130,7 +131,7 @@ _written: "OrderedDict[uuid.UUID, tuple[int, int]]" = OrderedDict()
 
 
 def _may_write(tenant_id: uuid.UUID) -> bool:
-    second = int(time.monotonic())
+    second = int(_now())
     began, count = _written.get(tenant_id, (second, 0))
     if began != second:
         began, count = second, 0
