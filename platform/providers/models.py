@@ -161,9 +161,10 @@ class RouteTarget(TenantModel):
 
 class GatewayPolicy(TenantModel):
     """A tenant's rules for what goes through its models: what is denied, what is masked, and whether the contents of
-    requests are kept for its own eyes. One row per tenant, or none.
+    requests are kept for its own eyes. The one named `default` is in force; a tenant without it has no rules.
     """
 
+    name = models.CharField(max_length=64, default="default")
     deny = models.JSONField(default=list, help_text="[{name, expression}]")
     allow = models.JSONField(default=list, help_text="[expression]")
     mask_secrets = models.BooleanField(default=False)
@@ -175,7 +176,7 @@ class GatewayPolicy(TenantModel):
 
     class Meta:
         constraints: ClassVar[list[Any]] = [
-            models.UniqueConstraint(fields=["tenant"], name="gateway_policy_key"),
+            models.UniqueConstraint(fields=["tenant", "name"], name="gateway_policy_key"),
             unique_in_tenant("gateway_policy"),
             models.CheckConstraint(name="gateway_policy_capture_days", condition=models.Q(capture_days__range=(1, 90))),
         ]
@@ -202,12 +203,6 @@ class RequestLog(TenantModel):
 
     class Meta:
         constraints: ClassVar[list[Any]] = [unique_in_tenant("request_log")]
-        indexes: ClassVar[list[Any]] = [
-            models.Index(
-                fields=["content_until"], name="request_log_content", condition=models.Q(content_until__isnull=False)
-            ),
-            models.Index(fields=["at"], name="request_log_age"),
-        ]
 
 
 class RateLimit(TenantModel):

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from django.db import transaction
+
 from kernel.ids import uuid7
 from providers.models import RequestLog
 from tests.isolation.calls import Call, Made
@@ -10,7 +12,7 @@ from tests.support.cast import Company
 
 def _refused(company: Company) -> Made:
     request_id = uuid7()
-    with company.scope():
+    with company.scope(), transaction.atomic():
         RequestLog.objects.create(
             id=request_id,
             tenant_id=company.id,

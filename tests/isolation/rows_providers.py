@@ -6,7 +6,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "providers_routetarget": {
         "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
     },
-    "providers_gatewaypolicy": {"capture_days": lambda making: 7},
+    "providers_gatewaypolicy": {"capture_days": 7, "name": lambda making: f"policy-{making.number}"},
     "providers_ratelimit": {
         "subject": "model",
         "model": lambda making: f"m{making.number}",

@@ -21,6 +21,8 @@ _policies, _grants = jobs(
 
 _expiry_policies, _ = jobs("expiry", {"providers_requestlog": "SELECT DELETE"}, within_tenant=False)
 
+_LOGGED = "who asked stays in the log when they are gone"
+
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
     policies=(*_policies, *_expiry_policies),
@@ -32,4 +34,8 @@ RULES = Rules(
             for table in _PLATFORM_TABLES
         ),
     ),
+    pointers={
+        "providers_requestlog.membership_id": _LOGGED,
+        "providers_requestlog.api_key_id": _LOGGED,
+    },
 )

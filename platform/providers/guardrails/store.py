@@ -12,7 +12,7 @@ _MAX_TENANTS = 10_000
 
 _SQL = """
     SELECT deny, allow, mask_secrets, mask_cards, mask_input, CASE WHEN capture THEN capture_days END AS capture_days
-    FROM providers_gatewaypolicy
+    FROM providers_gatewaypolicy WHERE name = 'default'
 """
 
 _kept: "OrderedDict[uuid.UUID, tuple[float, Rules]]" = OrderedDict()

@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
             name="GatewayPolicy",
             fields=[
                 ("id", models.UUIDField(default=kernel.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(default="default", max_length=64)),
                 ("deny", models.JSONField(default=list, help_text="[{name, expression}]")),
                 ("allow", models.JSONField(default=list, help_text="[expression]")),
                 ("mask_secrets", models.BooleanField(default=False)),
@@ -38,7 +39,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "constraints": [
-                    models.UniqueConstraint(fields=("tenant",), name="gateway_policy_key"),
+                    models.UniqueConstraint(fields=("tenant", "name"), name="gateway_policy_key"),
                     models.UniqueConstraint(fields=("tenant", "id"), name="gateway_policy_tenant_id_key"),
                     models.CheckConstraint(
                         condition=models.Q(("capture_days__range", (1, 90))), name="gateway_policy_capture_days"
@@ -72,14 +73,6 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("content_until__isnull", False)),
-                        fields=["content_until"],
-                        name="request_log_content",
-                    ),
-                    models.Index(fields=["at"], name="request_log_age"),
-                ],
                 "constraints": [models.UniqueConstraint(fields=("tenant", "id"), name="request_log_tenant_id_key")],
             },
         ),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.db.models import QuerySet
+
 from kernel.errors import InvalidRequest
 from kernel.tenancy import current_tenant_id
 from providers.guardrails.rules import MAX_EXPRESSIONS, compile_expression
@@ -12,16 +14,20 @@ from tenants.principals import Principal
 from tenants.services.audit import record
 
 
+def _stored() -> QuerySet[GatewayPolicy]:
+    return GatewayPolicy.objects.filter(name="default")
+
+
 def policy_in_force() -> GatewayPolicy:
     """The policy of the tenant in scope; one that asks nothing, not stored, where it has none."""
-    return GatewayPolicy.objects.first() or GatewayPolicy(tenant_id=current_tenant_id())
+    return _stored().first() or GatewayPolicy(tenant_id=current_tenant_id())
 
 
 def change_policy(*, actor: Principal, changes: Mapping[str, Any]) -> GatewayPolicy:
     """Change the named fields. Raises InvalidRequest for an expression that RE2 doesn't read, or too many of them."""
     _check("deny", [item["expression"] for item in changes.get("deny", ())])
     _check("allow", changes.get("allow", ()))
-    policy = GatewayPolicy.objects.select_for_update().first() or GatewayPolicy(tenant_id=current_tenant_id())
+    policy = _stored().select_for_update().first() or GatewayPolicy(tenant_id=current_tenant_id())
     for name, value in changes.items():
         setattr(policy, name, value)
     policy.save()
