@@ -122,7 +122,7 @@ async def test_no_store_keeps_nothing(house: House) -> None:
         {"fault": "cut"},
         {"text": "x" * (MAX_ENTRY_BYTES + 1), "chunk": 4096},
     ],
-    ids=lambda script: f"{list(script.items())[0]}"[:30],
+    ids=lambda script: f"{next(iter(script.items()))}"[:30],
 )
 async def test_what_is_no_whole_answer_is_not_kept(house: House, settings: Any, script: dict[str, Any]) -> None:
     settings.DEDUPE_WINDOW_S = 0
