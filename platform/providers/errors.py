@@ -7,10 +7,12 @@
     ├── Misconfigured          401, 403, 404, redirects           next      502
     ├── TooLong                the context length is exceeded     next      400 context_length_exceeded
     ├── Unsupported            the deployment can't say it        next      400 unsupported_parameter, named
+    ├── Skipped                not tried: it failed or paused     next      503 or 429, with Retry-After
     └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
 
-    UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest (kernel.errors)
+    UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest, Unavailable (kernel.errors)
     ├── UpstreamUnusable       502  upstream_failed, with x-should-retry: false
+    ├── NoneAvailable          503  upstream_unavailable, with Retry-After
     ├── ContextTooLong         400  context_length_exceeded
     ├── NotSupported           400  unsupported_parameter
     └── RequestRejected        400  rejected_by_provider
@@ -24,8 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from kernel.errors import InvalidRequest, ParleyError, RateLimited, UpstreamFailed, UpstreamTimeout
+from kernel.errors import InvalidRequest, ParleyError, RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout
 
+WhySkipped = Literal["failing", "recovering", "rate_limited", "late"]
 Cause = Literal["connect", "timeout", "server", "cut", "garbage"]
 MAX_WORDS = 500
 MAX_RETRY_AFTER_S = 3_600.0
@@ -151,6 +154,27 @@ class Rejected(ProviderError):
     moves_on = False
 
 
+class Skipped(ProviderError):
+    """It was not tried. `why` says what it did before, `retry_after_s` when it may be tried again."""
+
+    code = "skipped"
+    SUMMARIES: ClassVar[dict[WhySkipped, str]] = {
+        "failing": "not tried, because it failed too often just now",
+        "recovering": "not tried, because it is just recovering",
+        "rate_limited": "not tried, because its provider asked for a pause",
+        "late": "not tried, because there was no time left",
+    }
+
+    def __init__(self, why: WhySkipped, *, retry_after_s: float = 0.0) -> None:
+        self.why = why
+        self.retry_after_s = retry_after_s
+        super().__init__()
+
+    @property
+    def reason(self) -> str:
+        return self.SUMMARIES[self.why]
+
+
 class UpstreamUnusable(UpstreamFailed):
     """No provider of this model can be used until somebody mends its key, its address or its quota."""
 
@@ -158,6 +182,20 @@ class UpstreamUnusable(UpstreamFailed):
     def headers(self) -> dict[str, str]:
         # The official clients retry every 5xx but for this.
         return {"x-should-retry": "false"}
+
+
+class NoneAvailable(Unavailable):
+    """No provider of this model can be tried at the moment; one may be in `retry_after_s`."""
+
+    code = "upstream_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: int, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, details=details)
+        self.retry_after_s = max(1, retry_after_s)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
 
 
 class ContextTooLong(InvalidRequest):
@@ -223,11 +261,17 @@ def _providers_fault(
     failures: Sequence[Failure], errors: Sequence[ProviderError], details: dict[str, Any]
 ) -> ParleyError:
     listed = "; ".join(f"{failure.name}: {failure.error.reason}" for failure in failures)
-    limits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream)]
-    if len(limits) == len(errors):
-        wait_s = math.ceil(min(limit if limit is not None else 1.0 for limit in limits))
-        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
-    if all(isinstance(error, Transient) and error.cause == "timeout" for error in errors):
+    errors = [error for error in errors if not isinstance(error, Unsupported)]
+    skipped = [error for error in errors if isinstance(error, Skipped)]
+    tried = [error for error in errors if not isinstance(error, Skipped)]
+    limits = [error for error in tried if isinstance(error, RateLimitedUpstream)]
+    if len(limits) == len(tried):
+        waits = [*((error.retry_after_s or 0.0) for error in limits), *(error.retry_after_s for error in skipped)]
+        wait_s = math.ceil(min(waits, default=0.0))
+        if limits or all(error.why == "rate_limited" for error in skipped):
+            return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
+        return NoneAvailable(f"No provider can be asked now. {listed}", retry_after_s=wait_s, details=details)
+    if all(isinstance(error, Transient) and error.cause == "timeout" for error in tried):
         return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
     unusable = all(isinstance(error, Misconfigured | QuotaExceeded) for error in errors)
     kind = UpstreamUnusable if unusable else UpstreamFailed
