@@ -99,6 +99,7 @@ REDIS_URL = env.redis_url.get_secret_value() if env.redis_url else home.redis_ur
 REDIS_CACHE_URL = env.redis_cache_url.get_secret_value() if env.redis_cache_url else REDIS_URL
 REDIS_MAX_CONNECTIONS = 200
 REDIS_TIMEOUT_S = 2.0
+REDIS_PATIENCE_S = 0.1
 
 CHANNEL_LAYERS = {
     "default": {
@@ -245,6 +246,11 @@ UPSTREAM_TOTAL_S = env.parley_upstream_total_s
 
 DEDUPE_WINDOW_S = 1.0
 CACHE_MEMORY_BYTES = env.parley_cache_memory_mib * 1024 * 1024
+DEFAULT_RPM = env.parley_default_rpm
+DEFAULT_TPM = env.parley_default_tpm
+WEB_PROCESSES = env.parley_web_processes
+RATE_LIMITS_PER_TENANT_MAX = 1000
+RATE_LIMITS_TTL_S = 5.0
 
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""

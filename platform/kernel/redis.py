@@ -5,6 +5,7 @@ Redis Cluster. Clients are made at first use, per process (sync) and per event l
 time-outs.
 """
 
+import asyncio
 import uuid
 from functools import cache
 
@@ -17,12 +18,15 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from kernel.per_loop import PerLoop
+from kernel.redis_line import Line
 
 __all__ = [
+    "Line",
     "RedisError",
     "async_cache_redis",
     "async_redis",
     "close",
+    "line",
     "subscribing_redis",
     "sync_cache_redis",
     "sync_redis",
@@ -95,8 +99,17 @@ def async_cache_redis() -> redis.asyncio.Redis:
     return async_redis() if settings.REDIS_CACHE_URL == settings.REDIS_URL else _async_cache_redis()
 
 
+line = PerLoop(Line)
+"""`line()` is the one connection that all requests of this event loop share: for what must be quick, and may fail."""
+
+
 async def close() -> None:
-    """Close this event loop's clients."""
+    """Close this event loop's clients and line."""
+    opened = line.pop()
+    if opened is not None:
+        opened.close()
+        # The transport says good-bye in the loop's next turn.
+        await asyncio.sleep(0)
     for client in (async_redis.pop(), _async_cache_redis.pop()):
         if client is not None:
             await client.aclose()

@@ -76,6 +76,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.RouteTarget": _CONFIGURATION,
         "providers.CacheNamespace": _CONFIGURATION,
         "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
+        "providers.RateLimit": _CONFIGURATION,
     }
 )
 """Django's label of each model → its declaration."""

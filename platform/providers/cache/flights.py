@@ -8,7 +8,7 @@ the last to leave. All the others have a record of their own, of no cost, so wha
 For `DEDUPE_WINDOW_S` after its end a whole answer is still given to those who come late."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -46,7 +46,7 @@ MAX_LAG_EVENTS = 256
 class Flight(Channel):
     """One job's pump, and its events kept for all listeners. The pump never waits for any of them."""
 
-    def __init__(self, job: Job, place: Place, on_disconnect: OnDisconnect, remembers: tuple[Remember, ...]) -> None:
+    def __init__(self, job: Job, place: Place, on_disconnect: OnDisconnect, remembers: Sequence[Remember]) -> None:
         super().__init__(0)
         self.place = place
         self.listeners: list[Listener] = []
@@ -264,7 +264,7 @@ _flights = PerLoop(_Flights)
 
 
 def follow_or_lead(
-    job: Job, place: Place, *, on_disconnect: OnDisconnect, remembers: tuple[Remember, ...] = ()
+    job: Job, place: Place, *, on_disconnect: OnDisconnect, remembers: Sequence[Remember] = ()
 ) -> Answering:
     """Follow a flight of the same key if there is one, else be the first of a new one. Raises Unavailable once the
     process is going down."""

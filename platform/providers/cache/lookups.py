@@ -6,7 +6,7 @@ from uuid import UUID
 
 from providers.cache import shared, stored
 from providers.cache.acknowledge import acknowledge
-from providers.cache.entries import MAX_ENTRY_BYTES, Entry, Kept, encode
+from providers.cache.entries import MAX_ENTRY_BYTES, Entry, Kept, encode, unpack
 from providers.cache.key import key_of
 from providers.cache.memory import memory
 from providers.cache.namespaces import Namespace, namespace_of
@@ -69,14 +69,21 @@ def _scope(principal: Principal, namespace: Namespace) -> tuple[object, ...]:
     return ("principal", principal.id)
 
 
-async def look_up(job: Job, place: Place) -> Served | None:
-    """The answer, if one is kept that the caller may have."""
+def redis_key_of(place: Place | None) -> bytes | None:
+    """The key to be read along with the caller's limits; None where that is of no use."""
+    if place is None or not place.reads or shared.is_apart() or memory().has(place.key):
+        return None
+    return shared.redis_key(place.tenant_id, place.key).encode()
+
+
+async def look_up(job: Job, place: Place, cached: bytes | None = None) -> Served | None:
+    """The answer, if one is kept that the caller may have. `cached` is what Redis had under `redis_key_of`."""
     if not place.reads:
         return None
     level = "hits_memory"
     entry = _valid(memory().get(place.key), place)
     if entry is None:
-        level, entry = await _look_below(place)
+        level, entry = await _look_below(place, cached)
     if entry is None:
         job.report.cache = "miss"
         stats().count(place.tenant_id, "misses")
@@ -116,10 +123,13 @@ async def remember(place: Place, result: Result) -> None:
         stats().count(place.tenant_id, "stores")
 
 
-async def _look_below(place: Place) -> tuple[str, Entry | None]:
+async def _look_below(place: Place, cached: bytes | None) -> tuple[str, Entry | None]:
     """What Redis or PostgreSQL has, brought up to the levels above."""
     level = "hits_redis"
-    found = await shared.get(place.tenant_id, place.key)
+    if cached is not None:
+        found = unpack(cached)
+    else:
+        found = await shared.get(place.tenant_id, place.key) if shared.is_apart() else None
     if found is None:
         level = "hits_postgres"
         found = await stored.get(place.tenant_id, place.key)

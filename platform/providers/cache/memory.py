@@ -31,6 +31,10 @@ class Memory:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def has(self, key: bytes) -> bool:
+        """Whether there is an entry, as things are."""
+        return key in self._entries
+
     def get(self, key: bytes) -> Entry | None:
         """The entry, which thereby becomes the most recently used."""
         entry = self._entries.get(key)

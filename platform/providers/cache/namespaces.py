@@ -17,7 +17,7 @@ from psycopg import Error
 
 from kernel import adb
 from kernel.errors import Unavailable
-from kernel.redis import RedisError, async_redis, sync_redis, tenant_key
+from kernel.redis import RedisError, line, sync_redis, tenant_key
 from providers.cache.models import DEFAULT_BYTES, DEFAULT_NAME, DEFAULT_TTL_S, CacheNamespace
 
 log = structlog.get_logger(__name__)
@@ -113,14 +113,13 @@ def of_row(row: CacheNamespace) -> Namespace:
 
 
 async def _read(tenant_id: uuid.UUID) -> Namespace:
-    redis = async_redis()
     key = _key(tenant_id)
     try:
-        if (copy := await redis.get(key)) is not None:
+        if (copy := await line().call("GET", key)) is not None:
             return _decode(copy)
         namespace = await _read_row(tenant_id)
         # Only where there is none: whoever changed them meanwhile has written newer ones.
-        await redis.set(key, msgspec.json.encode(namespace), ex=SHARED_S, nx=True)
+        await line().call("SET", key, msgspec.json.encode(namespace), "EX", SHARED_S, "NX")
     except (RedisError, msgspec.DecodeError):
         pass
     except (Error, Unavailable):

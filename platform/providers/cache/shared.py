@@ -1,6 +1,6 @@
 """The second level: Redis, shared by all processes, each value packed and with a time to live.
 
-`cached` is where the pipeline's one script of limits may bring the value along with its own answer."""
+Unless caches have a Redis of their own, the limits' round trip brings the value along, and nothing here is asked."""
 
 import random
 import time
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 
 from kernel.redis import RedisError, async_cache_redis, tenant_key
 from providers.cache.entries import Kept, unpack
@@ -21,6 +22,11 @@ REST_S = 1.0
 
 _RANDOM = random.SystemRandom()
 _rest = {"until": 0.0}
+
+
+def is_apart() -> bool:
+    """Whether caches have a Redis of their own."""
+    return bool(settings.REDIS_CACHE_URL != settings.REDIS_URL)
 
 
 def redis_key(tenant_id: UUID, key: bytes) -> str:

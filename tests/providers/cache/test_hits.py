@@ -118,7 +118,7 @@ async def test_no_store_keeps_nothing(house: House) -> None:
         {"finish_reason": "length"},
         {"finish_reason": "content_filter"},
         {"text": ""},
-        {"fault": "500"},
+        {"fault": "400"},
         {"fault": "cut"},
         {"text": "x" * (MAX_ENTRY_BYTES + 1), "chunk": 4096},
     ],

@@ -9,7 +9,7 @@ from kernel.migrations import IsolateByTenant, PlatformJob
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0002_isolation"),
+        ("providers", "0003_rate_limits"),
         ("tenants", "0002_isolation"),
     ]
 
