@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from kernel.tasks import PlatformTask
+from providers.cache.upkeep import delete_expired
 from providers.requests.expiry import expire_requests as expire
 
 
@@ -10,3 +11,9 @@ from providers.requests.expiry import expire_requests as expire
 def expire_requests() -> None:
     """Forget what was captured of requests once its time is over."""
     expire()
+
+
+@shared_task(base=PlatformTask, name="providers.expire_cache", ignore_result=True)
+def expire_cache() -> int:
+    """Delete the cache's answers whose time is over. How many."""
+    return delete_expired()

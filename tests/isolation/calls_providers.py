@@ -1,10 +1,15 @@
-"""Example calls of models, and of what a tenant says and sees of its requests."""
+"""Example calls of models, of the cache, and of what a tenant says and sees of its requests."""
 
-from datetime import UTC, datetime
+import os
+import uuid
+from datetime import timedelta
 
 from django.db import transaction
+from django.utils import timezone
 
 from kernel.ids import uuid7
+from providers.cache.models import CacheEntry
+from providers.cache.stored import sealed
 from providers.models import RequestLog
 from tests.isolation.calls import Call, Made
 from tests.support.cast import Company
@@ -16,7 +21,7 @@ def _refused(company: Company) -> Made:
         RequestLog.objects.create(
             id=request_id,
             tenant_id=company.id,
-            at=datetime.now(UTC),
+            at=timezone.now(),
             surface="openai.chat",
             alias="m",
             principal_kind="member",
@@ -26,6 +31,25 @@ def _refused(company: Company) -> Made:
             latency_ms=1,
         )
     return Made(ids={"request_id": request_id}, listed=(request_id,))
+
+
+def _cache_entry(company: Company) -> uuid.UUID:
+    """An answer kept for the owner."""
+    entry_id = uuid7()
+    now = timezone.now()
+    with company.scope(), transaction.atomic():
+        CacheEntry.objects.create(
+            id=entry_id,
+            tenant_id=company.id,
+            key=os.urandom(32),
+            alias="echo",
+            body=sealed(company.id, entry_id, b"kept"),
+            size=4,
+            tokens=1,
+            created_at=now,
+            expires_at=now + timedelta(hours=1),
+        )
+    return entry_id
 
 
 CALLS = (
@@ -38,4 +62,17 @@ CALLS = (
     ),
     Call("GET", "requests", _refused),
     Call("GET", "requests/<uuid:request_id>", _refused),
+    Call("GET", "cache"),
+    Call("PATCH", "cache", lambda company: Made(body={"ttl_s": 600})),
+    Call("GET", "cache/stats"),
+    Call("POST", "cache/stats/reset"),
+    Call("POST", "cache/invalidate", lambda company: Made(body={"model": "no-such-model"})),
+    Call("POST", "cache/warm-up", lambda company: Made(body={"limit": 10})),
+    Call("GET", "cache/entries", lambda company: Made(listed=(_cache_entry(company),))),
+    Call(
+        "DELETE",
+        "cache/entries/<uuid:entry_id>",
+        lambda company: Made(ids={"entry_id": _cache_entry(company)}),
+        status=204,
+    ),
 )

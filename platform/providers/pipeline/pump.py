@@ -45,6 +45,7 @@ class Pump(Answering):
         on_disconnect: OnDisconnect,
         remember: Sequence[Remember] = (),
         outward: Outward | None = None,
+        channel: Channel | None = None,
     ) -> None:
         self.job = job
         self._settle = settle
@@ -52,7 +53,7 @@ class Pump(Answering):
         self._remember = remember
         self._outward = outward
         self._execution = Execution(job)
-        self._channel = Channel(MAX_QUEUED_EVENTS)
+        self._channel = channel or Channel(MAX_QUEUED_EVENTS)
         self._relaying = False
         self._ending: Status | None = None
         self._last: Finished | None = None

@@ -10,6 +10,7 @@ from kernel.tenancy import current_tenant_id
 from providers.guardrails.rules import MAX_EXPRESSIONS, compile_expression
 from providers.guardrails.store import forget
 from providers.models import GatewayPolicy
+from providers.services.cache import invalidate
 from tenants.principals import Principal
 from tenants.services.audit import record
 
@@ -38,6 +39,8 @@ def change_policy(*, actor: Principal, changes: Mapping[str, Any]) -> GatewayPol
         actor=actor,
         data={"fields": sorted(changes)},
     )
+    # Answers that were kept passed the rules there were; these must not be given past the new ones.
+    invalidate(model=None)
     forget(policy.tenant_id)
     return policy
 

@@ -9,7 +9,7 @@ from kernel.migrations import IsolateByTenant, PlatformJob
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0003_rate_limits"),
+        ("providers", "0004_cache"),
         ("tenants", "0002_isolation"),
     ]
 
