@@ -53,6 +53,8 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "tenants.Credential": _erase("goes with the person"),
         "tenants.BuiltinRole": _retain("a list that ships with the code"),
         "tenants.Membership": _pseudonymise("holds ids alone; messages and bills go on naming it"),
+        "tenants.Group": _CONFIGURATION,
+        "tenants.GroupMember": _erase("goes with the member, or the group"),
         "tenants.ApiKey": _erase("a digest and a name, of no use without its member"),
         "tenants.RefreshToken": _erase("goes with the person, or 30 days after it ended"),
         "tenants.AuditEvent": _pseudonymise("the trail outlives people; it holds their ids"),

@@ -122,7 +122,7 @@ _kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = Order
 
 async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     """The route of an alias, for this caller. Raises `ModelNotFound`, and `UnknownPrice` for a model without one."""
-    if principal.allowed_models is not None and alias not in principal.allowed_models:
+    if not principal.may_use(alias):
         raise _missing(alias)
     if not alias.isprintable():
         # Among such are NUL and half surrogate pairs, which PostgreSQL can't even be asked for.
@@ -165,7 +165,7 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequenc
             context_tokens=profile(row["model"]).context_tokens,
         )
         for row in rows
-        if principal.allowed_models is None or row["alias"] in principal.allowed_models
+        if principal.may_use(row["alias"])
     ]
 
 

@@ -7,9 +7,30 @@ from typing import Literal
 from kernel.errors import PermissionDenied
 
 
+def matches(alias: str, pattern: str) -> bool:
+    """Whether a pattern, in which `*` stands for any characters, is for an alias. For another pattern in place of the
+    alias: whether it is for all that the other is for."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return alias == pattern
+    *middle, last = rest
+    at, end = len(first), len(alias) - len(last)
+    if not alias.startswith(first) or not alias.endswith(last) or at > end:
+        return False
+    for piece in middle:
+        found = alias.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes."""
+    """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes.
+
+    `allowed_models` are the aliases that a key is for, in which `*` stands for any characters; `groups` are those that
+    the member is in, or the key's owner."""
 
     kind: Literal["member", "api_key"]
     tenant_id: uuid.UUID
@@ -19,11 +40,18 @@ class Principal:
     permissions: frozenset[str]
     api_key_id: uuid.UUID | None = None
     allowed_models: frozenset[str] | None = None
+    groups: frozenset[uuid.UUID] = frozenset()
 
     @property
     def id(self) -> uuid.UUID:
         """The key's id, or the membership's."""
         return self.api_key_id or self.membership_id
+
+    def may_use(self, alias: str) -> bool:
+        """Whether the key, if it is one, is for this model. What a route's access says is another matter."""
+        if self.allowed_models is None or alias in self.allowed_models:
+            return True
+        return any(matches(alias, pattern) for pattern in self.allowed_models if "*" in pattern)
 
     def may(self, permission: str) -> bool:
         """Whether this caller has a permission."""
