@@ -243,6 +243,10 @@ UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
 UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s
 UPSTREAM_TOTAL_S = env.parley_upstream_total_s
 
+CONNECTIONS_PER_TENANT_MAX = 100
+DEPLOYMENTS_PER_CONNECTION_MAX = 500
+CONNECTION_TRIALS_PER_MINUTE = 30
+
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
 
