@@ -77,6 +77,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
         "providers.RouteAccess": _CONFIGURATION,
+        "providers.RateLimit": _CONFIGURATION,
     }
 )
 """Django's label of each model → its declaration."""

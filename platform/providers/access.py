@@ -1,7 +1,7 @@
 """Who may use a route: what `resolve_route` and the lists of models go by."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,16 @@ from django.db import connection
 from kernel import adb
 from tenants.principals import Principal
 
-_COLUMNS = """
-    coalesce(route_id, platform_route_id) AS route,
-    array_remove(array_agg(role::text), NULL) AS roles,
-    array_remove(array_agg(group_id), NULL) AS groups,
-    array_remove(array_agg(membership_id), NULL) AS memberships,
-    array_remove(array_agg(api_key_id), NULL) AS api_keys
+_SQL = """
+    SELECT coalesce(route_id, platform_route_id) AS route,
+           array_remove(array_agg(role::text), NULL) AS roles,
+           array_remove(array_agg(group_id), NULL) AS groups,
+           array_remove(array_agg(membership_id), NULL) AS memberships,
+           array_remove(array_agg(api_key_id), NULL) AS api_keys
+    FROM providers_routeaccess
+    WHERE %(ids)s::uuid[] IS NULL OR coalesce(route_id, platform_route_id) = ANY(%(ids)s)
+    GROUP BY 1
 """
-_ONE_SQL = f"""
-    SELECT {_COLUMNS} FROM providers_routeaccess WHERE route_id = %(id)s OR platform_route_id = %(id)s GROUP BY 1
-"""
-_ALL_SQL = f"SELECT {_COLUMNS} FROM providers_routeaccess GROUP BY 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +45,16 @@ ByRoute = Mapping[uuid.UUID, Allowed]
 """Routes that aren't for all, by their id (the tenant's own or the platform's)."""
 
 
-async def allowed_on(opened: adb.Connection, route_id: uuid.UUID) -> Allowed | None:
-    """Whom a route is for; None is everybody."""
-    cursor = await opened.execute(_ONE_SQL, {"id": route_id})
-    return _by_route(await cursor.fetchall()).get(route_id)
-
-
-async def allowed_by_route(opened: adb.Connection) -> ByRoute:
-    """Whom the tenant's routes are for, of those that aren't for everybody."""
-    cursor = await opened.execute(_ALL_SQL)
+async def allowed_by_route(opened: adb.Connection, route_ids: Sequence[uuid.UUID] | None = None) -> ByRoute:
+    """Whom the tenant's routes are for (these, or all), of those that aren't for everybody."""
+    cursor = await opened.execute(_SQL, {"ids": None if route_ids is None else list(route_ids)})
     return _by_route(await cursor.fetchall())
 
 
 def allowed_by_route_sync() -> ByRoute:
     """The same, for threads, in the transaction of the tenant in scope."""
     with connection.cursor() as cursor:
-        cursor.execute(_ALL_SQL)
+        cursor.execute(_SQL, {"ids": None})
         names = [column.name for column in cursor.description]
         return _by_route(dict(zip(names, row, strict=True)) for row in cursor.fetchall())
 

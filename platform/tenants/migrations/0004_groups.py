@@ -11,7 +11,7 @@ from kernel.migrations import IsolateByTenant
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0002_isolation"),
+        ("tenants", "0003_key_terms"),
     ]
 
     operations = [
