@@ -71,7 +71,7 @@ class RouteAccessesView(TenantAPIView):
         tags=["models"],
     )
     def get(self, request: Request) -> Response:
-        page: Page = paginate(request, access.closed_routes(), render=_as_it_is)
+        page: Page = paginate(request, access.closed_routes(), render=_as_it_is, descending=True)
         found = access.accesses(closed=page.data)
         return Response(Page([access_body(each) for each in found], page.next_cursor).body())
 

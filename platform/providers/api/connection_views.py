@@ -45,7 +45,7 @@ class ConnectionsView(TenantAPIView):
         tags=["connections"],
     )
     def get(self, request: Request) -> Response:
-        return Response(paginate(request, Connection.objects.all(), render=connection_body).body())
+        return Response(paginate(request, Connection.objects.all(), render=connection_body, descending=True).body())
 
     @extend_schema(
         operation_id="connections_create",

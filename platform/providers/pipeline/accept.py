@@ -128,6 +128,7 @@ def _candidate(deployment: ResolvedDeployment) -> Candidate:
             base_url=deployment.base_url,
             model=deployment.model,
             secret=deployment.secret,
+            guarded=not deployment.platform,
         ),
         deployment=deployment,
     )

@@ -23,6 +23,7 @@ from tenants.principals import Principal
 from tenants.services.audit import record
 
 MAX_SECRET_CHARS = 4_096
+MAX_ADDRESS_CHARS = 500
 _HINT_CHARS = 4
 _HINTED_CHARS = 12
 """A shorter secret shows nothing of itself."""
@@ -124,7 +125,8 @@ def delete_idle_routes(*, route_ids: Iterable[uuid.UUID]) -> None:
 
 def secret_of(row: Connection) -> str | None:
     """The secret in the clear, for a call to its address alone."""
-    return unseal(row.secret, connection_id=row.id, tenant_id=row.tenant_id)
+    stored = None if row.secret is None else bytes(row.secret)
+    return unseal(stored, connection_id=row.id, tenant_id=row.tenant_id)
 
 
 def secret_hint(row: Connection) -> str | None:
@@ -166,7 +168,7 @@ def _address(spec: registry.ProviderSpec, text: str) -> str:
         raise InvalidRequest(f"base_url: {spec.title} has no usual address; give one.", details={"param": "base_url"})
     if address == (spec.base_url or "").rstrip("/"):
         return address
-    if "?" in address or "#" in address or len(address) > Connection._meta.get_field("base_url").max_length:
+    if "?" in address or "#" in address or len(address) > MAX_ADDRESS_CHARS:
         raise InvalidRequest("base_url: a short URL without `?` and `#` is needed.", details={"param": "base_url"})
     try:
         egress.client().check(address)

@@ -54,7 +54,7 @@ class GroupsView(TenantAPIView):
         tags=["groups"],
     )
     def get(self, request: Request) -> Response:
-        return Response(paginate(request, Group.objects.all(), render=group_body).body())
+        return Response(paginate(request, Group.objects.all(), render=group_body, descending=True).body())
 
     @extend_schema(operation_id="groups_create", request=GroupInput, responses={201: GroupOutput}, tags=["groups"])
     def post(self, request: Request) -> Response:
