@@ -1,12 +1,17 @@
-"""Example calls of models and connections."""
+"""Example calls of models, connections and the cache."""
 
+import os
 import secrets
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from kernel.ids import uuid7
+from providers.cache.models import CacheEntry
+from providers.cache.stored import sealed
 from providers.models import Route
 from providers.services.access import Access, set_route_access
 from providers.services.own_connections import create_connection
@@ -43,6 +48,25 @@ def _route(company: Company) -> uuid.UUID:
     return alias
 
 
+def _cache_entry(company: Company) -> uuid.UUID:
+    """An answer kept for the owner."""
+    entry_id = uuid7()
+    now = timezone.now()
+    with company.scope(), transaction.atomic():
+        CacheEntry.objects.create(
+            id=entry_id,
+            tenant_id=company.id,
+            key=os.urandom(32),
+            alias="echo",
+            body=sealed(company.id, entry_id, b"kept"),
+            size=4,
+            tokens=1,
+            created_at=now,
+            expires_at=now + timedelta(hours=1),
+        )
+    return entry_id
+
+
 CALLS = (
     Call("GET", "models"),
     Call("GET", "route-access", lambda company: Made(listed=(_route(company),))),
@@ -69,6 +93,19 @@ CALLS = (
         "DELETE",
         "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>",
         _at_connection(with_model=True),
+        status=204,
+    ),
+    Call("GET", "cache"),
+    Call("PATCH", "cache", lambda company: Made(body={"ttl_s": 600})),
+    Call("GET", "cache/stats"),
+    Call("POST", "cache/stats/reset"),
+    Call("POST", "cache/invalidate", lambda company: Made(body={"model": "no-such-model"})),
+    Call("POST", "cache/warm-up", lambda company: Made(body={"limit": 10})),
+    Call("GET", "cache/entries", lambda company: Made(listed=(_cache_entry(company),))),
+    Call(
+        "DELETE",
+        "cache/entries/<uuid:entry_id>",
+        lambda company: Made(ids={"entry_id": _cache_entry(company)}),
         status=204,
     ),
 )

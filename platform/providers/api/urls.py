@@ -1,11 +1,18 @@
-"""Routes of models and connections, below /api/v1/."""
+"""Routes of models, connections and the cache, below /api/v1/."""
 
 from django.urls import path
 
-from providers.api import access_views, connection_views, views
+from providers.api import access_views, cache, connection_views, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
+    path("cache", cache.CacheView.as_view()),
+    path("cache/stats", cache.CacheStatsView.as_view()),
+    path("cache/stats/reset", cache.CacheStatsResetView.as_view()),
+    path("cache/invalidate", cache.CacheInvalidateView.as_view()),
+    path("cache/warm-up", cache.CacheWarmUpView.as_view()),
+    path("cache/entries", cache.CacheEntriesView.as_view()),
+    path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
     path("route-access", access_views.RouteAccessesView.as_view()),
     path("route-access/<path:alias>", access_views.RouteAccessView.as_view()),
     path("connections", connection_views.ConnectionsView.as_view()),

@@ -10,7 +10,7 @@ from kernel.migrations import IsolateByTenant
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0003_rate_limits"),
+        ("providers", "0004_cache"),
         ("tenants", "0004_groups"),
     ]
 
