@@ -9,7 +9,7 @@ from kernel.migrations import IsolateByTenant, PlatformJob
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0004_cache"),
+        ("providers", "0005_route_access"),
         ("tenants", "0002_isolation"),
     ]
 
