@@ -71,8 +71,9 @@ class Stats:
                 await pipe.execute()
         except RedisError:
             for tenant_id, counters in pending.items():
+                newer = self._pending.setdefault(tenant_id, {})
                 for name, by in counters.items():
-                    self.count(tenant_id, name, by)
+                    newer[name] = newer.get(name, 0) + by
 
     async def close(self) -> None:
         """Flush for the last time."""
