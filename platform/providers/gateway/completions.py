@@ -52,7 +52,7 @@ async def answer_request(
             latency_s=time.perf_counter() - began,
         )
         raise
-    if isinstance(answering, Served):
+    if isinstance(answering, Served) and not (asked.stream and principal.pace_tokens_per_s):
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
         return answering
     created = int(time.time())
