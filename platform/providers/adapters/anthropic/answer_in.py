@@ -223,9 +223,10 @@ class EventReader:
 
     def _open(self, fields: Fields) -> Iterator[StreamEvent]:
         kind = _text.decode(fields.pop("type", Raw(b'""')))
-        if kind == self._last_kind and kind in ("text", "thinking"):
+        alike = "thinking" if kind == "redacted_thinking" else kind
+        if alike == self._last_kind and alike in ("text", "thinking"):
             yield BOUNDARY
-        self._last_kind = "thinking" if kind == "redacted_thinking" else kind
+        self._last_kind = alike
         self._block = _Block(kind, fields)
         match kind:
             case "text":
