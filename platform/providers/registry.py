@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from providers.adapters.fake import FakeAdapter
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import (
@@ -20,7 +21,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, FULL, LOCAL, TEXT, Capability
+from providers.profiles import CHAT, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
 
 
 class UnknownProvider(ValueError):
@@ -95,6 +96,16 @@ for _spec in (
         "AZURE_OPENAI_ENDPOINT",
     ),
     ProviderSpec(
+        "gemini",
+        "Google Gemini",
+        Gemini,
+        "https://generativelanguage.googleapis.com/v1beta",
+        ("gemini-2.5-flash", "gemini-2.5-pro"),
+        THINKING,
+        "GEMINI_API_KEY",
+        "GEMINI_BASE_URL",
+    ),
+    ProviderSpec(
         "openrouter",
         "OpenRouter",
         _speaking(OPENROUTER),
@@ -161,7 +172,7 @@ for _spec in (
         Ollama,
         None,
         ("llama3.2",),
-        LOCAL | CHAT,
+        OLLAMA,
         "OLLAMA_API_KEY",
         "OLLAMA_BASE_URL",
         needs_key=False,

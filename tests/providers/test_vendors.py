@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
 from providers.assemble import Assembler
 from providers.base import Adapter, Target
@@ -33,6 +34,7 @@ from providers.types import (
     TextDelta,
     Usage,
 )
+from tests.fakes.gemini_upstream import GeminiUpstream
 from tests.fakes.ollama_upstream import OllamaUpstream
 from tests.fakes.script import FAULTS
 from tests.fakes.upstream import Upstream, vector_of
@@ -41,6 +43,7 @@ from tests.providers.conftest import SHORT, ask, until
 pytestmark = pytest.mark.no_database
 
 VENDORS: dict[str, tuple[type[Adapter], type[Upstream]]] = {
+    "gemini": (Gemini, GeminiUpstream),
     "ollama": (Ollama, OllamaUpstream),
 }
 KEY = "vendor-secret"
