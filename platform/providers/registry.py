@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
@@ -21,7 +22,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
+from providers.profiles import CHAT, CLAUDE, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
 
 
 class UnknownProvider(ValueError):
@@ -84,6 +85,16 @@ for _spec in (
         FULL,
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
+    ),
+    ProviderSpec(
+        "anthropic",
+        "Anthropic",
+        Anthropic,
+        "https://api.anthropic.com",
+        ("claude-sonnet-5", "claude-opus-5", "claude-haiku-4-5"),
+        CLAUDE,
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
     ),
     ProviderSpec(
         "azure",
