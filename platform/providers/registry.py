@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from providers.adapters.anthropic.adapter import Anthropic
+from providers.adapters.cohere.adapter import Cohere
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
@@ -22,7 +23,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, CLAUDE, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
+from providers.profiles import CHAT, CLAUDE, COMMAND, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
 
 
 class UnknownProvider(ValueError):
@@ -115,6 +116,16 @@ for _spec in (
         THINKING,
         "GEMINI_API_KEY",
         "GEMINI_BASE_URL",
+    ),
+    ProviderSpec(
+        "cohere",
+        "Cohere",
+        Cohere,
+        "https://api.cohere.com",
+        ("command-a-03-2025",),
+        COMMAND,
+        "COHERE_API_KEY",
+        "COHERE_BASE_URL",
     ),
     ProviderSpec(
         "openrouter",
