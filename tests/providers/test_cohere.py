@@ -142,6 +142,10 @@ def test_what_cannot_be_said_is_refused_by_name() -> None:
     with pytest.raises(Unsupported) as refused:
         _body(ask(reasoning_effort="astronomical"))
     assert refused.value.param == "reasoning_effort"
+    shown = Message("tool", (ImagePart("https://x.test/cat.png"),), tool_call_id="c1")
+    with pytest.raises(Unsupported) as refused:
+        _body(ChatRequest("alias", (Message("user", (TextPart("What?"),)), shown)))
+    assert refused.value.param == "messages[1].content"
     with pytest.raises(Unsupported) as refused:
         fit(ask(n=2), Cohere(), drop=False)
     assert refused.value.param == "n"

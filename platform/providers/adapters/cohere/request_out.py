@@ -52,7 +52,7 @@ _encode = msgspec.json.Encoder().encode
 
 def encode_chat_request(request: ChatRequest, *, model: str, stream: bool) -> bytes:
     """The body of `POST /v2/chat`. Raises Unsupported with the name of what this format can't say."""
-    body: JSON = {"model": model, "messages": [_message(message) for message in request.messages], "stream": stream}
+    body: JSON = {"model": model, "messages": _messages(request.messages), "stream": stream}
     body |= {name: value for field, name in _SAMPLING.items() if (value := getattr(request, field)) is not None}
     if request.stop:
         body["stop_sequences"] = request.stop
@@ -119,6 +119,14 @@ def _thinking(request: ChatRequest) -> JSON | None:
     if budget == 0:
         return {"type": "disabled"}
     return {"type": "enabled"} if budget is None else {"type": "enabled", "token_budget": budget}
+
+
+def _messages(messages: Sequence[Message]) -> list[JSON]:
+    for place, message in enumerate(messages):
+        if message.role != "user" and any(isinstance(part, ImagePart) for part in message.content):
+            words = "The model's provider takes images from users only."
+            raise Unsupported(words, param=f"messages[{place}].content")
+    return [_message(message) for message in messages]
 
 
 def _message(message: Message) -> JSON:

@@ -8,6 +8,7 @@ from msgspec import Raw
 from providers.adapters.gemini import WIRE_FORMAT
 from providers.adapters.gemini.thinking import thinking_config
 from providers.adapters.reading import CANT_READ, arguments_object, inline_image, own_fields, texts
+from providers.errors import Unsupported
 from providers.types import (
     ChatRequest,
     EmbeddingRequest,
@@ -48,7 +49,7 @@ def encode_chat_request(request: ChatRequest, *, model: str) -> bytes:
     """The body of `POST …:generateContent` and `…:streamGenerateContent`. Raises Unsupported with the name of what this
     format can't say."""
     body: JSON = {"contents": list(_contents(request.messages))}
-    system = [_text(part) for message in request.messages if _is_system(message) for part in _said(message)]
+    system = [part for place, message in enumerate(request.messages) for part in _system(message, place)]
     if system and body["contents"]:
         body["systemInstruction"] = {"parts": system}
     elif system:
@@ -106,8 +107,12 @@ def _is_system(message: Message) -> bool:
     return message.role in ("system", "developer")
 
 
-def _said(message: Message) -> Iterator[TextPart]:
-    return (part for part in message.content if isinstance(part, TextPart))
+def _system(message: Message, place: int) -> Iterator[JSON]:
+    """The parts of an instruction, which are texts."""
+    for part in message.content if _is_system(message) else ():
+        if not isinstance(part, TextPart):
+            raise Unsupported("The model's provider takes instructions as text only.", param=f"messages[{place}]")
+        yield _text(part)
 
 
 def _contents(messages: tuple[Message, ...]) -> Iterator[JSON]:
@@ -119,6 +124,7 @@ def _contents(messages: tuple[Message, ...]) -> Iterator[JSON]:
             continue
         if message.role in ("tool", "function"):
             results.append(_result(message, names))
+            results += _images(message, f"messages[{place}].content")
             continue
         if results:
             yield {"role": "user", "parts": results}
@@ -160,6 +166,12 @@ def _part(part: Part, param: str) -> JSON | None:
             return {"text": text, "thought": True, **proof} if proof else None
         case Opaque(_, extras):
             return {**own_fields(extras, WIRE_FORMAT)}
+
+
+def _images(message: Message, param: str) -> Iterator[JSON]:
+    """What a call's result shows beside its text."""
+    said = (_part(part, param) for part in message.content if isinstance(part, ImagePart))
+    return (part for part in said if part is not None)
 
 
 def _text(part: TextPart) -> JSON:
