@@ -157,3 +157,18 @@ class RouteTarget(TenantModel):
                 | models.Q(deployment__isnull=False, platform_deployment=None),
             ),
         ]
+
+
+class StoredResponse(TenantModel):
+    """A response that a caller of `/v1/responses` may go on from, or look at again (`providers.responses`).
+
+    `principal_id` is the key or membership whose it is; `previous_id` the response it goes on from, which may be gone."""
+
+    principal_id = models.UUIDField()
+    previous_id = models.UUIDField(null=True)
+    content = models.BinaryField(help_text="encrypted")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [unique_in_tenant("stored_response")]
