@@ -1,0 +1,12 @@
+"""The providers' share of what beat starts."""
+
+from celery import shared_task
+
+from kernel.tasks import PlatformTask
+from providers.services.responses import delete_expired_responses
+
+
+@shared_task(base=PlatformTask, name="providers.expire_responses", ignore_result=True)
+def expire_responses() -> int:
+    """Delete stored responses whose time is over. How many."""
+    return delete_expired_responses()
