@@ -18,6 +18,10 @@ _policies, _grants = jobs(
     ),
     within_tenant=True,
 )
+_cache_policies = tuple(
+    Policy("providers_cacheentry", f"expire_cache_{command.lower()}", command, PLATFORM_ROLE, "true")
+    for command in ("SELECT", "DELETE")
+)
 
 _response_policies = tuple(
     Policy("providers_storedresponse", f"expire_responses_{command.lower()}", command, PLATFORM_ROLE, "true")
@@ -26,16 +30,20 @@ _response_policies = tuple(
 
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
-    policies=(*_policies, *_response_policies),
+    policies=(*_policies, *_cache_policies, *_response_policies),
     grants=(
         *_grants,
+        Grant("providers_cacheentry", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
         Grant("providers_storedresponse", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES
         ),
     ),
-    indexes={"stored_response_expires": "the job that deletes what is too old goes across tenants"},
+    indexes={
+        "cache_entry_expires": "the job that deletes what is too old goes across tenants",
+        "stored_response_expires": "the job that deletes what is too old goes across tenants",
+    },
     pointers={
         "providers_storedresponse.principal_id": "a key or a membership; the response is gone 30 days later",
         "providers_storedresponse.previous_id": "the response before this one, which may be deleted without it",

@@ -10,7 +10,7 @@ TABLE = "providers_storedresponse"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("providers", "0003_rate_limits")]
+    dependencies = [("providers", "0004_cache")]
 
     operations = [
         migrations.CreateModel(
