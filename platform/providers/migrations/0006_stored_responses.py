@@ -10,7 +10,7 @@ TABLE = "providers_storedresponse"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("providers", "0004_cache")]
+    dependencies = [("providers", "0005_route_access")]
 
     operations = [
         migrations.CreateModel(
