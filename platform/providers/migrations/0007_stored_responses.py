@@ -10,7 +10,7 @@ TABLE = "providers_storedresponse"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("providers", "0005_route_access")]
+    dependencies = [("providers", "0006_policies")]
 
     operations = [
         migrations.CreateModel(
