@@ -14,6 +14,7 @@ PERMISSIONS: frozenset[str] = frozenset(
         "api_keys.use",  # have keys of one's own
         "api_keys.manage",  # see and revoke everybody's
         "providers.manage",
+        "limits.manage",
         "models.use",
         "rooms.read",
         "rooms.write",
