@@ -13,8 +13,18 @@ from config.health import answer, find_degradations, find_problems
 from kernel import metrics
 from kernel.lag import lag
 from providers.limits.stage import limiter
+from providers.pipeline.pumps import pumps
 
 log = structlog.get_logger(__name__)
+
+
+@metrics.sample
+def _sample() -> None:
+    one = limiter()
+    metrics.lag.set(lag().ewma_s)
+    metrics.limits_local.set(int(one.is_local))
+    metrics.limits_factor.set(one.overload.factor)
+    metrics.running.set(len(pumps))
 
 
 async def operators(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -11,11 +11,13 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 
+from config.env import read_env
 from kernel import lifecycle
 
 APPLICATION = "config.asgi:application"
@@ -110,20 +112,22 @@ class OperatorsServer(uvicorn.Server):
         )
         self._listening = listening
 
-    def capture_signals(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Signals are for the server beside which it runs."""
-        return nullcontext()
+        yield
 
     async def serve_beside(self) -> None:
         """Serve, and sample what can't be counted, until told to exit."""
-        from kernel.metrics import keep_sampling  # reads where to write its numbers from the environment
+        from kernel import metrics  # looks at the environment for where to write its numbers
 
-        sampling = asyncio.create_task(keep_sampling())
+        sampling = asyncio.create_task(metrics.keep_sampling())
         try:
             await self.serve([self._listening])
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
+            metrics.sample_now()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -132,9 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="an open listening socket, shared with other web processes")
-    parser.add_argument("--ops-fd", type=int, help="an open listening socket for operators")
-    parser.add_argument("--ops-host", default=os.environ.get("PARLEY_OPS_HOST") or "127.0.0.1")
-    parser.add_argument("--ops-port", type=int, default=int(os.environ.get("PARLEY_OPS_PORT") or 0), help="0: none")
+    parser.add_argument("--ops-fd", type=int, help="an open one for operators; else see PARLEY_OPS_PORT")
     parser.add_argument("--drain-timeout", type=float, default=DRAIN_TIMEOUT_S, metavar="SECONDS")
     options = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -166,9 +168,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _operators_server(options: argparse.Namespace) -> OperatorsServer | None:
     if options.ops_fd is not None:
         return OperatorsServer(socket.socket(fileno=options.ops_fd))
-    if options.ops_port:
-        return OperatorsServer(socket.create_server((options.ops_host, options.ops_port)))
-    return None
+    env = read_env()
+    if env.parley_ops_port is None:
+        return None
+    return OperatorsServer(socket.create_server((env.parley_ops_host, env.parley_ops_port)))
 
 
 if __name__ == "__main__":

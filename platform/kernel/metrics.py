@@ -31,7 +31,10 @@ first_token = Histogram(
     "gen_ai_server_time_to_first_token_seconds", "Until the first content.", ("gen_ai_provider_name",), buckets=_SECONDS
 )
 batch_sizes = Histogram(
-    "parley_group_commit_size", "Rows written in one round trip.", ("writer",), buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+    "parley_group_commit_size",
+    "Rows written in one round trip.",
+    ("writer",),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 limited = Counter("parley_rate_limited", "Requests that a limit refused.", ("subject", "kind"))
 lag = Gauge("parley_event_loop_lag_seconds", "How late the event loop runs.", multiprocess_mode="livemax")
@@ -72,9 +75,9 @@ def exposition() -> bytes:
     if not folder:
         return generate_latest(REGISTRY)
     for pid in _dead(folder):
-        mark_process_dead(pid, folder)
+        mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)
+    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from kernel.errors import InternalError, ParleyError, Unavailable
+from providers.measure import result_settled
 from providers.pipeline.answering import Answering
 from providers.pipeline.channel import Channel
 from providers.pipeline.execute import Execution
@@ -101,6 +102,7 @@ class Pump(Answering):
         with completion_span(self.job) as span:
             result, settled = await self._run_and_settle()
             describe(span, result)
+        result_settled(result)
         self.result = result
         if not settled:
             self._channel.close(error=Unavailable("The answer could not be recorded."))
