@@ -83,11 +83,9 @@ def test_without_redis_it_serves_on_and_says_so_until_redis_is_back(own: Stack, 
     valkey = own.children()["valkey"]
     os.kill(valkey, signal.SIGSTOP)
     try:
-        seen = []
-        for _ in range(10):
-            began = time.monotonic()
-            seen.append((ask(own, key).status_code, time.monotonic() - began < 1.5))
-        assert seen == [(200, True)] * 10
+        began = time.monotonic()
+        assert [ask(own, key).status_code for _ in range(10)] == [200] * 10
+        assert time.monotonic() - began < 10, "each would wait 2 s for Redis"
         detail = httpx.get(f"{operators}/readyz", timeout=10).json()
         assert (detail["status"], detail["degraded"]) == ("ready", ["redis"])
         assert httpx.get(f"{own.url}/readyz", timeout=10).status_code == 200

@@ -137,15 +137,11 @@ async def test_a_key_with_a_pace_is_streamed_to_at_that_pace(company: Company, m
         "messages": [{"role": "user", "content": " ".join([text[i : i + 8] for i in range(0, 80, 8)])}],
         "stream": True,
     }
-    took = {}
-    for name, credential in (("paced", made.json()["secret"]), ("free", company.api_key)):
-        began = time.perf_counter()
-        answer = await ask(credential, model, **body)
-        took[name] = time.perf_counter() - began
-        assert answer.status_code == 200
-        assert answer.content.endswith(b"[DONE]\n\n")
-    assert took["paced"] > 0.3
-    assert took["paced"] > took["free"]
+    began = time.perf_counter()
+    answer = await ask(made.json()["secret"], model, **body)
+    assert time.perf_counter() - began > 0.3
+    assert answer.status_code == 200
+    assert answer.content.endswith(b"[DONE]\n\n")
 
 
 async def test_each_piece_waits_for_those_before_it(monkeypatch: Any) -> None:
