@@ -1,37 +1,53 @@
-"""Example calls of models and limits."""
+"""Example calls of models and of the cache."""
 
-import secrets
+import os
 import uuid
+from datetime import timedelta
 
 from django.db import transaction
+from django.utils import timezone
 
-from providers.models import RateLimit
+from kernel.ids import uuid7
+from providers.cache.models import CacheEntry
+from providers.cache.stored import sealed
 from tests.isolation.calls import Call, Made
+from tests.isolation.calls_of_limits import LIMIT_CALLS
 from tests.support.cast import Company
 
 
-def _limit(company: Company) -> uuid.UUID:
-    """A limit of one model of the company's."""
+def _cache_entry(company: Company) -> uuid.UUID:
+    """An answer kept for the owner."""
+    entry_id = uuid7()
+    now = timezone.now()
     with company.scope(), transaction.atomic():
-        made = RateLimit.objects.create(
-            tenant_id=company.id, subject="model", model=f"m-{secrets.token_hex(4)}", requests_per_minute=100
+        CacheEntry.objects.create(
+            id=entry_id,
+            tenant_id=company.id,
+            key=os.urandom(32),
+            alias="echo",
+            body=sealed(company.id, entry_id, b"kept"),
+            size=4,
+            tokens=1,
+            created_at=now,
+            expires_at=now + timedelta(hours=1),
         )
-    return made.id
-
-
-def _new_limit(company: Company) -> Made:
-    return Made(body={"subject": "model", "model": f"m-{secrets.token_hex(4)}", "requests_per_minute": 100})
+    return entry_id
 
 
 CALLS = (
     Call("GET", "models"),
-    Call("GET", "limits", lambda company: Made(listed=(_limit(company),))),
-    Call("POST", "limits", _new_limit, status=201),
-    Call("GET", "limits/<uuid:limit_id>", lambda company: Made(ids={"limit_id": _limit(company)})),
+    *LIMIT_CALLS,
+    Call("GET", "cache"),
+    Call("PATCH", "cache", lambda company: Made(body={"ttl_s": 600})),
+    Call("GET", "cache/stats"),
+    Call("POST", "cache/stats/reset"),
+    Call("POST", "cache/invalidate", lambda company: Made(body={"model": "no-such-model"})),
+    Call("POST", "cache/warm-up", lambda company: Made(body={"limit": 10})),
+    Call("GET", "cache/entries", lambda company: Made(listed=(_cache_entry(company),))),
     Call(
-        "PATCH",
-        "limits/<uuid:limit_id>",
-        lambda company: Made(ids={"limit_id": _limit(company)}, body={"tokens_per_minute": 5}),
+        "DELETE",
+        "cache/entries/<uuid:entry_id>",
+        lambda company: Made(ids={"entry_id": _cache_entry(company)}),
+        status=204,
     ),
-    Call("DELETE", "limits/<uuid:limit_id>", lambda company: Made(ids={"limit_id": _limit(company)}), status=204),
 )

@@ -1,11 +1,18 @@
-"""Routes of models and limits, below /api/v1/."""
+"""Routes of models, limits and the cache, below /api/v1/."""
 
 from django.urls import path
 
-from providers.api import limits, views
+from providers.api import cache, limits, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
     path("limits", limits.LimitsView.as_view()),
     path("limits/<uuid:limit_id>", limits.LimitView.as_view()),
+    path("cache", cache.CacheView.as_view()),
+    path("cache/stats", cache.CacheStatsView.as_view()),
+    path("cache/stats/reset", cache.CacheStatsResetView.as_view()),
+    path("cache/invalidate", cache.CacheInvalidateView.as_view()),
+    path("cache/warm-up", cache.CacheWarmUpView.as_view()),
+    path("cache/entries", cache.CacheEntriesView.as_view()),
+    path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
 ]
