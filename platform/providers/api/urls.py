@@ -1,8 +1,8 @@
-"""Routes of models, limits and the cache, below /api/v1/."""
+"""Routes of models, limits, connections and the cache, below /api/v1/."""
 
 from django.urls import path
 
-from providers.api import cache, limits, views
+from providers.api import access_views, cache, connection_views, limits, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
@@ -15,4 +15,13 @@ urlpatterns = [
     path("cache/warm-up", cache.CacheWarmUpView.as_view()),
     path("cache/entries", cache.CacheEntriesView.as_view()),
     path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
+    path("route-access", access_views.RouteAccessesView.as_view()),
+    path("route-access/<path:alias>", access_views.RouteAccessView.as_view()),
+    path("connections", connection_views.ConnectionsView.as_view()),
+    path("connections/<uuid:connection_id>", connection_views.ConnectionView.as_view()),
+    path("connections/<uuid:connection_id>/test", connection_views.ConnectionTestView.as_view()),
+    path("connections/<uuid:connection_id>/deployments", connection_views.DeploymentsView.as_view()),
+    path(
+        "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>", connection_views.DeploymentView.as_view()
+    ),
 ]

@@ -41,7 +41,7 @@ async def answer_request(
         wishes=read_wishes(request.headers),
     )
     answering = await run.start(job)
-    if isinstance(answering, Served):
+    if isinstance(answering, Served) and not (asked.stream and principal.pace_tokens_per_s):
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
         return answering
     created = int(time.time())
