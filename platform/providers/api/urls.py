@@ -1,8 +1,8 @@
-"""Routes of models, limits, connections and the cache, below /api/v1/."""
+"""Routes of models, connections and the cache, below /api/v1/."""
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, limits, views
+from providers.api import access_views, cache, connection_views, limits, policies, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
@@ -15,6 +15,9 @@ urlpatterns = [
     path("cache/warm-up", cache.CacheWarmUpView.as_view()),
     path("cache/entries", cache.CacheEntriesView.as_view()),
     path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
+    path("guardrails", policies.GuardrailsView.as_view()),
+    path("requests", policies.RequestsView.as_view()),
+    path("requests/<uuid:request_id>", policies.RequestView.as_view()),
     path("route-access", access_views.RouteAccessesView.as_view()),
     path("route-access/<path:alias>", access_views.RouteAccessView.as_view()),
     path("connections", connection_views.ConnectionsView.as_view()),
