@@ -14,6 +14,7 @@ from providers.gateway.completions import complete
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
 from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
+from providers.gateway.responses import create_response, delete_response, list_input_items, retrieve_response
 from providers.gateway.surface import ErrorFormat
 from providers.measure import request_answered
 from tenants.credentials import authenticate, confirm_now
@@ -50,6 +51,12 @@ ROUTES: dict[str, Methods] = {
     "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT, admits=True)},
     "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT, admits=True)},
     "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS, admits=True)},
+    "/v1/responses": {"POST": Route("models.use", create_response)},
+    "/v1/responses/{}/input_items": {"GET": Route("models.use", list_input_items)},
+    "/v1/responses/{}": {
+        "GET": Route("models.use", retrieve_response),
+        "DELETE": Route("models.use", delete_response),
+    },
     "/v1/messages": {"POST": Route("models.use", partial(complete, surface=MESSAGES), MESSAGES, admits=True)},
     "/v1/messages/count_tokens": {"POST": Route("models.use", count_tokens, ANTHROPIC_ERRORS)},
     "/v1/models": {"GET": Route("models.use", list_models)},

@@ -143,7 +143,7 @@ async def _pinging(responder: Responder, comment: bytes) -> AsyncIterator[None]:
         while True:
             quiet_s = time.monotonic() - responder.last_sent_at
             if quiet_s >= PING_AFTER_S:
-                await responder.chunk(comment)
+                await responder.comment(comment)
                 quiet_s = 0.0
             await asyncio.sleep(PING_AFTER_S - quiet_s)
 
