@@ -176,6 +176,8 @@ SPECTACULAR_SETTINGS = {
         "GenerationStatus": ["queued", "streaming", "complete", "stopped", "failed", "interrupted"],
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
         "ApiKeyStatus": ["active", "revoked", "expired"],
+        "Priority": ["interactive", "normal", "batch"],
+        "LimitSubject": ["tenant", "api_key", "model"],
     },
 }
 
