@@ -74,6 +74,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Deployment": _CONFIGURATION,
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
+        "providers.ModelRole": _CONFIGURATION,
     }
 )
 """Django's label of each model → its declaration."""

@@ -21,6 +21,7 @@ class ProviderSpec:
     """One provider.
 
     `name` is what connections and settings call it; `base_url` None means that it must be given.
+    `capabilities` are those of its models that `profiles` doesn't know; None where they may have any.
     `key_variable` and `url_variable` are the environment's names for its key and address; without `needs_key`
     it also works without one."""
 
@@ -29,7 +30,7 @@ class ProviderSpec:
     adapter: Callable[[], Adapter]
     base_url: str | None = None
     models: tuple[str, ...] = ()
-    capabilities: frozenset[Capability] = CHAT
+    capabilities: frozenset[Capability] | None = CHAT
     key_variable: str | None = None
     url_variable: str | None = None
     needs_key: bool = True

@@ -13,19 +13,26 @@ from typing import Any
 
 from django.db import connection
 
+from billing.errors import UnknownPrice
 from billing.tariffs import known_tariff, tariffs_in_force
 from billing.types import Tariff
 from kernel import adb
 from kernel.errors import NotFound
-from providers.profiles import profile
+from providers import route_rows
+from providers.profiles import Capability, profile
+from providers.route_rows import WILDCARD, patterns
 from providers.secrets import unseal
 from tenants.principals import Principal
 
 ROUTE_TTL_S = 5.0
 ANY_MODEL = "*"
 """The model of a deployment that takes whatever name the caller asked for."""
+DEFAULT_MODEL = "default"
+"""The name that stands for the tenant's model for chats, where no route is called so."""
 _MAX_ROUTES = 10_000
 MAX_MODELS_LISTED = 1000
+MAX_HOPS = 8
+"""How many routes one alias may come to by way of fallbacks, itself included."""
 
 
 class ModelNotFound(NotFound):
@@ -36,7 +43,9 @@ class ModelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedDeployment:
-    """A deployment that can be called, and what it costs. `platform` tells the operator's from the tenant's own."""
+    """A deployment that can be called, and what it costs. `platform` tells the operator's from the tenant's own.
+
+    `model` is the upstream's name for what was asked for; `any_model` says that it is the caller's name, passed on."""
 
     id: uuid.UUID
     provider: str
@@ -46,13 +55,34 @@ class ResolvedDeployment:
     platform: bool
     tariff: Tariff
     secret: str | None = field(repr=False)
+    any_model: bool = False
+    weight: int = 1
+    region: str = ""
+    prompt_format: str = ""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a tenant chose its address, which must then be a public one."""
+        return not self.platform
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Deployments among which `strategy` chooses. Each must have the capabilities that the route `requires`."""
+
+    strategy: str
+    deployments: tuple[ResolvedDeployment, ...]
+    requires: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """An alias and its deployments, in the order in which they are tried."""
+    """What an alias comes to: its own deployments, then those of its fallbacks. `matched` is the alias of the route
+    that was found, which may be a wildcard."""
 
     alias: str
+    matched: str
+    groups: tuple[Group, ...]
     deployments: tuple[ResolvedDeployment, ...]
 
 
@@ -66,63 +96,12 @@ class ModelEntry:
     context_tokens: int | None
 
 
-# A tenant's own alias hides the platform's.
-_SQL = """
-    WITH own AS (
-        SELECT t.position, d.id, d.model, d.price_model, c.id AS connection_id, c.name, c.kind, c.base_url, c.secret,
-               false AS platform
-        FROM providers_route r
-        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
-        JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
-        JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
-        WHERE r.alias = %(alias)s
-        UNION ALL
-        SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true
-        FROM providers_route r
-        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
-        JOIN providers_platformdeployment d ON d.id = t.platform_deployment_id
-        JOIN providers_platformconnection c ON c.id = d.connection_id
-        WHERE r.alias = %(alias)s
-    )
-    SELECT * FROM own
-    UNION ALL
-    SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true
-    FROM providers_platformroute r
-    JOIN providers_platformroutetarget t ON t.route_id = r.id
-    JOIN providers_platformdeployment d ON d.id = t.deployment_id
-    JOIN providers_platformconnection c ON c.id = d.connection_id
-    WHERE r.alias = %(alias)s AND NOT EXISTS (SELECT FROM providers_route WHERE alias = %(alias)s)
-    ORDER BY position
-    LIMIT 20
-"""
-
-_LIST_SQL = """
-    SELECT DISTINCT ON (alias) alias, kind, model, created_at FROM (
-        SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
-               t.position, 0 AS rank
-        FROM providers_route r
-        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
-        LEFT JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
-        LEFT JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
-        LEFT JOIN providers_platformdeployment pd ON pd.id = t.platform_deployment_id
-        LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
-        UNION ALL
-        SELECT r.alias, c.kind, d.model, r.created_at, t.position, 1
-        FROM providers_platformroute r
-        JOIN providers_platformroutetarget t ON t.route_id = r.id
-        JOIN providers_platformdeployment d ON d.id = t.deployment_id
-        JOIN providers_platformconnection c ON c.id = d.connection_id
-    ) models
-    ORDER BY alias, rank, position
-    LIMIT %s
-"""
-
 _kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = OrderedDict()
 
 
 async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     """The route of an alias, for this caller. Raises `ModelNotFound`, and `UnknownPrice` for a model without one."""
-    if principal.allowed_models is not None and alias not in principal.allowed_models:
+    if not may_use(principal, alias):
         raise _missing(alias)
     if not alias.isprintable():
         # Among such are NUL and half surrogate pairs, which PostgreSQL can't even be asked for.
@@ -139,10 +118,24 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     return route
 
 
+def may_use(principal: Principal, alias: str) -> bool:
+    """Whether the caller's key, if it names models, names this one: as it is, or by a wildcard."""
+    allowed = principal.allowed_models
+    if allowed is None or alias in allowed:
+        return True
+    return any(name.endswith(WILDCARD) and alias.startswith(name[:-1]) for name in allowed)
+
+
+def forget_routes(tenant_id: uuid.UUID) -> None:
+    """Read this tenant's routes anew, in this process; others do so within `ROUTE_TTL_S`."""
+    for key in [key for key in _kept if key[0] == tenant_id]:
+        del _kept[key]
+
+
 async def list_models(principal: Principal) -> Sequence[ModelEntry]:
     """The models this caller may use, by alias; at most `MAX_MODELS_LISTED`."""
     async with adb.transaction(principal.tenant_id) as opened:
-        cursor = await opened.execute(_LIST_SQL, (MAX_MODELS_LISTED,))
+        cursor = await opened.execute(route_rows.LIST, (MAX_MODELS_LISTED,))
         rows = await cursor.fetchall()
     return _entries(principal, rows)
 
@@ -150,7 +143,7 @@ async def list_models(principal: Principal) -> Sequence[ModelEntry]:
 def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
     """The same, for threads, in the transaction of the caller's tenant."""
     with connection.cursor() as cursor:
-        cursor.execute(_LIST_SQL, [MAX_MODELS_LISTED])
+        cursor.execute(route_rows.LIST, [MAX_MODELS_LISTED])
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     return _entries(principal, rows)
@@ -160,45 +153,97 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequenc
     return [
         ModelEntry(
             alias=row["alias"],
-            provider=row["kind"],
+            provider=row["kind"] or "",
             created=int(row["created_at"].timestamp()),
-            context_tokens=profile(row["model"]).context_tokens,
+            context_tokens=profile(row["model"] or "").context_tokens,
         )
         for row in rows
-        if principal.allowed_models is None or row["alias"] in principal.allowed_models
+        if may_use(principal, row["alias"])
     ]
 
 
 async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
     async with adb.transaction(tenant_id) as opened:
-        cursor = await opened.execute(_SQL, {"alias": alias})
-        rows = await cursor.fetchall()
+        rows = await _rows(opened, alias)
+        if not rows and alias == DEFAULT_MODEL:
+            role = await (await opened.execute(route_rows.ROLE, ("chat",))).fetchone()
+            alias = role["alias"] if role else alias
+            rows = await _rows(opened, alias)
         if not rows:
             raise _missing(alias)
-        platform_tariffs, tenant_tariffs = await tariffs_in_force(
+        found = [(alias, rows)]
+        wanted = [name for name in rows[0]["fallbacks"] if isinstance(name, str)]
+        seen = {alias}
+        while wanted and len(found) < MAX_HOPS:
+            name = wanted.pop(0)
+            if name not in seen:
+                seen.add(name)
+                if more := await _rows(opened, name):
+                    found.append((name, more))
+                    wanted.extend(more[0]["fallbacks"])
+        targets = [row for _, more in found for row in more if row["id"] is not None]
+        tariffs = await tariffs_in_force(
             opened,
-            platform_models=[row["price_model"] for row in rows if row["platform"]],
-            tenant_models=[row["price_model"] for row in rows if not row["platform"]],
+            platform_models=[row["price_model"] for row in targets if row["platform"]],
+            tenant_models=[row["price_model"] for row in targets if not row["platform"]],
         )
-    return ResolvedRoute(
-        alias=alias,
-        deployments=tuple(
-            ResolvedDeployment(
-                id=row["id"],
-                provider=row["kind"],
-                connection=row["name"],
-                base_url=row["base_url"],
-                model=row["model"],
-                platform=row["platform"],
-                tariff=known_tariff(platform_tariffs if row["platform"] else tenant_tariffs, row["price_model"]),
-                secret=unseal(
-                    row["secret"],
-                    connection_id=row["connection_id"],
-                    tenant_id=None if row["platform"] else tenant_id,
-                ),
-            )
-            for row in rows
+    return _resolved(tenant_id, alias, found, tariffs)
+
+
+async def _rows(opened: adb.Connection, name: str) -> list[dict[str, Any]]:
+    cursor = await opened.execute(route_rows.ROUTE, {"patterns": list(patterns(name))})
+    return await cursor.fetchall()
+
+
+Found = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
+
+
+def _resolved(
+    tenant_id: uuid.UUID, alias: str, found: Found, tariffs: tuple[dict[str, Tariff], dict[str, Tariff]]
+) -> ResolvedRoute:
+    """Each deployment once, where it comes first. One without a price is left out, unless none has any."""
+    seen: set[uuid.UUID] = set()
+    groups: list[Group] = []
+    unpriced: UnknownPrice | None = None
+    for name, rows in found:
+        deployments: list[ResolvedDeployment] = []
+        for row in rows:
+            if row["id"] is None or row["id"] in seen:
+                continue
+            seen.add(row["id"])
+            try:
+                deployments.append(_deployment(tenant_id, name, row, tariffs))
+            except UnknownPrice as error:
+                unpriced = error
+        if deployments:
+            groups.append(Group(rows[0]["strategy"], tuple(deployments), tuple(rows[0]["requires"])))
+    if not groups and unpriced is not None:
+        raise unpriced
+    if not groups:
+        raise _missing(alias)
+    every = tuple(deployment for group in groups for deployment in group.deployments)
+    return ResolvedRoute(alias=alias, matched=found[0][1][0]["alias"], groups=tuple(groups), deployments=every)
+
+
+def _deployment(
+    tenant_id: uuid.UUID, name: str, row: Mapping[str, Any], tariffs: tuple[dict[str, Tariff], dict[str, Tariff]]
+) -> ResolvedDeployment:
+    any_model = row["model"] == ANY_MODEL
+    return ResolvedDeployment(
+        id=row["id"],
+        provider=row["kind"],
+        connection=row["name"],
+        base_url=row["base_url"],
+        model=name if any_model else row["model"],
+        any_model=any_model,
+        platform=row["platform"],
+        tariff=known_tariff(tariffs[0] if row["platform"] else tariffs[1], row["price_model"]),
+        secret=unseal(
+            row["secret"], connection_id=row["connection_id"], tenant_id=None if row["platform"] else tenant_id
         ),
+        weight=row["weight"],
+        region=row["region"],
+        prompt_format=row["prompt_format"],
     )
 
 

@@ -13,6 +13,7 @@ from billing.limits import check_limit
 from billing.types import Payer
 from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
+from providers.pipeline.candidates import in_order
 from providers.pipeline.values import NO_WISHES, Candidate, Job, Wishes
 from providers.routes import ResolvedDeployment, resolve_route
 from providers.types import Request
@@ -48,7 +49,7 @@ async def accept(
 ) -> Job:
     """The job of a request that came by `surface` (an API, or `room`). The subject is what it is for, such as a room.
 
-    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `LimitReached`.
+    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice`, `NotSupported` and `LimitReached`.
     """
     principal.require("models.use")
     route = await resolve_route(principal, request.model)
@@ -65,7 +66,12 @@ async def accept(
             subject_kind=subject_kind,
             subject_id=subject_id,
         ),
-        candidates=tuple(_candidate(deployment) for deployment in route.deployments),
+        candidates=tuple(
+            _candidate(deployment)
+            for deployment in in_order(
+                route, request, region=settings.REGION, lenient=wishes.drop_params
+            )
+        ),
         timeouts=timeouts(),
         principal=principal,
         wishes=wishes,
@@ -82,6 +88,7 @@ def _candidate(deployment: ResolvedDeployment) -> Candidate:
             base_url=deployment.base_url,
             model=deployment.model,
             secret=deployment.secret,
+            guarded=deployment.guarded,
         ),
         deployment=deployment,
     )

@@ -12,7 +12,6 @@ from typing import Literal
 from providers.errors import Misconfigured, ProviderError, RateLimitedUpstream, Rejected, Skipped, TooLong, Transient
 from providers.pipeline.breaker import Breaker, BreakerState, Chance, Clock, Pass
 from providers.pipeline.values import Candidate
-from providers.routes import ANY_MODEL
 
 PAUSE_S = 1.0
 """For how long a deployment is left alone that limits requests without saying how long."""
@@ -140,7 +139,7 @@ class DeploymentHealth:
 
 def _wrong_name(error: Misconfigured, candidate: Candidate) -> bool:
     """Whether a caller of a wildcard asked for a model that isn't there, which is no fault of the deployment."""
-    return error.status == 404 and candidate.deployment.model == ANY_MODEL
+    return error.status == 404 and candidate.deployment.any_model
 
 
 class Health:
