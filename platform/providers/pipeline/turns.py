@@ -107,7 +107,9 @@ class Turns:
     def _fitted(self, candidate: Candidate) -> Request | None:
         """The request as this candidate can say it; None, and nothing was tried, if it can't."""
         try:
-            fitted = fit(self._job.request, candidate.adapter, drop=self._job.wishes.drop_params)
+            fitted = fit(
+                self._job.request, candidate.adapter, model=candidate.target.model, drop=self._job.wishes.drop_params
+            )
         except Unsupported as error:
             self.failed(candidate, error)
             return None

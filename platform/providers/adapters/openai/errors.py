@@ -27,8 +27,11 @@ RULES: tuple[Rule, ...] = (
         codes=frozenset({"insufficient_quota", "billing_hard_limit_reached", "resource_exhausted"}),
         statuses=frozenset({402}),
     ),
+    # These come first: what else they say may well be where to raise a quota, or to pay for more.
+    Rule("rate_limited", codes=frozenset({"rate_limit_exceeded"})),
+    Rule("rate_limited", statuses=frozenset({429}), words=words(r"rate.?limit|(try again|retry) (in|after) ")),
     Rule("quota", statuses=frozenset({429}), words=words(r"quota|billing|credit|balance")),
-    Rule("rate_limited", codes=frozenset({"rate_limit_exceeded"}), statuses=frozenset({429})),
+    Rule("rate_limited", statuses=frozenset({429})),
     Rule("misconfigured", codes=frozenset({"invalid_api_key", "model_not_found"})),
     Rule("misconfigured", statuses=frozenset({401, 403, 404})),
     Rule("transient", codes=frozenset({"server_error", "overloaded_error"})),
@@ -60,7 +63,7 @@ def read_error(body: bytes, *, status: int | None) -> Said:
     error = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(error, dict):
         return Said(words=error if isinstance(error, str) else "", status=status)
-    said = next((found for key in ("message", "detail", "error") if isinstance(found := error.get(key), str)), "")
+    said = next((found for key in ("message", "detail", "error") if (found := _told(error.get(key)))), "")
     named = (error.get(key) for key in ("code", "type", "status"))
     codes = frozenset(name.lower() for name in named if isinstance(name, str))
     number = error.get("code")
@@ -68,6 +71,23 @@ def read_error(body: bytes, *, status: int | None) -> Said:
         status = number
     param = error.get("param")
     return Said(said, codes, param if isinstance(param, str) else None, status)
+
+
+def _told(said: object) -> str:
+    """The words of a message that may be a list of what is wrong where (Mistral: `{"detail": [{"loc", "msg"}]}`)."""
+    match said:
+        case str():
+            return said
+        case {"detail": detail}:
+            return _told(detail)
+        case [*items]:
+            return "; ".join(_wrong_at(item) for item in items if isinstance(item, dict) and item.get("msg"))
+    return ""
+
+
+def _wrong_at(item: dict[str, object]) -> str:
+    place = item.get("loc")
+    return f"{'.'.join(map(str, place))}: {item['msg']}" if isinstance(place, list) else str(item["msg"])
 
 
 def encode_error(error: ParleyError) -> bytes:
