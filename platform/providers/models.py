@@ -119,7 +119,9 @@ class PlatformRouteTarget(models.Model):
 
 
 class Connection(ConnectionTerms, TenantModel):
-    """A tenant's own account."""
+    """A tenant's own account. Its address must be a public one, unless an operator vouches for it."""
+
+    vouched = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints: ClassVar[list[Any]] = [

@@ -19,7 +19,10 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, FULL, LOCAL, TEXT, Capability
+from providers.profiles import CHAT, FULL, THINKING, Capability
+
+ANY = None
+"""The capabilities of a provider that serves whatever models there are."""
 
 
 class UnknownProvider(ValueError):
@@ -80,7 +83,7 @@ for _spec in (
         _speaking(OPENAI),
         "https://api.openai.com/v1",
         ("gpt-4o-mini", "gpt-4o"),
-        FULL,
+        THINKING,
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
     ),
@@ -90,7 +93,7 @@ for _spec in (
         _speaking(AZURE),
         None,
         (),
-        FULL,
+        ANY,
         "AZURE_OPENAI_API_KEY",
         "AZURE_OPENAI_ENDPOINT",
     ),
@@ -100,7 +103,7 @@ for _spec in (
         _speaking(OPENROUTER),
         "https://openrouter.ai/api/v1",
         ("openai/gpt-4o-mini",),
-        FULL,
+        ANY,
         "OPENROUTER_API_KEY",
         "OPENROUTER_BASE_URL",
     ),
@@ -110,7 +113,7 @@ for _spec in (
         _speaking(TOGETHER),
         "https://api.together.xyz/v1",
         ("meta-llama/Llama-3.3-70B-Instruct-Turbo",),
-        CHAT,
+        ANY,
         "TOGETHER_API_KEY",
         "TOGETHER_BASE_URL",
     ),
@@ -120,7 +123,7 @@ for _spec in (
         _speaking(GROQ),
         "https://api.groq.com/openai/v1",
         ("llama-3.3-70b-versatile",),
-        CHAT,
+        ANY,
         "GROQ_API_KEY",
         "GROQ_BASE_URL",
     ),
@@ -130,7 +133,7 @@ for _spec in (
         _speaking(DEEPSEEK),
         "https://api.deepseek.com/v1",
         ("deepseek-chat", "deepseek-reasoner"),
-        CHAT,
+        CHAT | {"logprobs", "reasoning"},
         "DEEPSEEK_API_KEY",
         "DEEPSEEK_BASE_URL",
     ),
@@ -140,7 +143,7 @@ for _spec in (
         _speaking(MISTRAL),
         "https://api.mistral.ai/v1",
         ("mistral-small-latest", "mistral-large-latest"),
-        CHAT,
+        FULL,
         "MISTRAL_API_KEY",
         "MISTRAL_BASE_URL",
     ),
@@ -150,7 +153,7 @@ for _spec in (
         _speaking(LLAMA_CPP),
         None,
         ("smollm2-135m-instruct",),
-        LOCAL,
+        ANY,
         "LLAMA_CPP_API_KEY",
         "LLAMA_CPP_BASE_URL",
         needs_key=False,
@@ -161,11 +164,11 @@ for _spec in (
         OpenAICompatible,
         None,
         (),
-        TEXT,
+        ANY,
         "OPENAI_COMPATIBLE_API_KEY",
         "OPENAI_COMPATIBLE_BASE_URL",
         needs_key=False,
     ),
-    ProviderSpec("fake", "Fake", FakeAdapter, "fake://", ("echo",), TEXT, needs_key=False),
+    ProviderSpec("fake", "Fake", FakeAdapter, "fake://", ("echo",), ANY, needs_key=False),
 ):
     register(_spec)

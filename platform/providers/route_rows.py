@@ -6,18 +6,9 @@ tenant's own before the platform's of the same length."""
 from collections.abc import Sequence
 
 WILDCARD = "*"
-MAX_TARGETS = 20
 MAX_NAME = 200
 
-_TARGET = """
-        coalesce(d.id, pd.id) AS id, coalesce(d.model, pd.model) AS model,
-        coalesce(d.price_model, pd.price_model) AS price_model, coalesce(d.prompt_format, pd.prompt_format) AS prompt_format,
-        coalesce(c.id, pc.id) AS connection_id, coalesce(c.name, pc.name) AS name, coalesce(c.kind, pc.kind) AS kind,
-        coalesce(c.base_url, pc.base_url) AS base_url, coalesce(c.secret, pc.secret) AS secret,
-        coalesce(c.region, pc.region) AS region, d.id IS NULL AS platform
-"""
-
-ROUTE = f"""
+ROUTE = """
     WITH best AS (
         SELECT * FROM (
             SELECT id, alias, strategy, fallbacks, requires, true AS own FROM providers_route
@@ -35,7 +26,12 @@ ROUTE = f"""
         SELECT t.position, t.weight, NULL, t.deployment_id
         FROM best JOIN providers_platformroutetarget t ON NOT best.own AND t.route_id = best.id
     )
-    SELECT best.alias, best.strategy, best.fallbacks, best.requires, t.weight, {_TARGET}
+    SELECT best.alias, best.strategy, best.fallbacks, best.requires, t.weight,
+        coalesce(d.id, pd.id) AS id, coalesce(d.model, pd.model) AS model,
+        coalesce(d.price_model, pd.price_model) AS price_model, coalesce(d.prompt_format, pd.prompt_format) AS prompt_format,
+        coalesce(c.id, pc.id) AS connection_id, coalesce(c.name, pc.name) AS name, coalesce(c.kind, pc.kind) AS kind,
+        coalesce(c.base_url, pc.base_url) AS base_url, coalesce(c.secret, pc.secret) AS secret,
+        coalesce(c.region, pc.region) AS region, coalesce(c.vouched, true) AS vouched, d.id IS NULL AS platform
     FROM best
     LEFT JOIN targets t ON true
     LEFT JOIN providers_deployment d ON d.id = t.deployment_id
@@ -43,12 +39,12 @@ ROUTE = f"""
     LEFT JOIN providers_platformdeployment pd ON pd.id = t.platform_deployment_id
     LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
     ORDER BY t.position
-    LIMIT {MAX_TARGETS}
+    LIMIT 20
 """
 """The targets of the route that fits a name best, each with what its route says. One row, without a deployment, for a
 route that has no targets; none where no route fits."""
 
-LIST = f"""
+LIST = """
     SELECT DISTINCT ON (alias) alias, kind, model, created_at FROM (
         SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
                t.position, 0 AS rank

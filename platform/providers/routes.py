@@ -59,11 +59,8 @@ class ResolvedDeployment:
     weight: int = 1
     region: str = ""
     prompt_format: str = ""
-
-    @property
-    def guarded(self) -> bool:
-        """Whether a tenant chose its address, which must then be a public one."""
-        return not self.platform
+    guarded: bool = False
+    """Whether a tenant chose its address, which must then be a public one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +241,7 @@ def _deployment(
         weight=row["weight"],
         region=row["region"],
         prompt_format=row["prompt_format"],
+        guarded=not (row["platform"] or row["vouched"]),
     )
 
 

@@ -68,9 +68,7 @@ async def accept(
         ),
         candidates=tuple(
             _candidate(deployment)
-            for deployment in in_order(
-                route, request, region=settings.REGION, lenient=wishes.drop_params
-            )
+            for deployment in in_order(route, request, region=settings.REGION, lenient=wishes.drop_params)
         ),
         timeouts=timeouts(),
         principal=principal,
