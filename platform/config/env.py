@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
+Rate = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""So many a minute."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -53,6 +55,10 @@ class Env(BaseSettings):
     llm_primary_provider: str | None = None
     llm_fallback_providers: Names = ()
     parley_region: str = Field(default="", max_length=32, description="where this process is, such as eu-central-1")
+
+    parley_default_rpm: Rate | None = None
+    parley_default_tpm: Rate | None = None
+    parley_web_processes: Annotated[int, Field(ge=1, le=10_000)] = 1
 
     parley_egress_allowed_networks: Names = ()
     parley_egress_ports: Names = ("443",)

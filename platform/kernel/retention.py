@@ -75,6 +75,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
         "providers.ModelRole": _CONFIGURATION,
+        "providers.RateLimit": _CONFIGURATION,
     }
 )
 """Django's label of each model → its declaration."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from providers.adapters.fake import FakeAdapter
+from providers.adapters.ollama.adapter import Ollama
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import (
     AZURE,
@@ -156,6 +157,17 @@ for _spec in (
         ANY,
         "LLAMA_CPP_API_KEY",
         "LLAMA_CPP_BASE_URL",
+        needs_key=False,
+    ),
+    ProviderSpec(
+        "ollama",
+        "Ollama",
+        Ollama,
+        None,
+        ("llama3.2",),
+        LOCAL | CHAT,
+        "OLLAMA_API_KEY",
+        "OLLAMA_BASE_URL",
         needs_key=False,
     ),
     ProviderSpec(

@@ -8,7 +8,7 @@ import kernel.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0002_isolation"),
+        ("providers", "0003_rate_limits"),
         ("tenants", "0002_isolation"),
     ]
 
