@@ -75,6 +75,10 @@ class Adapter(ABC):
         """The vectors of the request's inputs. Raises Unsupported where there is no such thing."""
         raise Unsupported(f"{target.provider} makes no embeddings.", param="model")
 
+    async def count_tokens(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> int | None:
+        """How many tokens the upstream would read of this request, by its own count; None where it can't be asked."""
+        return None
+
     @abstractmethod
     async def list_models(self, target: Target, timeouts: Timeouts) -> tuple[ModelInfo, ...]:
         """What the upstream says it serves."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.ollama.adapter import Ollama
 from providers.adapters.openai.adapter import OpenAICompatible
@@ -20,7 +21,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, FULL, THINKING, Capability
+from providers.profiles import CHAT, CLAUDE, FULL, THINKING, Capability
 
 ANY = None
 """The capabilities of a provider that serves whatever models there are."""
@@ -87,6 +88,16 @@ for _spec in (
         THINKING,
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
+    ),
+    ProviderSpec(
+        "anthropic",
+        "Anthropic",
+        Anthropic,
+        "https://api.anthropic.com",
+        ("claude-sonnet-5", "claude-opus-5", "claude-haiku-4-5"),
+        CLAUDE,
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
     ),
     ProviderSpec(
         "azure",
@@ -165,7 +176,7 @@ for _spec in (
         Ollama,
         None,
         ("llama3.2",),
-        LOCAL | CHAT,
+        ANY,
         "OLLAMA_API_KEY",
         "OLLAMA_BASE_URL",
         needs_key=False,

@@ -26,7 +26,13 @@ from providers.types import (
 
 HINTS = frozenset(
     {
+        "anthropic-beta",
         "cache_control",
+        "caller",
+        "citations",
+        "content_index",
+        "eager_input_streaming",
+        "is_error",
         "max_completion_tokens",
         "metadata",
         "prompt_cache_key",
@@ -35,6 +41,7 @@ HINTS = frozenset(
         "service_tier",
         "store",
         "stream_options",
+        "thinking",
         "user",
     }
 )
