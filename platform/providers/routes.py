@@ -28,7 +28,8 @@ ROUTE_TTL_S = 5.0
 ANY_MODEL = "*"
 """The model of a deployment that takes whatever name the caller asked for."""
 DEFAULT_MODEL = "default"
-"""The name that stands for the tenant's model for chats, where no route is called so."""
+"""The name that stands for the tenant's model for chats, where no route is called so; `default/title` is that for
+titles, and so on for each role."""
 _MAX_ROUTES = 10_000
 MAX_MODELS_LISTED = 1000
 MAX_HOPS = 8
@@ -162,9 +163,10 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequenc
 async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
     async with adb.transaction(tenant_id) as opened:
         rows = await _rows(opened, alias)
-        if not rows and alias == DEFAULT_MODEL:
-            role = await (await opened.execute(route_rows.ROLE, ("chat",))).fetchone()
-            alias = role["alias"] if role else alias
+        if not rows and alias.partition("/")[0] == DEFAULT_MODEL:
+            purpose = alias.partition("/")[2] or "chat"
+            role = await (await opened.execute(route_rows.ROLE, (purpose,))).fetchone()
+            alias = role["alias"] if role else DEFAULT_MODEL
             rows = await _rows(opened, alias)
         if not rows:
             raise _missing(alias)

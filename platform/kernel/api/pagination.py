@@ -6,7 +6,7 @@ UUIDv7 id or a sequence), so a page never repeats or loses a row while others ar
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,11 +44,7 @@ def paginate(
 ) -> Page:
     """One page of `rows` by the unique column `order_by`. Raises `InvalidRequest` for a bad limit or cursor."""
     limit = _limit(request)
-    if cursor := request.query_params.get("cursor"):
-        try:
-            rows = rows.filter(**{f"{order_by}__{'lt' if descending else 'gt'}": _decode(cursor)})
-        except (ValidationError, ValueError, TypeError) as error:
-            raise _bad_cursor() from error
+    rows = _beyond(request, rows, f"{order_by}__{'lt' if descending else 'gt'}")
     found = list(rows.order_by(f"-{order_by}" if descending else order_by)[: limit + 1])
     more = len(found) > limit
     found = found[:limit]
@@ -56,6 +52,26 @@ def paginate(
         data=[render(row) for row in found],
         next_cursor=_encode(str(getattr(found[-1], order_by))) if more else None,
     )
+
+
+def paginate_several(request: Request, sources: "Sequence[QuerySet[Any]]") -> Page:
+    """One page of the rows of several tables, all ordered by their ids. Raises as `paginate`."""
+    limit = _limit(request)
+    found = [row for rows in sources for row in _beyond(request, rows, "id__gt").order_by("id")[: limit + 1]]
+    found.sort(key=lambda row: row.id)
+    more = len(found) > limit
+    return Page(data=found[:limit], next_cursor=_encode(str(found[limit - 1].id)) if more else None)
+
+
+def _beyond(request: Request, rows: "QuerySet[M]", condition: str) -> "QuerySet[M]":
+    """The rows after those of the page that the cursor ended."""
+    cursor = request.query_params.get("cursor")
+    if not cursor:
+        return rows
+    try:
+        return rows.filter(**{condition: _decode(cursor)})
+    except (ValidationError, ValueError, TypeError) as error:
+        raise _bad_cursor() from error
 
 
 def _limit(request: Request) -> int:

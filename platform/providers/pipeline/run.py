@@ -10,11 +10,13 @@ from providers.pipeline.answering import Answering
 from providers.pipeline.pump import OnDisconnect
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
+from providers.pipeline.upkeep import keep_up
 from providers.pipeline.values import Job
 
 
 async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
     """Let an accepted job through the stages. Raises the ParleyError of the stage that refuses it."""
+    keep_up()
     admission = await admit(job)
     if admission.principal != job.principal and admission.principal is not None:
         job = await accept_again(job, principal=admission.principal)
