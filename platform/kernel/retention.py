@@ -75,6 +75,8 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
         "providers.ModelRole": _CONFIGURATION,
+        "providers.CacheNamespace": _CONFIGURATION,
+        "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
         "providers.RateLimit": _CONFIGURATION,
     }
 )

@@ -8,7 +8,7 @@ import kernel.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0003_rate_limits"),
+        ("providers", "0004_cache"),
         ("tenants", "0002_isolation"),
     ]
 
