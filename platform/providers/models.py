@@ -13,6 +13,7 @@ from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
 from providers.cache import models as cache_models  # noqa: F401 - those tables are this app's too
+from tenants.models import ApiKey, BuiltinRole, Group, Membership
 
 
 class Strategy(models.TextChoices):
@@ -254,4 +255,71 @@ class RateLimit(TenantModel):
                 name="rate_limit_bursts",
                 condition=models.Q(requests_burst_percent__range=(1, 1000), tokens_burst_percent__range=(1, 1000)),
             ),
+        ]
+
+
+def _one_at_most(*fields: str) -> models.Q:
+    """That no two of the nullable `fields` are set."""
+    condition = models.Q()
+    for kept in fields:
+        condition |= models.Q(**{f"{name}__isnull": True for name in fields if name != kept})
+    return condition
+
+
+class RouteAccess(TenantModel):
+    """Somebody who may use a route, the tenant's own or the platform's, that isn't for all.
+
+    A route with such rows is for those alone whom they name: the members of a role or group, a member, a key. One row
+    names nobody: it keeps the route closed when the last of the others goes."""
+
+    route = models.ForeignKey(
+        Route, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="access", db_index=False
+    )
+    platform_route = models.ForeignKey(
+        PlatformRoute, null=True, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    role = models.ForeignKey(
+        BuiltinRole, null=True, on_delete=models.PROTECT, db_column="role", related_name="+", db_index=False
+    )
+    group = models.ForeignKey(
+        Group, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    membership = models.ForeignKey(
+        Membership, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    api_key = models.ForeignKey(
+        ApiKey, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    route_id: uuid.UUID | None
+    platform_route_id: uuid.UUID | None
+    role_id: str | None
+    group_id: uuid.UUID | None
+    membership_id: uuid.UUID | None
+    api_key_id: uuid.UUID | None
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("route_access"),
+            TenantForeignKey(name="route_access_route_fk", field="route", on_delete="CASCADE"),
+            TenantForeignKey(name="route_access_group_fk", field="group", on_delete="CASCADE"),
+            TenantForeignKey(name="route_access_membership_fk", field="membership", on_delete="CASCADE"),
+            TenantForeignKey(name="route_access_api_key_fk", field="api_key", on_delete="CASCADE"),
+            models.CheckConstraint(
+                name="route_access_one_route",
+                condition=models.Q(route=None, platform_route__isnull=False)
+                | models.Q(route__isnull=False, platform_route=None),
+            ),
+            models.CheckConstraint(
+                name="route_access_one_subject", condition=_one_at_most("role", "group", "membership", "api_key")
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "route", "platform_route", "role", "group", "membership", "api_key"],
+                name="route_access_key",
+                nulls_distinct=False,
+            ),
+        ]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(fields=["tenant", "platform_route"], name="route_access_of_platform"),
         ]

@@ -26,7 +26,7 @@ ROUTE = """
         SELECT t.position, t.weight, NULL, t.deployment_id
         FROM best JOIN providers_platformroutetarget t ON NOT best.own AND t.route_id = best.id
     )
-    SELECT best.alias, best.strategy, best.fallbacks, best.requires, t.weight,
+    SELECT best.id AS route_id, best.alias, best.strategy, best.fallbacks, best.requires, t.weight,
         coalesce(d.id, pd.id) AS id, coalesce(d.model, pd.model) AS model,
         coalesce(d.price_model, pd.price_model) AS price_model, coalesce(d.prompt_format, pd.prompt_format) AS prompt_format,
         coalesce(c.id, pc.id) AS connection_id, coalesce(c.name, pc.name) AS name, coalesce(c.kind, pc.kind) AS kind,
@@ -45,8 +45,8 @@ ROUTE = """
 route that has no targets; none where no route fits."""
 
 LIST = """
-    SELECT DISTINCT ON (alias) alias, kind, model, created_at FROM (
-        SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
+    SELECT DISTINCT ON (alias) alias, route_id, kind, model, created_at FROM (
+        SELECT r.alias, r.id AS route_id, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
                t.position, 0 AS rank
         FROM providers_route r
         LEFT JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
@@ -56,7 +56,7 @@ LIST = """
         LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
         WHERE t.id IS NOT NULL OR r.fallbacks <> '[]'
         UNION ALL
-        SELECT r.alias, c.kind, d.model, r.created_at, t.position, 1
+        SELECT r.alias, r.id, c.kind, d.model, r.created_at, t.position, 1
         FROM providers_platformroute r
         JOIN providers_platformroutetarget t ON t.route_id = r.id
         JOIN providers_platformdeployment d ON d.id = t.deployment_id

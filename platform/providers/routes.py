@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import connection
@@ -19,8 +19,9 @@ from billing.types import Tariff
 from kernel import adb
 from kernel.errors import NotFound
 from providers import route_rows
+from providers.access import Allowed, ByRoute, allowed_by_route, allowed_by_route_sync
 from providers.profiles import Capability, profile
-from providers.route_rows import WILDCARD, patterns
+from providers.route_rows import patterns
 from providers.secrets import unseal
 from tenants.principals import Principal
 
@@ -63,14 +64,22 @@ class ResolvedDeployment:
     guarded: bool = False
     """Whether a tenant chose its address, which must then be a public one."""
 
+    @property
+    def name(self) -> str:
+        """What errors call it. How an operator calls its accounts, and what it buys under an alias, is not for tenants to
+        read there."""
+        return self.provider if self.platform else f"{self.connection}/{self.model}"
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Deployments among which `strategy` chooses. Each must have the capabilities that the route `requires`."""
+    """Deployments among which `strategy` chooses. Each must have the capabilities that the route `requires`. They are for
+    those `allowed`, None for all."""
 
     strategy: str
     deployments: tuple[ResolvedDeployment, ...]
     requires: tuple[Capability, ...] = ()
+    allowed: Allowed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class ResolvedRoute:
     matched: str
     groups: tuple[Group, ...]
     deployments: tuple[ResolvedDeployment, ...]
+    allowed: Allowed | None = None
+    """Whom the route itself is for, None for all; of the fallbacks each group says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +110,7 @@ _kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = Order
 
 async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     """The route of an alias, for this caller. Raises `ModelNotFound`, and `UnknownPrice` for a model without one."""
-    if not may_use(principal, alias):
+    if not principal.may_use(alias):
         raise _missing(alias)
     if not alias.isprintable():
         # Among such are NUL and half surrogate pairs, which PostgreSQL can't even be asked for.
@@ -107,21 +118,25 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     key = (principal.tenant_id, alias)
     kept = _kept.get(key)
     if kept is not None and time.monotonic() - kept[0] < ROUTE_TTL_S:
-        return kept[1]
+        return _checked(kept[1], principal)
     route = await _read(principal.tenant_id, alias)
     _kept[key] = (time.monotonic(), route)
     _kept.move_to_end(key)
     while len(_kept) > _MAX_ROUTES:
         _kept.popitem(last=False)
-    return route
+    return _checked(route, principal)
 
 
-def may_use(principal: Principal, alias: str) -> bool:
-    """Whether the caller's key, if it names models, names this one: as it is, or by a wildcard."""
-    allowed = principal.allowed_models
-    if allowed is None or alias in allowed:
-        return True
-    return any(name.endswith(WILDCARD) and alias.startswith(name[:-1]) for name in allowed)
+def _checked(route: ResolvedRoute, principal: Principal) -> ResolvedRoute:
+    """The route, if it is for this caller, without the fallbacks that aren't: to others they don't exist."""
+    if route.allowed is not None and not route.allowed.admits(principal):
+        raise _missing(route.alias)
+    if all(group.allowed is None or group.allowed.admits(principal) for group in route.groups):
+        return route
+    groups = tuple(group for group in route.groups if group.allowed is None or group.allowed.admits(principal))
+    if not groups:
+        raise _missing(route.alias)
+    return replace(route, groups=groups, deployments=tuple(one for group in groups for one in group.deployments))
 
 
 def forget_routes(tenant_id: uuid.UUID) -> None:
@@ -135,7 +150,8 @@ async def list_models(principal: Principal) -> Sequence[ModelEntry]:
     async with adb.transaction(principal.tenant_id) as opened:
         cursor = await opened.execute(route_rows.LIST, (MAX_MODELS_LISTED,))
         rows = await cursor.fetchall()
-    return _entries(principal, rows)
+        allowed = await allowed_by_route(opened)
+    return _entries(principal, rows, allowed)
 
 
 def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
@@ -144,10 +160,10 @@ def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
         cursor.execute(route_rows.LIST, [MAX_MODELS_LISTED])
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return _entries(principal, rows)
+    return _entries(principal, rows, allowed_by_route_sync())
 
 
-def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequence[ModelEntry]:
+def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]], allowed_by_id: ByRoute) -> Sequence[ModelEntry]:
     return [
         ModelEntry(
             alias=row["alias"],
@@ -156,7 +172,8 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequenc
             context_tokens=profile(row["model"] or "").context_tokens,
         )
         for row in rows
-        if may_use(principal, row["alias"])
+        if principal.may_use(row["alias"])
+        and ((allowed := allowed_by_id.get(row["route_id"])) is None or allowed.admits(principal))
     ]
 
 
@@ -180,13 +197,14 @@ async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
                 if more := await _rows(opened, name):
                     found.append((name, more))
                     wanted.extend(more[0]["fallbacks"])
+        allowed = await allowed_by_route(opened, [more[0]["route_id"] for _, more in found])
         targets = [row for _, more in found for row in more if row["id"] is not None]
         tariffs = await tariffs_in_force(
             opened,
             platform_models=[row["price_model"] for row in targets if row["platform"]],
             tenant_models=[row["price_model"] for row in targets if not row["platform"]],
         )
-    return _resolved(tenant_id, alias, found, tariffs)
+    return _resolved(tenant_id, alias, found, tariffs, allowed)
 
 
 async def _rows(opened: adb.Connection, name: str) -> list[dict[str, Any]]:
@@ -198,7 +216,11 @@ Found = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
 
 
 def _resolved(
-    tenant_id: uuid.UUID, alias: str, found: Found, tariffs: tuple[dict[str, Tariff], dict[str, Tariff]]
+    tenant_id: uuid.UUID,
+    alias: str,
+    found: Found,
+    tariffs: tuple[dict[str, Tariff], dict[str, Tariff]],
+    allowed: ByRoute,
 ) -> ResolvedRoute:
     """Each deployment once, where it comes first. One without a price is left out, unless none has any."""
     seen: set[uuid.UUID] = set()
@@ -215,13 +237,21 @@ def _resolved(
             except UnknownPrice as error:
                 unpriced = error
         if deployments:
-            groups.append(Group(rows[0]["strategy"], tuple(deployments), tuple(rows[0]["requires"])))
+            whom = allowed.get(rows[0]["route_id"])
+            groups.append(Group(rows[0]["strategy"], tuple(deployments), tuple(rows[0]["requires"]), whom))
     if not groups and unpriced is not None:
         raise unpriced
     if not groups:
         raise _missing(alias)
     every = tuple(deployment for group in groups for deployment in group.deployments)
-    return ResolvedRoute(alias=alias, matched=found[0][1][0]["alias"], groups=tuple(groups), deployments=every)
+    first = found[0][1][0]
+    return ResolvedRoute(
+        alias=alias,
+        matched=first["alias"],
+        groups=tuple(groups),
+        deployments=every,
+        allowed=allowed.get(first["route_id"]),
+    )
 
 
 def _deployment(

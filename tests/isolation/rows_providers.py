@@ -2,7 +2,17 @@
 
 from typing import Any
 
+from tests.isolation.rows import Making, insert
+
+
+def _new_route(making: Making) -> Any:
+    route = making.factory.values("providers_route", making.tenant_id)
+    insert(making.factory.connection, "providers_route", route)
+    return route["id"]
+
+
 ROWS: dict[str, dict[str, Any]] = {
+    "providers_routeaccess": {"route_id": _new_route},
     "providers_routetarget": {
         "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
     },

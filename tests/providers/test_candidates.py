@@ -33,7 +33,7 @@ def deployment(model: str, *, provider: str = "openai-compatible") -> ResolvedDe
         connection="c",
         base_url="http://x",
         model=model,
-        platform=True,
+        platform=False,
         tariff=Tariff(model, {}),
         secret=None,
     )

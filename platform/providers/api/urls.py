@@ -1,8 +1,8 @@
-"""Routes of models and of the cache, below /api/v1/."""
+"""Routes of models, connections and the cache, below /api/v1/."""
 
 from django.urls import path
 
-from providers.api import cache, routing, views
+from providers.api import access_views, cache, connection_views, routing, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
@@ -17,4 +17,13 @@ urlpatterns = [
     path("routes", routing.RoutesView.as_view()),
     path("routes/<uuid:route_id>", routing.RouteView.as_view()),
     path("providers/status", routing.ProvidersStatusView.as_view()),
+    path("route-access", access_views.RouteAccessesView.as_view()),
+    path("route-access/<path:alias>", access_views.RouteAccessView.as_view()),
+    path("connections", connection_views.ConnectionsView.as_view()),
+    path("connections/<uuid:connection_id>", connection_views.ConnectionView.as_view()),
+    path("connections/<uuid:connection_id>/test", connection_views.ConnectionTestView.as_view()),
+    path("connections/<uuid:connection_id>/deployments", connection_views.DeploymentsView.as_view()),
+    path(
+        "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>", connection_views.DeploymentView.as_view()
+    ),
 ]

@@ -125,7 +125,7 @@ async def _accept(
 
 def _candidate(deployment: ResolvedDeployment) -> Candidate:
     return Candidate(
-        name=f"{deployment.connection}/{deployment.model}",
+        name=deployment.name,
         adapter=factory().adapter(deployment.provider),
         target=Target(
             provider=deployment.provider,

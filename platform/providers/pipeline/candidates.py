@@ -42,7 +42,7 @@ def _able(group: Group, needed: Needs, unable: list[Failure]) -> Sequence[Resolv
         if error is None:
             able.append(deployment)
         else:
-            unable.append(Failure(deployment.provider, f"{deployment.connection}/{deployment.model}", error))
+            unable.append(Failure(deployment.provider, deployment.name, error))
     return able
 
 

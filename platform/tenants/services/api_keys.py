@@ -75,9 +75,7 @@ def create_api_key(
     wanted = frozenset(scopes) if scopes is not None else DEFAULT_SCOPES & caller.permissions
     if lacking := sorted((wanted & PERMISSIONS) - caller.permissions):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"scopes": lacking})
-    if caller.allowed_models is not None and (
-        allowed_models is None or not caller.allowed_models.issuperset(allowed_models)
-    ):
+    if caller.allowed_models is not None and (allowed_models is None or not all(map(caller.may_use, allowed_models))):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "allowed_models"})
     _check_within_key(caller, expires_at=expires_at, networks=_networks(allowed_networks))
     issued = issue_key(
@@ -173,8 +171,8 @@ def _check_successor_within_key(caller: Principal, old: ApiKey) -> None:
         return
     own = ApiKey.objects.get(id=caller.api_key_id)
     narrower = set(old.scopes) <= set(own.scopes) and (
-        own.allowed_models is None
-        or (old.allowed_models is not None and set(old.allowed_models) <= set(own.allowed_models))
+        caller.allowed_models is None
+        or (old.allowed_models is not None and all(map(caller.may_use, old.allowed_models)))
     )
     if not narrower:
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "scopes"})

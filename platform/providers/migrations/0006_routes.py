@@ -8,7 +8,7 @@ import kernel.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0004_cache"),
+        ("providers", "0005_route_access"),
         ("tenants", "0002_isolation"),
     ]
 
