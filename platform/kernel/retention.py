@@ -77,6 +77,8 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
         "providers.ModelRole": _CONFIGURATION,
+        "providers.GatewayPolicy": _CONFIGURATION,
+        "providers.RequestLog": _erase("what somebody asked, where the tenant keeps it; expires by itself"),
         "providers.RouteAccess": _CONFIGURATION,
         "providers.CacheNamespace": _CONFIGURATION,
         "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),

@@ -211,6 +211,52 @@ class ModelRole(TenantModel):
         ]
 
 
+class GatewayPolicy(TenantModel):
+    """A tenant's rules for what goes through its models: what is denied, what is masked, and whether the contents of
+    requests are kept for its own eyes. The one named `default` is in force; a tenant without it has no rules.
+    """
+
+    name = models.CharField(max_length=64, default="default")
+    deny = models.JSONField(default=list, help_text="[{name, expression}]")
+    allow = models.JSONField(default=list, help_text="[expression]")
+    mask_secrets = models.BooleanField(default=False)
+    mask_cards = models.BooleanField(default=False)
+    mask_input = models.BooleanField(default=False)
+    capture = models.BooleanField(default=False)
+    capture_days = models.PositiveSmallIntegerField(default=7)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="gateway_policy_key"),
+            unique_in_tenant("gateway_policy"),
+            models.CheckConstraint(name="gateway_policy_capture_days", condition=models.Q(capture_days__range=(1, 90))),
+        ]
+
+
+class RequestLog(TenantModel):
+    """What the usage records don't say of a request: that it was refused before any attempt, or what it said. `id` is the
+    request's. Most requests have no row.
+
+    `content` is encrypted, JSON within, and there only where the tenant captures; it goes at `content_until`.
+    """
+
+    at = models.DateTimeField()
+    surface = models.CharField(max_length=32)
+    alias = models.CharField(max_length=200)
+    principal_kind = models.CharField(max_length=16)
+    membership_id = models.UUIDField()
+    api_key_id = models.UUIDField(null=True)
+    status = models.PositiveSmallIntegerField(help_text="the HTTP status that was answered")
+    error_code = models.CharField(max_length=64, null=True)  # noqa: DJ001 - no error is not an empty one
+    latency_ms = models.PositiveIntegerField()
+    content = models.BinaryField(null=True)
+    content_until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [unique_in_tenant("request_log")]
+
+
 class RateLimit(TenantModel):
     """How much of its requests and tokens a tenant lets through a minute: all of them, one key's, or one model's (an alias, or
     the beginning of aliases with `*` after it). A burst is how much of a minute's amount may come at once.

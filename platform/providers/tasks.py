@@ -4,6 +4,13 @@ from celery import shared_task
 
 from kernel.tasks import PlatformTask
 from providers.cache.upkeep import delete_expired
+from providers.requests.expiry import expire_requests as expire
+
+
+@shared_task(base=PlatformTask, name="providers.expire_requests", ignore_result=True)
+def expire_requests() -> None:
+    """Forget what was captured of requests once its time is over."""
+    expire()
 
 
 @shared_task(base=PlatformTask, name="providers.expire_cache", ignore_result=True)

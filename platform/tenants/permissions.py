@@ -20,6 +20,8 @@ PERMISSIONS: frozenset[str] = frozenset(
         "models.use",
         "rooms.read",
         "rooms.write",
+        "requests.read",  # how each request went
+        "requests.content",  # what it said, where that is kept
         "usage.read_own",
         "usage.read",
         "audit.read",

@@ -1,4 +1,4 @@
-"""Example calls of models, connections and the cache."""
+"""Example calls of models, of the cache, and of what a tenant says and sees of its requests."""
 
 import os
 import secrets
@@ -12,13 +12,31 @@ from django.utils import timezone
 from kernel.ids import uuid7
 from providers.cache.models import CacheEntry
 from providers.cache.stored import sealed
-from providers.models import Route
+from providers.models import RequestLog, Route
 from providers.services.access import Access, set_route_access
 from providers.services.own_connections import create_connection
 from providers.services.own_deployments import create_deployment
 from tests.isolation import calls_routes
 from tests.isolation.calls import Call, Made
 from tests.support.cast import Company
+
+
+def _refused(company: Company) -> Made:
+    request_id = uuid7()
+    with company.scope(), transaction.atomic():
+        RequestLog.objects.create(
+            id=request_id,
+            tenant_id=company.id,
+            at=timezone.now(),
+            surface="openai.chat",
+            alias="m",
+            principal_kind="member",
+            membership_id=company.owner.membership_id,
+            status=429,
+            error_code="rate_limited",
+            latency_ms=1,
+        )
+    return Made(ids={"request_id": request_id}, listed=(request_id,))
 
 
 def _connection(company: Company) -> uuid.UUID:
@@ -71,6 +89,14 @@ def _cache_entry(company: Company) -> uuid.UUID:
 CALLS = (
     Call("GET", "models"),
     *calls_routes.CALLS,
+    Call("GET", "guardrails"),
+    Call(
+        "PATCH",
+        "guardrails",
+        lambda company: Made(body={"deny": [{"name": "code name", "expression": "(?i)bluebird"}], "mask_cards": True}),
+    ),
+    Call("GET", "requests", _refused),
+    Call("GET", "requests/<uuid:request_id>", _refused),
     Call("GET", "route-access", lambda company: Made(listed=(_route(company),))),
     Call("GET", "route-access/<path:alias>", lambda company: Made(ids={"alias": _route(company)})),
     Call(

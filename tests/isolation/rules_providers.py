@@ -23,16 +23,25 @@ _cache_policies = tuple(
     for command in ("SELECT", "DELETE")
 )
 
+_expiry_policies, _ = jobs("expiry", {"providers_requestlog": "SELECT DELETE"}, within_tenant=False)
+
+_LOGGED = "who asked stays in the log when they are gone"
+
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
-    policies=(*_policies, *_cache_policies),
+    policies=(*_policies, *_expiry_policies, *_cache_policies),
     grants=(
         *_grants,
+        Grant("providers_requestlog", PLATFORM_ROLE, frozenset({"SELECT(at)", "SELECT(content_until)", "DELETE"})),
         Grant("providers_cacheentry", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES
         ),
     ),
+    pointers={
+        "providers_requestlog.membership_id": _LOGGED,
+        "providers_requestlog.api_key_id": _LOGGED,
+    },
     indexes={"cache_entry_expires": "the job that deletes what is too old goes across tenants"},
 )

@@ -8,7 +8,7 @@ from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from kernel.api.pagination import paginate, paginate_several
+from kernel.api.pagination import Cursor, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
 from kernel.api.views import TenantAPIView
@@ -184,13 +184,13 @@ class ProvidersStatusView(TenantAPIView):
         tags=["providers"],
     )
     def get(self, request: Request) -> Response:
-        page = paginate_several(
-            request,
-            [
-                Deployment.objects.select_related("connection"),
-                PlatformDeployment.objects.select_related("connection"),
-            ],
-        )
+        asked = Cursor.of(request)
+        after = {} if asked.uuid() is None else {"id__gt": asked.uuid()}
+        found: list[Deployment | PlatformDeployment] = []
+        for table in (Deployment, PlatformDeployment):
+            found += table.objects.filter(**after).select_related("connection").order_by("id")[: asked.limit + 1]
+        found.sort(key=lambda one: one.id)
+        page = asked.page(found, render=lambda one: one, key=lambda one: str(one.id))
         default = health.default_order()
         words = health.words_of([one.id for one in page.data])
         return Response(

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, routing, views
+from providers.api import access_views, cache, connection_views, policies, routing, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
@@ -17,6 +17,9 @@ urlpatterns = [
     path("routes", routing.RoutesView.as_view()),
     path("routes/<uuid:route_id>", routing.RouteView.as_view()),
     path("providers/status", routing.ProvidersStatusView.as_view()),
+    path("guardrails", policies.GuardrailsView.as_view()),
+    path("requests", policies.RequestsView.as_view()),
+    path("requests/<uuid:request_id>", policies.RequestView.as_view()),
     path("route-access", access_views.RouteAccessesView.as_view()),
     path("route-access/<path:alias>", access_views.RouteAccessView.as_view()),
     path("connections", connection_views.ConnectionsView.as_view()),

@@ -14,6 +14,7 @@ from providers.gateway.wishes import read_wishes
 from providers.pipeline import run
 from providers.pipeline.accept import accept
 from providers.pipeline.answering import Answering
+from providers.requests.record import record_refusal
 from providers.types import StreamEvent
 from tenants.principals import Principal
 
@@ -32,15 +33,26 @@ async def answer_request(
     request: Request, responder: Responder, principal: Principal, surface: Surface[Asked], asked: Asked, *, began: float
 ) -> Answering:
     """Answer what was asked in this API's format. `began` is `time.perf_counter()` at the start of the request."""
-    job = await accept(
-        principal=principal,
-        request=asked,
-        request_id=request.id,
-        surface=surface.name,
-        wishes=read_wishes(request.headers),
-    )
-    answering = await run.start(job)
-    if isinstance(answering, Served):
+    try:
+        job = await accept(
+            principal=principal,
+            request=asked,
+            request_id=request.id,
+            surface=surface.name,
+            wishes=read_wishes(request.headers),
+        )
+        answering = await run.start(job)
+    except ParleyError as error:
+        record_refusal(
+            principal=principal,
+            request_id=request.id,
+            surface=surface.name,
+            alias=asked.model,
+            error=error,
+            latency_s=time.perf_counter() - began,
+        )
+        raise
+    if isinstance(answering, Served) and not (asked.stream and principal.pace_tokens_per_s):
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
         return answering
     created = int(time.time())

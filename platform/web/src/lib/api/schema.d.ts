@@ -457,6 +457,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/guardrails": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The tenant's rules. */
+        get: operations["guardrails_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** @description The tenant's rules. */
+        patch: operations["guardrails_change"];
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -555,6 +573,40 @@ export interface paths {
         };
         /** @description How the deployments are: the platform's and the tenant's own. */
         get: operations["providers_status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The tenant's requests, newest first. */
+        get: operations["requests_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/requests/{request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description One request. */
+        get: operations["requests_retrieve"];
         put?: never;
         post?: never;
         delete?: never;
@@ -825,6 +877,23 @@ export interface components {
         };
         /** @enum {string} */
         ApiKeyStatus: "active" | "revoked" | "expired";
+        /** @description One attempt at a provider. */
+        AttemptOutput: {
+            number: number;
+            provider: string;
+            connection: string;
+            model: string;
+            status: string;
+            error_code: string | null;
+            /** Format: date-time */
+            started_at: string;
+            ttft_ms: number | null;
+            latency_ms: number;
+            tokens: {
+                [key: string]: number;
+            };
+            cost_nano: number;
+        };
         /** @enum {string} */
         AttemptStatus: "complete" | "stopped" | "failed" | "interrupted";
         /** @enum {string} */
@@ -919,6 +988,18 @@ export interface components {
             id: string;
             role: components["schemas"]["TenantRole"];
             permissions: string[];
+        };
+        /** @description What is refused. Callers are told the name, never the expression. */
+        DenyRuleBody: {
+            name: string;
+            /** @description RE2's syntax */
+            expression: string;
+        };
+        /** @description What is refused. Callers are told the name, never the expression. */
+        DenyRuleBodyRequest: {
+            name: string;
+            /** @description RE2's syntax */
+            expression: string;
         };
         /** @description A model to offer. */
         DeploymentInputRequest: {
@@ -1084,6 +1165,33 @@ export interface components {
             key: components["schemas"]["ApiKeyOutput"];
             secret: string;
         };
+        /** @description How a request went. */
+        LoggedRequestOutput: {
+            /**
+             * Format: uuid
+             * @description as in the header x-request-id
+             */
+            id: string;
+            /** Format: date-time */
+            at: string;
+            alias: string;
+            /** @description the API it came by, where that was written down */
+            surface: string | null;
+            /** Format: uuid */
+            member: string;
+            /** Format: uuid */
+            api_key: string | null;
+            /** Format: uuid */
+            room: string | null;
+            outcome: components["schemas"]["OutcomeEnum"];
+            error_code: string | null;
+            cache: string | null;
+            latency_ms: number;
+            /** @description What is charged in all, in nano-USD. */
+            cost_nano: number;
+            attempts: components["schemas"]["AttemptOutput"][];
+            has_content: boolean;
+        };
         /** @description A log-in. */
         LoginInputRequest: {
             email: string;
@@ -1192,6 +1300,8 @@ export interface components {
             id: string;
             name: string;
         };
+        /** @enum {string} */
+        OutcomeEnum: "complete" | "stopped" | "failed" | "interrupted" | "refused";
         /** @description A part of a message. */
         PartOutput: {
             type: components["schemas"]["TypeEnum"];
@@ -1232,6 +1342,21 @@ export interface components {
         PatchedMeInputRequest: {
             name?: string;
         };
+        /** @description A tenant's rules for what goes through its models. */
+        PatchedPolicyBodyRequest: {
+            deny?: components["schemas"]["DenyRuleBodyRequest"][];
+            /** @description What a deny rule finds inside of these is forgiven. */
+            allow?: string[];
+            /** @description Keys, tokens and private keys in answers are replaced. */
+            mask_secrets?: boolean;
+            /** @description Card numbers in answers are replaced. */
+            mask_cards?: boolean;
+            /** @description The same before a request goes to a provider. */
+            mask_input?: boolean;
+            /** @description Keep what requests to /v1 and their answers say, encrypted. */
+            capture?: boolean;
+            capture_days?: number;
+        };
         /** @description Another role for a member. */
         PatchedRoleInputRequest: {
             role?: components["schemas"]["TenantRole"];
@@ -1261,6 +1386,21 @@ export interface components {
             email: string;
             name: string;
         };
+        /** @description A tenant's rules for what goes through its models. */
+        PolicyBody: {
+            deny: components["schemas"]["DenyRuleBody"][];
+            /** @description What a deny rule finds inside of these is forgiven. */
+            allow: string[];
+            /** @description Keys, tokens and private keys in answers are replaced. */
+            mask_secrets: boolean;
+            /** @description Card numbers in answers are replaced. */
+            mask_cards: boolean;
+            /** @description The same before a request goes to a provider. */
+            mask_input: boolean;
+            /** @description Keep what requests to /v1 and their answers say, encrypted. */
+            capture: boolean;
+            capture_days: number;
+        };
         /** @description The platform's default route, and every deployment that the tenant may use. */
         ProvidersStatusOutput: {
             data: components["schemas"]["DeploymentStatus"][];
@@ -1274,6 +1414,42 @@ export interface components {
         /** @description A refresh; without `refresh` the cookie is used. */
         RefreshInputRequest: {
             refresh?: string;
+        };
+        /** @description The same, with what was said where that was captured and the caller may see it. */
+        RequestDetailOutput: {
+            /**
+             * Format: uuid
+             * @description as in the header x-request-id
+             */
+            id: string;
+            /** Format: date-time */
+            at: string;
+            alias: string;
+            /** @description the API it came by, where that was written down */
+            surface: string | null;
+            /** Format: uuid */
+            member: string;
+            /** Format: uuid */
+            api_key: string | null;
+            /** Format: uuid */
+            room: string | null;
+            outcome: components["schemas"]["OutcomeEnum"];
+            error_code: string | null;
+            cache: string | null;
+            latency_ms: number;
+            /** @description What is charged in all, in nano-USD. */
+            cost_nano: number;
+            attempts: components["schemas"]["AttemptOutput"][];
+            has_content: boolean;
+            /** @description {request, answer} */
+            content: {
+                [key: string]: unknown;
+            } | null;
+        };
+        RequestsPage: {
+            data: components["schemas"]["LoggedRequestOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
         };
         /** @enum {string} */
         RequiresEnum: "stream" | "tools" | "images" | "json_object" | "json_schema" | "logprobs" | "reasoning" | "seed";
@@ -5643,6 +5819,224 @@ export interface operations {
             };
         };
     };
+    guardrails_read: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    guardrails_change: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PatchedPolicyBodyRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyBody"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     me: {
         parameters: {
             query?: never;
@@ -6648,6 +7042,229 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProvidersStatusOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    requests_list: {
+        parameters: {
+            query?: {
+                /** @description only those for this model */
+                alias?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestsPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    requests_retrieve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RequestDetailOutput"];
                 };
             };
             400: {

@@ -8,7 +8,7 @@ import kernel.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0005_route_access"),
+        ("providers", "0006_policies"),
         ("tenants", "0002_isolation"),
     ]
 
