@@ -176,6 +176,8 @@ SPECTACULAR_SETTINGS = {
         "GenerationStatus": ["queued", "streaming", "complete", "stopped", "failed", "interrupted"],
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
         "ApiKeyStatus": ["active", "revoked", "expired"],
+        "Priority": ["interactive", "normal", "batch"],
+        "LimitSubject": ["tenant", "api_key", "model"],
     },
 }
 
@@ -237,6 +239,7 @@ CELERY_BEAT_SCHEDULE = {
     "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=2)},
     "expire-requests": {"task": "providers.expire_requests", "schedule": timedelta(hours=1)},
     "expire-cache": {"task": "providers.expire_cache", "schedule": timedelta(minutes=5)},
+    "expire-responses": {"task": "providers.expire_responses", "schedule": timedelta(hours=1)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 

@@ -83,6 +83,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.CacheNamespace": _CONFIGURATION,
         "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
         "providers.RateLimit": _CONFIGURATION,
+        "providers.StoredResponse": _erase("what one caller asked and was answered, encrypted; gone after 30 days"),
     }
 )
 """Django's label of each model → its declaration."""

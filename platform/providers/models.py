@@ -369,3 +369,19 @@ class RouteAccess(TenantModel):
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["tenant", "platform_route"], name="route_access_of_platform"),
         ]
+
+
+class StoredResponse(TenantModel):
+    """A response that a caller of `/v1/responses` may go on from, or look at again (`providers.responses`).
+
+    `principal_id` is the key or membership whose it is; `previous_id` the response it goes on from, which may be gone."""
+
+    principal_id = models.UUIDField()
+    previous_id = models.UUIDField(null=True)
+    content = models.BinaryField(help_text="encrypted")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [unique_in_tenant("stored_response")]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["expires_at"], name="stored_response_expires")]

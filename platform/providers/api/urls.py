@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, policies, routing, views
+from providers.api import access_views, cache, connection_views, limits, policies, routing, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
+    path("limits", limits.LimitsView.as_view()),
+    path("limits/<uuid:limit_id>", limits.LimitView.as_view()),
     path("cache", cache.CacheView.as_view()),
     path("cache/stats", cache.CacheStatsView.as_view()),
     path("cache/stats/reset", cache.CacheStatsResetView.as_view()),

@@ -40,7 +40,7 @@ def change_policy(*, actor: Principal, changes: Mapping[str, Any]) -> GatewayPol
         data={"fields": sorted(changes)},
     )
     # Answers that were kept passed the rules there were; these must not be given past the new ones.
-    invalidate(model=None)
+    invalidate(caller=actor, model=None)
     forget(policy.tenant_id)
     return policy
 
