@@ -6,6 +6,6 @@ from kernel.migrations import IsolateByTenant
 
 
 class Migration(migrations.Migration):
-    dependencies = [("providers", "0007_routes")]
+    dependencies = [("providers", "0008_routes")]
 
     operations = [IsolateByTenant("providers_modelrole")]

@@ -8,7 +8,7 @@ import kernel.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("providers", "0006_policies"),
+        ("providers", "0007_stored_responses"),
         ("tenants", "0002_isolation"),
     ]
 
