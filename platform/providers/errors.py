@@ -6,11 +6,13 @@
     ├── Transient              `cause`: see Cause                 next      502; 504 if all timed out
     ├── Misconfigured          401, 403, 404, redirects           next      502
     ├── TooLong                the context length is exceeded     next      400 context_length_exceeded
+    ├── Overloaded             no slot in time; `retry_after_s`   next      429 with Retry-After, or 503
     ├── Unsupported            the deployment can't say it        next      400 unsupported_parameter, named
     └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
 
-    UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest (kernel.errors)
+    UpstreamFailed, UpstreamTimeout, RateLimited, Unavailable, InvalidRequest (kernel.errors)
     ├── UpstreamUnusable       502  upstream_failed, with x-should-retry: false
+    ├── OverCapacity           503  overloaded, with Retry-After
     ├── ContextTooLong         400  context_length_exceeded
     ├── NotSupported           400  unsupported_parameter
     └── RequestRejected        400  rejected_by_provider
@@ -24,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from kernel.errors import InvalidRequest, ParleyError, RateLimited, UpstreamFailed, UpstreamTimeout
+from kernel.errors import InvalidRequest, ParleyError, RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout
 
 Cause = Literal["connect", "timeout", "server", "cut", "garbage"]
 MAX_WORDS = 500
@@ -131,6 +133,19 @@ class TooLong(ProviderError):
     summary = "the request is longer than the model's context"
 
 
+class Overloaded(ProviderError):
+    """There is no slot at this deployment in the time that the caller has. Nothing was sent. With `over_share` it is the
+    caller's tenant who asks for more than its part."""
+
+    code = "overloaded"
+    summary = "too much is waiting for it"
+
+    def __init__(self, words: str = "", *, over_share: bool, retry_after_s: float) -> None:
+        self.over_share = over_share
+        self.retry_after_s = retry_after_s
+        super().__init__(words)
+
+
 class Unsupported(ProviderError):
     """The request asks for something this deployment can't do, or its format can't say. `param` names it. Nothing was
     sent."""
@@ -149,6 +164,30 @@ class Rejected(ProviderError):
     code = "rejected"
     summary = "the provider rejected the request"
     moves_on = False
+
+
+_PUSHBACK_STATUSES = frozenset({503, 529})
+
+
+def is_pushback(error: ProviderError) -> bool:
+    """Whether an upstream says by this that it has too much to do."""
+    if isinstance(error, Transient):
+        return error.cause == "timeout" or error.status in _PUSHBACK_STATUSES
+    return isinstance(error, RateLimitedUpstream)
+
+
+class OverCapacity(Unavailable):
+    """More is asked of this model than it can answer in time. Try again later."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str = "", *, retry_after_s: int = 1, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, details=details)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
 
 
 class UpstreamUnusable(UpstreamFailed):
@@ -223,12 +262,22 @@ def _providers_fault(
     failures: Sequence[Failure], errors: Sequence[ProviderError], details: dict[str, Any]
 ) -> ParleyError:
     listed = "; ".join(f"{failure.name}: {failure.error.reason}" for failure in failures)
-    limits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream)]
-    if len(limits) == len(errors):
-        wait_s = math.ceil(min(limit if limit is not None else 1.0 for limit in limits))
-        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
+    if all(isinstance(error, RateLimitedUpstream | Overloaded) for error in errors):
+        return _too_much(errors, listed, details)
     if all(isinstance(error, Transient) and error.cause == "timeout" for error in errors):
         return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
     unusable = all(isinstance(error, Misconfigured | QuotaExceeded) for error in errors)
     kind = UpstreamUnusable if unusable else UpstreamFailed
     return kind(f"No provider could answer. {listed}", details=details)
+
+
+def _too_much(errors: Sequence[ProviderError], listed: str, details: dict[str, Any]) -> ParleyError:
+    """The 429 or 503 of a request that every deployment put off, and when the first will take it."""
+    waits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream | Overloaded)]
+    wait_s = math.ceil(min(wait if wait is not None else 1.0 for wait in waits))
+    ours = [error for error in errors if isinstance(error, Overloaded)]
+    if not ours:
+        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
+    if len(ours) < len(errors) or any(error.over_share for error in ours):
+        return RateLimited(f"Too many requests of yours are waiting. {listed}", retry_after_s=wait_s, details=details)
+    return OverCapacity(f"Too many requests are waiting. {listed}", retry_after_s=max(1, wait_s), details=details)

@@ -6,9 +6,10 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from providers.assemble import Assembler, events_of
-from providers.errors import Failure, ProviderError, Unsupported, caller_error
+from providers.errors import Failure, Overloaded, ProviderError, Unsupported, caller_error
 from providers.estimate import estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
+from providers.scheduling.scheduler import Slot, scheduler
 from providers.translate import fit
 from providers.types import NO_USAGE, ChatAnswer, EmbeddingRequest, Finished, Request, StreamEvent, Usage, is_content
 
@@ -16,9 +17,10 @@ from providers.types import NO_USAGE, ChatAnswer, EmbeddingRequest, Finished, Re
 class _Attempt:
     """What is known of an attempt while it runs."""
 
-    def __init__(self, number: int, candidate: Candidate) -> None:
+    def __init__(self, number: int, candidate: Candidate, slot: Slot) -> None:
         self.number = number
         self.candidate = candidate
+        self._slot = slot
         self.assembler = Assembler()
         self.visible = False
         self.finished: Finished | None = None
@@ -33,6 +35,7 @@ class _Attempt:
         self.assembler.add(event)
         if self._first_s is None and is_content(event):
             self._first_s = self._clock()
+            self._slot.answered()
         if isinstance(event, Finished):
             self.finished = event
             self._ended_s = self._clock()
@@ -96,7 +99,13 @@ class Execution:
             request = self._fitted(candidate)
             if request is None:
                 continue
-            attempt = _Attempt(len(self._attempts) + 1, candidate)
+            try:
+                slot = await scheduler().take_slot(candidate, self._job)
+            except Overloaded as error:
+                self._failed(candidate, error)
+                last = error
+                continue
+            attempt = _Attempt(len(self._attempts) + 1, candidate, slot)
             self._attempts.append(attempt)
             try:
                 async with aclosing(self._attempt(attempt, request)) as events:
@@ -109,6 +118,8 @@ class Execution:
                 last = error
                 if attempt.visible or not error.moves_on:
                     break
+            finally:
+                slot.release(attempt.error)
         raise caller_error(self._failures) from last
 
     def _fitted(self, candidate: Candidate) -> Request | None:
