@@ -100,6 +100,7 @@ class UsageRecord(models.Model):
     finish_reason = models.CharField(max_length=32, null=True)  # noqa: DJ001
     error_code = models.CharField(max_length=64, null=True)  # noqa: DJ001
     provider_usage = models.JSONField(null=True)
+    cache = models.CharField(max_length=16, default="bypass", help_text="how the answer was come by")
 
     class Meta:
         managed = False

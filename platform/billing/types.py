@@ -10,6 +10,8 @@ METERS = ("input", "cache_read", "cache_write", "output", "reasoning")
 """Disjoint: `input` is what was neither read from nor written to a cache; `reasoning` is not part of `output`."""
 
 Status = Literal["complete", "stopped", "failed", "interrupted"]
+CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
+"""How an answer was come by: from a cache, as another's in flight, anew, or anew because no cache was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +91,4 @@ class UsageEvent:
     finish_reason: str | None
     error_code: str | None
     provider_usage: Mapping[str, Any] | None
+    cache: CacheStatus = "bypass"

@@ -50,6 +50,9 @@ class Env(BaseSettings):
     parley_upstream_between_tokens_s: Seconds = 30.0
     parley_upstream_total_s: Seconds = 600.0
 
+    parley_egress_allowed_networks: Names = ()
+    parley_egress_ports: Names = ("443",)
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
     otel_exporter_otlp_endpoint: str | None = None
@@ -57,14 +60,21 @@ class Env(BaseSettings):
     parley_local_model_url: str | None = None
     parley_local_model_key: SecretStr | None = None
 
-    @field_validator("allowed_hosts", "parley_allowed_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "allowed_hosts",
+        "parley_allowed_origins",
+        "trusted_proxies",
+        "parley_egress_allowed_networks",
+        "parley_egress_ports",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(item.strip() for item in value.split(",") if item.strip())
         return value
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "parley_egress_allowed_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for item in value:
@@ -72,6 +82,14 @@ class Env(BaseSettings):
                 parse_network(item)
             except ValueError:
                 raise ValueError("addresses or CIDR blocks like 10.0.0.0/8 are needed, separated by commas") from None
+        return value
+
+    @field_validator("parley_egress_ports")
+    @classmethod
+    def _ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if not (item.isascii() and item.isdigit() and len(item) <= 5 and 0 < int(item) < 65_536):
+                raise ValueError("port numbers from 1 to 65535 are needed, separated by commas")
         return value
 
     @field_validator("database_url", "database_owner_url", "database_platform_url")

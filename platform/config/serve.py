@@ -6,6 +6,7 @@ process drains (see `kernel.lifecycle`), still answering, and only then does uvi
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ SHUTDOWN_TIMEOUT_S = 1
 KEEP_ALIVE_S = 65
 BACKLOG = 2048
 WEBSOCKET_FRAME_MAX_BYTES = 1024 * 1024
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Of the three generations. By Python's own (700, 10, 10) a busy gateway spends an eighth of its time in collections."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -42,6 +45,15 @@ class DrainingServer(uvicorn.Server):
         """Serve until told to stop, and through the drain."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve. What was loaded by now stays: the collector of garbage needn't look at it again, nor, with
+        requests that leave few cycles behind, as often as it would by itself.
+        """
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came: begin to drain, or, if that has begun, shut down at once."""

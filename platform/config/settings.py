@@ -177,6 +177,12 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# --- egress: what tenants may have called -------------------------------------------------------------------------------
+
+# Addresses here may be called though they aren't public, over http and at any port too. Operators set it; see docs/access.md.
+EGRESS_ALLOWED_NETWORKS = env.parley_egress_allowed_networks
+EGRESS_PORTS = tuple(map(int, env.parley_egress_ports))
+
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 PASSWORD_HASHERS = ["tenants.passwords.Argon2Hasher"]

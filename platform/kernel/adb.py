@@ -6,9 +6,9 @@ per process and event loop, opened at first use (daphne has no lifespan to open 
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 from django.conf import settings
 from django.db import connections
@@ -23,6 +23,9 @@ from kernel.per_loop import PerLoop
 from kernel.tenancy import NoTenant, Scope, current_scope, settings_sql
 
 Connection = AsyncConnection[DictRow]
+
+CONNECTION_ATTEMPTS = 20
+"""How many connections of a pool may turn out to be dead before that is an error: more than a pool holds."""
 
 
 class _Pools:
@@ -59,15 +62,59 @@ async def tenantless(*, alias: str = "default") -> AsyncIterator[Connection]:
         yield connection
 
 
+async def statement(query: LiteralString, parameters: Sequence[Any], *, alias: str = "default") -> list[DictRow]:
+    """Run one statement as nobody, in a transaction that is itself, and with that in one round trip. Its rows.
+
+    For functions that take care of the tenant themselves. It must be safe to repeat: when its connection turns out to
+    be dead, it is run again on another.
+    """
+    pool = await _pool(alias)
+    for attempt in range(1, CONNECTION_ATTEMPTS + 1):
+        connection = await _checked_out(pool)
+        try:
+            cursor = await connection.execute(query, parameters)
+            return await cursor.fetchall()
+        except OperationalError:
+            if not connection.broken or attempt == CONNECTION_ATTEMPTS:
+                raise
+        finally:
+            await pool.putconn(connection)
+    raise AssertionError("unreachable")
+
+
+async def _checked_out(pool: "AsyncConnectionPool[Connection]") -> Connection:
+    try:
+        return await pool.getconn()
+    except (PoolTimeout, OperationalError) as error:
+        raise Unavailable("The database has no connection free.") from error
+
+
+async def _begin(pool: "AsyncConnectionPool[Connection]", opening: bytes) -> Connection:
+    """A connection in a new transaction. One that died in the pool is found out here, where nothing is lost yet."""
+    for attempt in range(1, CONNECTION_ATTEMPTS + 1):
+        connection = await _checked_out(pool)
+        try:
+            await connection.execute(opening)
+        except BaseException as error:
+            broken = connection.broken
+            if not broken:
+                await connection.close()
+            await pool.putconn(connection)
+            if isinstance(error, OperationalError) and broken and attempt < CONNECTION_ATTEMPTS:
+                continue
+            raise
+        return connection
+    raise AssertionError("unreachable")
+
+
 @asynccontextmanager
 async def _begun(scope: Scope, alias: str) -> AsyncIterator[Connection]:
     pool = await _pool(alias)
     try:
-        connection = await pool.getconn()
-    except (PoolTimeout, OperationalError) as error:
-        raise Unavailable("The database has no connection free.") from error
+        connection = await _begin(pool, f"BEGIN; {settings_sql(scope)}".encode())
+    except OperationalError as error:
+        raise Unavailable("The database can't be reached.") from error
     try:
-        await connection.execute(f"BEGIN; {settings_sql(scope)}".encode())
         yield connection
         if connection.info.transaction_status == TransactionStatus.INERROR:
             # A COMMIT would be taken for a ROLLBACK, without a word.
@@ -98,7 +145,6 @@ async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
             timeout=settings.ADB_POOL_WAIT_S,
             max_waiting=settings.ADB_POOL_MAX_WAITING,
             max_idle=60,
-            check=AsyncConnectionPool.check_connection,
             open=False,
             name=f"adb-{alias}",
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from providers.errors import Transient, Unsupported
-from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, StreamEvent, is_content
+from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, Request, StreamEvent, is_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Adapter(ABC):
     wire_format: ClassVar[str]
     unsaid: ClassVar[frozenset[str]] = frozenset()
     inlines_images: ClassVar[bool] = False
+
+    def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
+        """The wire format in which this model is asked this, and the fields of `ChatRequest` that can't be said to it:
+        `wire_format` and `unsaid`, unless models differ."""
+        return self.wire_format, self.unsaid
 
     @abstractmethod
     def stream(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:

@@ -6,13 +6,15 @@
     ├── Transient              `cause`: see Cause                 next      502; 504 if all timed out
     ├── Misconfigured          401, 403, 404, redirects           next      502
     ├── TooLong                the context length is exceeded     next      400 context_length_exceeded
-    ├── Overloaded             no slot in time; `retry_after_s`   next      429 with Retry-After, or 503
     ├── Unsupported            the deployment can't say it        next      400 unsupported_parameter, named
+    ├── Overloaded             no slot in time; `retry_after_s`   next      503 or 429, with Retry-After
+    ├── Skipped                not tried: it failed or paused     next      503 or 429, with Retry-After
     └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
 
-    UpstreamFailed, UpstreamTimeout, RateLimited, Unavailable, InvalidRequest (kernel.errors)
+    UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest, Unavailable (kernel.errors)
     ├── UpstreamUnusable       502  upstream_failed, with x-should-retry: false
-    ├── OverCapacity           503  overloaded, with Retry-After
+    ├── NoneAvailable          503  upstream_unavailable, with Retry-After
+    │   └── OverCapacity       503  overloaded, with Retry-After
     ├── ContextTooLong         400  context_length_exceeded
     ├── NotSupported           400  unsupported_parameter
     └── RequestRejected        400  rejected_by_provider
@@ -28,6 +30,7 @@ from typing import Any, ClassVar, Literal
 
 from kernel.errors import InvalidRequest, ParleyError, RateLimited, Unavailable, UpstreamFailed, UpstreamTimeout
 
+WhySkipped = Literal["failing", "recovering", "rate_limited", "late"]
 Cause = Literal["connect", "timeout", "server", "cut", "garbage"]
 MAX_WORDS = 500
 MAX_RETRY_AFTER_S = 3_600.0
@@ -133,19 +136,6 @@ class TooLong(ProviderError):
     summary = "the request is longer than the model's context"
 
 
-class Overloaded(ProviderError):
-    """There is no slot at this deployment in the time that the caller has. Nothing was sent. With `over_share` it is the
-    caller's tenant who asks for more than its part."""
-
-    code = "overloaded"
-    summary = "too much is waiting for it"
-
-    def __init__(self, words: str = "", *, over_share: bool, retry_after_s: float) -> None:
-        self.over_share = over_share
-        self.retry_after_s = retry_after_s
-        super().__init__(words)
-
-
 class Unsupported(ProviderError):
     """The request asks for something this deployment can't do, or its format can't say. `param` names it. Nothing was
     sent."""
@@ -166,28 +156,38 @@ class Rejected(ProviderError):
     moves_on = False
 
 
-_PUSHBACK_STATUSES = frozenset({503, 529})
-
-
-def is_pushback(error: ProviderError) -> bool:
-    """Whether an upstream says by this that it has too much to do."""
-    if isinstance(error, Transient):
-        return error.cause == "timeout" or error.status in _PUSHBACK_STATUSES
-    return isinstance(error, RateLimitedUpstream)
-
-
-class OverCapacity(Unavailable):
-    """More is asked of this model than it can answer in time. Try again later."""
+class Overloaded(ProviderError):
+    """There is no slot at this deployment in the time that the caller has. Nothing was sent. With `over_share` it is the
+    caller's tenant who asks for more than its part."""
 
     code = "overloaded"
+    summary = "not tried, because too much is waiting for it"
 
-    def __init__(self, message: str = "", *, retry_after_s: int = 1, details: dict[str, Any] | None = None) -> None:
-        super().__init__(message, details=details)
+    def __init__(self, words: str = "", *, over_share: bool, retry_after_s: float) -> None:
+        self.over_share = over_share
         self.retry_after_s = retry_after_s
+        super().__init__(words)
+
+
+class Skipped(ProviderError):
+    """It was not tried. `why` says what it did before, `retry_after_s` when it may be tried again."""
+
+    code = "skipped"
+    SUMMARIES: ClassVar[dict[WhySkipped, str]] = {
+        "failing": "not tried, because it failed too often just now",
+        "recovering": "not tried, because it is just recovering",
+        "rate_limited": "not tried, because its provider asked for a pause",
+        "late": "not tried, because there was no time left",
+    }
+
+    def __init__(self, why: WhySkipped, *, retry_after_s: float = 0.0) -> None:
+        self.why = why
+        self.retry_after_s = retry_after_s
+        super().__init__()
 
     @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(self.retry_after_s)}
+    def reason(self) -> str:
+        return self.SUMMARIES[self.why]
 
 
 class UpstreamUnusable(UpstreamFailed):
@@ -197,6 +197,20 @@ class UpstreamUnusable(UpstreamFailed):
     def headers(self) -> dict[str, str]:
         # The official clients retry every 5xx but for this.
         return {"x-should-retry": "false"}
+
+
+class NoneAvailable(Unavailable):
+    """No provider of this model can be tried at the moment; one may be in `retry_after_s`."""
+
+    code = "upstream_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: int, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message, details=details)
+        self.retry_after_s = max(1, retry_after_s)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
 
 
 class ContextTooLong(InvalidRequest):
@@ -215,6 +229,22 @@ class RequestRejected(InvalidRequest):
     """The provider rejected the request."""
 
     code = "rejected_by_provider"
+
+
+class OverCapacity(NoneAvailable):
+    """More is asked of this model than can be answered in time."""
+
+    code = "overloaded"
+
+
+_PUSHBACK_STATUSES = frozenset({503, 529})
+
+
+def is_pushback(error: object) -> bool:
+    """Whether an upstream says by this that it has too much to do."""
+    if isinstance(error, Transient):
+        return error.cause == "timeout" or error.status in _PUSHBACK_STATUSES
+    return isinstance(error, RateLimitedUpstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,22 +292,30 @@ def _providers_fault(
     failures: Sequence[Failure], errors: Sequence[ProviderError], details: dict[str, Any]
 ) -> ParleyError:
     listed = "; ".join(f"{failure.name}: {failure.error.reason}" for failure in failures)
-    if all(isinstance(error, RateLimitedUpstream | Overloaded) for error in errors):
-        return _too_much(errors, listed, details)
-    if all(isinstance(error, Transient) and error.cause == "timeout" for error in errors):
+    errors = [error for error in errors if not isinstance(error, Unsupported)]
+    tried = [error for error in errors if not isinstance(error, Skipped)]
+    put_off = [error for error in errors if isinstance(error, Skipped | Overloaded | RateLimitedUpstream)]
+    if len(put_off) == len(errors):
+        return _put_off(put_off, listed, details)
+    if all(isinstance(error, Transient) and error.cause == "timeout" for error in tried):
         return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
     unusable = all(isinstance(error, Misconfigured | QuotaExceeded) for error in errors)
     kind = UpstreamUnusable if unusable else UpstreamFailed
     return kind(f"No provider could answer. {listed}", details=details)
 
 
-def _too_much(errors: Sequence[ProviderError], listed: str, details: dict[str, Any]) -> ParleyError:
-    """The 429 or 503 of a request that every deployment put off, and when the first will take it."""
-    waits = [error.retry_after_s for error in errors if isinstance(error, RateLimitedUpstream | Overloaded)]
-    wait_s = math.ceil(min(wait if wait is not None else 1.0 for wait in waits))
-    ours = [error for error in errors if isinstance(error, Overloaded)]
-    if not ours:
-        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
-    if len(ours) < len(errors) or any(error.over_share for error in ours):
+def _put_off(
+    errors: Sequence[Skipped | Overloaded | RateLimitedUpstream], listed: str, details: dict[str, Any]
+) -> ParleyError:
+    """The 429 or 503 of a request that nobody refused for good, and when the first will take it."""
+    wait_s = math.ceil(min((error.retry_after_s or 0.0 for error in errors), default=0.0))
+    if any(isinstance(error, Overloaded) and error.over_share for error in errors):
         return RateLimited(f"Too many requests of yours are waiting. {listed}", retry_after_s=wait_s, details=details)
-    return OverCapacity(f"Too many requests are waiting. {listed}", retry_after_s=max(1, wait_s), details=details)
+    skipped = [error for error in errors if isinstance(error, Skipped)]
+    if any(isinstance(error, RateLimitedUpstream) for error in errors) or (
+        len(skipped) == len(errors) and all(error.why == "rate_limited" for error in skipped)
+    ):
+        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
+    if len(skipped) < len(errors):
+        return OverCapacity(f"Too many requests are waiting. {listed}", retry_after_s=wait_s, details=details)
+    return NoneAvailable(f"No provider can be asked now. {listed}", retry_after_s=wait_s, details=details)

@@ -20,7 +20,9 @@ from aiohttp import (
     ServerTimeoutError,
     TCPConnector,
 )
+from yarl import URL
 
+from kernel import egress
 from providers.base import Target, Timeouts
 from providers.errors import Misconfigured, ProviderError, Transient
 from providers.sse import EventTooLarge, SSEEvent, SSEParser
@@ -49,14 +51,27 @@ class Vendor(Protocol):
 
 
 class HTTPPool:
-    """Opens its session with the first request, on the loop that makes it."""
+    """Opens its sessions with the first request of their kind, on the loop that makes it.
+
+    Addresses that tenants chose are called through sessions of `kernel.egress`, the operator's through one of its own."""
 
     def __init__(self) -> None:
         self._session: ClientSession | None = None
+        self._guarded: dict[bool, ClientSession] = {}
 
-    def session(self) -> ClientSession:
-        """The session; never redirected by cookies, proxies of the environment, or (see the caller)
-        redirects."""
+    def route(self, url: str, *, guarded: bool) -> tuple[ClientSession, str | URL]:
+        """The session to ask for a URL, and how to name it there. Sessions are never redirected by cookies, proxies of
+        the environment, or (see the caller) redirects. Raises `URLRefused` where a guarded one may not be called."""
+        if not guarded:
+            return self._own(), url
+        client = egress.client()
+        destination = client.check(url)
+        session = self._guarded.get(destination.inside)
+        if session is None:
+            session = self._guarded[destination.inside] = client.session(inside=destination.inside)
+        return session, destination.url
+
+    def _own(self) -> ClientSession:
         if self._session is None:
             self._session = ClientSession(
                 connector=TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S, ttl_dns_cache=DNS_TTL_S),
@@ -69,8 +84,10 @@ class HTTPPool:
 
     async def close(self) -> None:
         """Close every connection, also those in use. The next request opens a new session."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions = [*self._guarded.values(), *([self._session] if self._session else [])]
+        self._session = None
+        self._guarded.clear()
+        for session in sessions:
             await session.close()
 
 
@@ -110,9 +127,10 @@ class Upstreams:
         headers.update(self._vendor.headers(target))
         connected = False
         try:
-            async with self._pool.session().request(
+            session, url = self._pool.route(target.base_url.rstrip("/") + path, guarded=target.guarded)
+            async with session.request(
                 method,
-                target.base_url.rstrip("/") + path,
+                url,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
@@ -123,6 +141,8 @@ class Upstreams:
                     said = await bounded(response, MAX_ERROR_BYTES, cut=True)
                     raise self._vendor.refusal(status=response.status, headers=response.headers, body=said)
                 yield response
+        except egress.URLRefused as error:
+            raise Misconfigured("the address may not be called") from error
         except (ClientError, OSError) as error:
             raise _connection_error(error, connected=connected) from error
         except ValueError as error:

@@ -7,7 +7,17 @@ from functools import partial
 
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.openai.adapter import OpenAICompatible
-from providers.adapters.openai.dialect import LEGACY_CAP, MISTRAL, OPENAI
+from providers.adapters.openai.dialect import (
+    AZURE,
+    DEEPSEEK,
+    GROQ,
+    LLAMA_CPP,
+    MISTRAL,
+    OPENAI,
+    OPENROUTER,
+    TOGETHER,
+    Dialect,
+)
 from providers.base import Adapter
 from providers.profiles import CHAT, FULL, LOCAL, TEXT, Capability
 
@@ -58,13 +68,15 @@ def get(name: str) -> ProviderSpec:
         raise UnknownProvider(f"no provider {name!r}; there are: {', '.join(names())}") from None
 
 
-_legacy = partial(OpenAICompatible, dialect=LEGACY_CAP)
+def _speaking(dialect: Dialect) -> Callable[[], Adapter]:
+    return partial(OpenAICompatible, dialect=dialect)
+
 
 for _spec in (
     ProviderSpec(
         "openai",
         "OpenAI",
-        partial(OpenAICompatible, dialect=OPENAI),
+        _speaking(OPENAI),
         "https://api.openai.com/v1",
         ("gpt-4o-mini", "gpt-4o"),
         FULL,
@@ -72,9 +84,19 @@ for _spec in (
         "OPENAI_BASE_URL",
     ),
     ProviderSpec(
+        "azure",
+        "Azure OpenAI",
+        _speaking(AZURE),
+        None,
+        (),
+        FULL,
+        "AZURE_OPENAI_API_KEY",
+        "AZURE_OPENAI_ENDPOINT",
+    ),
+    ProviderSpec(
         "openrouter",
         "OpenRouter",
-        OpenAICompatible,
+        _speaking(OPENROUTER),
         "https://openrouter.ai/api/v1",
         ("openai/gpt-4o-mini",),
         FULL,
@@ -84,7 +106,7 @@ for _spec in (
     ProviderSpec(
         "together",
         "Together AI",
-        _legacy,
+        _speaking(TOGETHER),
         "https://api.together.xyz/v1",
         ("meta-llama/Llama-3.3-70B-Instruct-Turbo",),
         CHAT,
@@ -94,7 +116,7 @@ for _spec in (
     ProviderSpec(
         "groq",
         "Groq",
-        OpenAICompatible,
+        _speaking(GROQ),
         "https://api.groq.com/openai/v1",
         ("llama-3.3-70b-versatile",),
         CHAT,
@@ -104,7 +126,7 @@ for _spec in (
     ProviderSpec(
         "deepseek",
         "DeepSeek",
-        _legacy,
+        _speaking(DEEPSEEK),
         "https://api.deepseek.com/v1",
         ("deepseek-chat", "deepseek-reasoner"),
         CHAT,
@@ -114,7 +136,7 @@ for _spec in (
     ProviderSpec(
         "mistral",
         "Mistral AI",
-        partial(OpenAICompatible, dialect=MISTRAL),
+        _speaking(MISTRAL),
         "https://api.mistral.ai/v1",
         ("mistral-small-latest", "mistral-large-latest"),
         CHAT,
@@ -124,7 +146,7 @@ for _spec in (
     ProviderSpec(
         "llama.cpp",
         "llama.cpp server",
-        OpenAICompatible,
+        _speaking(LLAMA_CPP),
         None,
         ("smollm2-135m-instruct",),
         LOCAL,

@@ -22,6 +22,8 @@ from providers.secrets import unseal
 from tenants.principals import Principal
 
 ROUTE_TTL_S = 5.0
+ANY_MODEL = "*"
+"""The model of a deployment that takes whatever name the caller asked for."""
 _MAX_ROUTES = 10_000
 MAX_MODELS_LISTED = 1000
 

@@ -41,18 +41,19 @@ class Fitted:
     dropped: tuple[str, ...] = ()
 
 
-def fit(request: Request, adapter: Adapter, *, drop: bool) -> Fitted:
-    """The request without what the adapter's format can't say. Raises Unsupported with the name of the first such thing
-    unless it is a hint, or `drop` is set."""
+def fit(request: Request, adapter: Adapter, *, model: str = "", drop: bool) -> Fitted:
+    """The request without what `model` can't be told in the adapter's format. Raises Unsupported with the name of the
+    first such thing unless it is a hint, or `drop` is set."""
     if adapter.wire_format == ANY_FORMAT:
         return Fitted(request)
-    return _Fit(adapter, drop=drop).request(request)
+    wire_format, unsaid = adapter.terms(request, model)
+    return _Fit(wire_format, unsaid, drop=drop).request(request)
 
 
 class _Fit:
-    def __init__(self, adapter: Adapter, *, drop: bool) -> None:
-        self._adapter = adapter
-        self._format = adapter.wire_format
+    def __init__(self, wire_format: str, unsaid: frozenset[str], *, drop: bool) -> None:
+        self._format = wire_format
+        self._unsaid = unsaid
         self._drop = drop
         self._dropped: dict[str, None] = {}
 
@@ -61,7 +62,7 @@ class _Fit:
         if isinstance(request, EmbeddingRequest):
             return Fitted(request, tuple(self._dropped))
         changes: dict[str, object] = {}
-        for name in self._adapter.unsaid:
+        for name in self._unsaid:
             default = _DEFAULTS[name]
             if getattr(request, name) != default:
                 self._leave_out(name)

@@ -153,11 +153,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 class EmbeddingRequest(msgspec.Struct, frozen=True):
     """Texts, or lists of token numbers, to be turned into vectors of `dimensions` numbers (None: the model's own
-    count)."""
+    count). `as_base64` is the caller's wish for how to see them."""
 
     model: str
     inputs: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
+    as_base64: bool = False
     extras: Extras | None = None
 
     @property

@@ -161,6 +161,6 @@ async def test_without_the_database_the_answer_is_not_finished(
     target = connections["default"].settings_dict
     monkeypatch.setitem(target, "HOST", "/nowhere")
     monkeypatch.setattr(settings, "ADB_POOL_WAIT_S", 0.1)
-    monkeypatch.setattr("billing.usage_writer.RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr("kernel.group_commit.RETRY_AFTER_S", 0.01)
     with pytest.raises(UsageNotRecorded):
         await record_usage(usage_event(company.alice))

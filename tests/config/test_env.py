@@ -39,6 +39,9 @@ def test_an_empty_environment_is_good() -> None:
         ("LOG_FORMAT", "xml", "'json' or 'console'"),
         ("DEBUG", "perhaps", "boolean"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, proxy.example", "CIDR"),
+        ("PARLEY_EGRESS_ALLOWED_NETWORKS", "10.0.0.0/8, inside.example", "CIDR"),
+        ("PARLEY_EGRESS_PORTS", "443, https", "port numbers"),
+        ("PARLEY_EGRESS_PORTS", "0", "port numbers"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(monkeypatch: Any, name: str, value: str, says: str) -> None:

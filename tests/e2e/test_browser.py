@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from tests.e2e.conftest import MODEL
-from tests.fakes.openai_script import Script
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.script import Script
 from tests.support.browser import Visitor, running_browser
 from tests.support.stack import Login, Stack, Tenant, eventually
 from tests.support.wire import Wire, wire_to
@@ -145,7 +145,7 @@ def test_what_is_sent_while_offline_arrives_once(
         alice.close()
 
 
-@pytest.mark.parametrize("fault", ["401", "500"])
+@pytest.mark.parametrize("fault", ["401", "quota"])
 def test_a_failing_provider_is_told_and_can_be_asked_again(
     alice: Visitor, upstream: OpenAIUpstream, fault: str
 ) -> None:

@@ -140,7 +140,7 @@ def test_no_page_has_accessibility_violations(
     look("empty room")
     visitor.ask("Two ways?")
     expect(visitor.answers("complete").locator(".hljs-keyword").first).to_be_visible()
-    upstream.script(fault="500")
+    upstream.script(fault="quota")
     visitor.ask("And now?")
     expect(visitor.answers("failed")).to_be_visible()
     look("room")

@@ -14,8 +14,8 @@ import pytest
 
 from providers.estimate import estimate_tokens
 from tests.e2e.conftest import MODEL
-from tests.fakes.openai_script import Record
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.script import Record
 from tests.support.stack import Stack, Tenant, eventually
 from tests.support.web_processes import connect_to, raw_connection, serving_socket, talks_to, web_processes
 from tests.support.ws_client import Client, Frame, RoomState

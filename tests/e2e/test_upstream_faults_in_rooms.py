@@ -1,6 +1,7 @@
 """Whatever the upstream does, the room says so, and stays usable.
 
-One member asks in a room per fault, all at once, over one socket; then asks again.
+One member asks in a room per fault, all at once, over one socket; then asks again. Each fault has a model of its own, so
+that what it makes Parley think of a deployment is nothing to the others.
 """
 
 import asyncio
@@ -61,7 +62,8 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked(stack: Stack, tenant: Tenant) -> dict[str, Asked]:
+def asked(stack: Stack, tenant: Tenant, upstream: OpenAIUpstream) -> dict[str, Asked]:
+    stack.add_models([_model(fault) for fault in BEFORE | MIDWAY], upstream.base_url, name="faults-in-rooms")
     session = stack.sign_in(tenant.owner, tenant.password)
     with stack.client(session["access"]) as rest:
         rooms = {
@@ -70,6 +72,10 @@ def asked(stack: Stack, tenant: Tenant) -> dict[str, Asked]:
         }
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, _ask_in_all(stack, session["access"], rooms)).result()
+
+
+def _model(fault: str) -> str:
+    return f"room-fault-{fault}"
 
 
 async def _ask_in_all(stack: Stack, token: str, rooms: dict[str, str]) -> dict[str, Asked]:
@@ -86,13 +92,13 @@ async def _ask(client: Client, fault: str, room_id: str) -> Asked:
     script = {"fault": fault, "text": f"{room_id} naïve 🎈 and so on", "retry_after": 9}
     prompt = "!script " + json.dumps(script)
     began = asyncio.get_running_loop().time()
-    finished = await _answer(client, room_id, prompt)
+    finished = await _answer(client, room_id, prompt, _model(fault))
     took_s = asyncio.get_running_loop().time() - began
-    return Asked(room, prompt, finished, took_s, await _answer(client, room_id, "Are you there?"))
+    return Asked(room, prompt, finished, took_s, await _answer(client, room_id, "Are you there?", MODEL))
 
 
-async def _answer(client: Client, room_id: str, text: str) -> Frame:
-    ack = await client.command("message.send", room_id, text=text)
+async def _answer(client: Client, room_id: str, text: str, model: str) -> Frame:
+    ack = await client.command("message.send", room_id, text=text, model=model)
     assert ack["op"] == "ack", ack
     return await client.frame(
         lambda frame: frame.get("type") == "generation.finished" and frame["body"]["generation"]["prompt"] == ack["id"]
@@ -131,12 +137,15 @@ def test_the_bill_and_the_room_agree(
 ) -> None:
     one = asked[fault]
     following = one.next_finished["body"]["generation"]
-    records = stack.usage(tenant.api_key, room=one.room.id)
-    assert [(record["status"], record["tokens"], record["cost_nano"]) for record in records] == [
-        ("complete", following["usage"], following["cost_nano"]),
-        ("failed", one.generation["usage"], one.generation["cost_nano"]),
-    ]
-    (sent,) = [record for record in upstream.records if record.prompt == one.prompt]
-    assert one.generation["usage"]["output"] == estimate_tokens(len(sent.text.encode()))
-    used = one.generation["usage"]
+    sent = [record for record in upstream.records if record.prompt == one.prompt]
+    served, *failed = stack.usage(tenant.api_key, room=one.room.id)
+    assert (served["status"], served["tokens"], served["cost_nano"]) == (
+        "complete",
+        following["usage"],
+        following["cost_nano"],
+    )
+    assert [record["status"] for record in failed] == ["failed"] * len(sent)
+    used = {meter: sum(record["tokens"][meter] for record in failed) for meter in one.generation["usage"]}
+    assert used == one.generation["usage"]
+    assert used["output"] == sum(estimate_tokens(len(record.text.encode())) for record in sent)
     assert one.generation["cost_nano"] == 1_000 * used["input"] + 2_000 * used["output"]

@@ -1,232 +1,101 @@
 """An upstream that speaks OpenAI's format over real HTTP, misbehaves on request, and keeps its own account.
 
-Run it in a thread (`with OpenAIUpstream() as upstream: upstream.base_url`) or as a program (`python -m
-tests.fakes.openai_upstream [--host H] [--port P] [--api-key K]`, which prints its base URL as one line).
-
     GET  /v1/models                 the models of `models`
     POST /v1/chat/completions       plain and streamed
-    PUT  /_script                   {"model": M, "script": S, "times": N}: answer the model M ("*": any) by S,
-                                    the next N times (null: from now on); the latest that fits wins
-    DELETE /_script                 forget all of them
-    GET  /_record[?id=I]            {"requests": [Record], "open_connections": n, "in_flight": n, "opened": n}
-    DELETE /_record                 forget the requests
+    POST /v1/completions            plain and streamed; a suffix is repeated after the text
+    POST /v1/fim/completions        the same, answered as Mistral does: as a chat completion
+    POST /v1/embeddings             `vector_of` each input
 
-A request is answered by the first there is of: a script in the last user message, when that is `!script
-{JSON}` (so that a test can script an upstream it can only reach through the product); a PUT script; the
-default one.
-
-Scripts and records are described in `openai_script`.
+How it is run and told what to do is described in `upstream`.
 """
 
-import argparse
-import asyncio
-import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from aiohttp import web
 
-from tests.fakes.openai_answer import Answer, Cut, error_response
-from tests.fakes.openai_script import Record, Script
+from tests.fakes.openai_answer import OpenAIAnswer
+from tests.fakes.openai_texts import EmbeddingsAnswer, FillAnswer, TextAnswer
+from tests.fakes.script import Record
+from tests.fakes.upstream import Upstream, main, words_in
 
 
-class OpenAIUpstream:
-    """The server and its account. `records` and `script` may be used from the thread that started it."""
+class OpenAIUpstream(Upstream):
+    """The server and its account."""
 
-    def __init__(
-        self,
-        *,
-        models: tuple[str, ...] = ("fake-model",),
-        api_key: str | None = None,
-        host: str = "127.0.0.1",
-    ) -> None:
-        self.models = models
-        self.api_key = api_key
-        self.records: list[Record] = []
-        self.in_flight = 0
-        self.opened = 0
-        self.base_url = ""
-        self._host = host
-        self._scripts: list[tuple[str, Script, list[int | None]]] = []
-        self._connections: set[asyncio.BaseTransport] = set()
-        self._runner: web.AppRunner | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+    root: ClassVar[str] = "/v1"
 
-    # --- running
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/v1/models", self._models)
+        router.add_post("/v1/chat/completions", self.chat)
+        router.add_post("/v1/completions", self.text)
+        router.add_post("/v1/fim/completions", self._fill)
+        router.add_post("/v1/embeddings", self.embeddings)
 
-    async def start(self, port: int = 0) -> None:
-        """Listen, on this event loop."""
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_put("/_script", self._put_script)
-        app.router.add_delete("/_script", self._delete_scripts)
-        app.router.add_get("/_record", self._get_record)
-        app.router.add_delete("/_record", self._delete_record)
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, port)
-        await site.start()
-        address = self._runner.addresses[0]
-        self.base_url = f"http://{self._host}:{address[1]}/v1"
-
-    async def close(self) -> None:
-        """Stop listening and close every connection."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    def __enter__(self) -> Self:
-        started = threading.Event()
-
-        def run() -> None:
-            self._loop = asyncio.new_event_loop()
-            self._loop.run_until_complete(self.start())
-            started.set()
-            self._loop.run_forever()
-            self._loop.run_until_complete(self.close())
-            self._loop.close()
-
-        self._thread = threading.Thread(target=run, name="openai upstream", daemon=True)
-        self._thread.start()
-        if not started.wait(10):
-            raise RuntimeError("the upstream did not start")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
-
-    # --- control
-
-    def script(
-        self, script: Script | None = None, *, model: str = "*", times: int | None = None, **fields: Any
-    ) -> None:
-        """Answer `model` by this script (or one of these fields), the next `times` times."""
-        self._scripts.insert(0, (model, script or Script(**fields), [times]))
-
-    def forget_scripts(self) -> None:
-        """Answer as without any script."""
-        self._scripts.clear()
-
-    def reset(self) -> None:
-        """Forget scripts and records."""
-        self.forget_scripts()
-        self.records.clear()
-
-    @property
-    def open_connections(self) -> int:
-        """Connections that are open now."""
-        return sum(not transport.is_closing() for transport in self._connections)
-
-    async def _put_script(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        try:
-            self.script(Script(**asked.get("script", {})), model=asked.get("model", "*"), times=asked.get("times"))
-        except (TypeError, ValueError) as error:
-            return web.json_response({"error": str(error)}, status=400)
-        return web.json_response({})
-
-    async def _delete_scripts(self, _: web.Request) -> web.Response:
-        self._scripts.clear()
-        return web.json_response({})
-
-    async def _get_record(self, request: web.Request) -> web.Response:
-        wanted = request.query.get("id")
-        found = [asdict(record) for record in self.records if wanted in (None, record.id)]
-        return web.json_response(
-            {
-                "requests": found,
-                "open_connections": self.open_connections,
-                "in_flight": self.in_flight,
-                "opened": self.opened,
-            }
-        )
-
-    async def _delete_record(self, _: web.Request) -> web.Response:
-        self.records.clear()
-        return web.json_response({})
-
-    def _script_for(self, model: str, prompt: str) -> Script:
-        if prompt.startswith("!script "):
-            return Script(**json.loads(prompt.removeprefix("!script ")))
-        for entry in self._scripts:
-            name, script, times = entry
-            if name not in ("*", model):
-                continue
-            if times[0] is not None:
-                times[0] -= 1
-                if times[0] <= 0:
-                    self._scripts.remove(entry)
-            return script
-        return Script()
-
-    # --- the API
-
-    @contextmanager
-    def _counted(self, request: web.Request) -> Iterator[None]:
-        transport = request.transport
-        if transport is not None and transport not in self._connections:
-            self._connections = {known for known in self._connections if not known.is_closing()}
-            self._connections.add(transport)
-            self.opened += 1
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-
-    def _unauthorized(self, request: web.Request) -> web.Response | None:
-        if self.api_key is None or request.headers.get("Authorization") == f"Bearer {self.api_key}":
-            return None
-        return error_response("401", None)
+    def signed(self, request: web.Request) -> bool:
+        return request.headers.get("Authorization") == f"Bearer {self.api_key}"
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        with self._counted(request):
+        with self.counted(request):
             data = [{"id": name, "object": "model", "created": 1, "owned_by": "fake"} for name in self.models]
-            return self._unauthorized(request) or web.json_response({"object": "list", "data": data})
+            refused = self.unauthorized(request, OpenAIAnswer)
+            return refused or web.json_response({"object": "list", "data": data})
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        with self._counted(request):
-            refused = self._unauthorized(request)
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """A chat completion."""
+        return await self.answer_in(request, OpenAIAnswer)
+
+    async def text(self, request: web.Request) -> web.StreamResponse:
+        """A legacy completion."""
+        return await self.answer_in(request, TextAnswer)
+
+    async def _fill(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer_in(request, FillAnswer)
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """Vectors."""
+        return await self.answer_in(request, EmbeddingsAnswer)
+
+    def model_of(self, request: web.Request, body: dict[str, Any]) -> str:
+        """The model that a request names."""
+        model: str = body["model"]
+        return model
+
+    async def answer_in(self, request: web.Request, kind: type[OpenAIAnswer]) -> web.StreamResponse:
+        """Answer by script, in the shape of one of the API's paths."""
+        with self.counted(request):
+            refused = self.unauthorized(request, OpenAIAnswer)
             if refused is not None:
                 return refused
             body = await request.json()
-            prompt = _last_prompt(body)
-            script = self._script_for(body["model"], prompt)
+            model, prompt = self.model_of(request, body), _last_prompt(body)
+            script = self.script_for(model, prompt)
+            read = words_in(_texts(body))
             record = Record(
                 id=f"chatcmpl-{uuid4().hex}",
-                model=body["model"],
+                model=model,
                 stream=bool(body.get("stream")),
                 prompt=prompt,
                 body=body,
                 headers=dict(request.headers),
-                prompt_tokens=_words_read(body) if script.prompt_tokens is None else script.prompt_tokens,
+                prompt_tokens=read if script.prompt_tokens is None else script.prompt_tokens,
             )
-            self.records.append(record)
-            try:
-                response = await Answer(request, script, record).send()
-            except Cut:
-                record.outcome = "fault"
-                if request.transport is not None:
-                    request.transport.close()
-                await asyncio.get_running_loop().create_future()
-                raise
-            except (asyncio.CancelledError, ConnectionError):
-                if record.outcome == "open":
-                    record.outcome = "disconnected"
-                raise
-            if record.outcome == "open":
-                record.outcome = "complete"
-            return response
+            return await self.answered(request, kind(request, script, record), record)
+
+
+def _texts(body: dict[str, Any]) -> Iterator[Any]:
+    for name in ("prompt", "suffix", "input"):
+        said = body.get(name)
+        if said is not None:
+            yield from said if isinstance(said, list) else (said,)
+    for message in body.get("messages", []):
+        yield message.get("content")
 
 
 def _last_prompt(body: dict[str, Any]) -> str:
+    if isinstance(prompt := body.get("prompt", body.get("input")), str):
+        return prompt
     for message in reversed(body.get("messages", [])):
         if message.get("role") == "user":
             content = message.get("content")
@@ -236,33 +105,5 @@ def _last_prompt(body: dict[str, Any]) -> str:
     return ""
 
 
-def _words_read(body: dict[str, Any]) -> int:
-    texts = (message.get("content") for message in body.get("messages", []))
-    return sum(len((text if isinstance(text, str) else json.dumps(text)).split()) for text in texts)
-
-
-async def _serve(host: str, port: int, api_key: str | None) -> None:
-    upstream = OpenAIUpstream(host=host, api_key=api_key)
-    await upstream.start(port)
-    print(upstream.base_url, flush=True)  # noqa: T201
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await upstream.close()
-
-
-def main() -> None:
-    """Serve until ended by a signal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--api-key")
-    asked = parser.parse_args()
-    try:
-        asyncio.run(_serve(asked.host, asked.port, asked.api_key))
-    except KeyboardInterrupt:
-        return
-
-
 if __name__ == "__main__":
-    main()
+    main(OpenAIUpstream)

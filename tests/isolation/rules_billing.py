@@ -27,7 +27,7 @@ RULES = Rules(
             "public.refuse_change()", "trigger of append-only tables", definer=False, owner=OWNER_ROLE, callers=NONE
         ),
         Function(
-            "public.billing_record_usage(jsonb)",
+            "public.billing_record_usage(json)",
             "several tenants' usage in one call: the policy checks each row, as its caller",
             definer=False,
             owner=OWNER_ROLE,

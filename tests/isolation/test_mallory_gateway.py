@@ -39,6 +39,12 @@ GATEWAY_CALLS = (
     GatewayCall(
         "POST", "/v1/chat/completions", lambda alias: "/v1/chat/completions", lambda alias: _chat(alias, stream=True)
     ),
+    GatewayCall(
+        "POST", "/v1/completions", lambda alias: "/v1/completions", lambda alias: {"model": alias, "prompt": "Once"}
+    ),
+    GatewayCall(
+        "POST", "/v1/embeddings", lambda alias: "/v1/embeddings", lambda alias: {"model": alias, "input": "hello"}
+    ),
     GatewayCall("GET", "/v1/models", lambda alias: "/v1/models", lists=True),
     GatewayCall("GET", "/v1/models/{}", lambda alias: f"/v1/models/{alias}"),
 )

@@ -9,12 +9,21 @@ import pytest
 from billing.types import Payer, Tariff
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.base import Adapter, Target, Timeouts
+from providers.pipeline.retry import Retries
 from providers.pipeline.values import Candidate, Job, Result
 from providers.routes import ResolvedDeployment
 from providers.types import ChatRequest, user_message
 from tests.fakes.openai_upstream import OpenAIUpstream
 
 SHORT = Timeouts(connect_s=0.3, first_token_s=0.3, between_tokens_s=0.3, total_s=1.0)
+
+
+async def _no_wait(_: float) -> None:
+    return
+
+
+AT_ONCE = Retries(sleep=_no_wait)
+ONCE = Retries(tries=1)
 
 
 @pytest.fixture(scope="session")

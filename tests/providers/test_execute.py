@@ -24,7 +24,7 @@ from providers.pipeline.execute import Execution
 from providers.pipeline.values import Job
 from providers.types import NO_USAGE, Finished, Started, StreamEvent, TextDelta
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.providers.conftest import ask, candidate, job
+from tests.providers.conftest import ONCE, ask, candidate, job
 
 pytestmark = pytest.mark.no_database
 
@@ -55,7 +55,7 @@ def _route(error: ProviderError, *, after: int = 0, stream: bool = True) -> tupl
 @pytest.mark.parametrize("error", MOVES_ON, ids=repr)
 async def test_the_next_takes_over_unseen(error: ProviderError, stream: bool) -> None:
     fake, work = _route(error, stream=stream)
-    execution = Execution(work)
+    execution = Execution(work, retries=ONCE)
     events = await _run(execution)
     assert events[0] == Started("good")
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "good"
@@ -75,7 +75,7 @@ async def test_the_next_takes_over_from_one_that_began_but_said_nothing(
     upstream.script(fault=fault, fault_after=0, model="bad")
     upstream.script(text="Fine.", model="good")
     route = [candidate(adapter, name=name, target=Target("x", upstream.base_url, name)) for name in ("bad", "good")]
-    events = await _run(Execution(job(*route)))
+    events = await _run(Execution(job(*route), retries=ONCE))
     assert [event for event in events if isinstance(event, Started)] == [Started("good")]
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Fine."
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from providers.adapters.errors import retry_after
 from providers.adapters.openai.adapter import OpenAICompatible
-from providers.adapters.openai.errors import classify, classify_frame, retry_after
+from providers.adapters.openai.errors import classify, classify_frame
 from providers.base import Target, Timeouts
 from providers.errors import (
     Misconfigured,
@@ -21,8 +22,8 @@ from providers.errors import (
     Transient,
 )
 from providers.types import StreamEvent, TextDelta
-from tests.fakes.openai_script import FAULTS
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.script import FAULTS
 from tests.providers.conftest import SHORT, ask, until
 
 pytestmark = pytest.mark.no_database

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.errors import InvalidRequest
-from providers.adapters.openai.dialect import COMPATIBLE, LEGACY_CAP, OPENAI, Dialect
+from providers.adapters.openai.dialect import COMPATIBLE, OPENAI, TOGETHER, Dialect
 from providers.adapters.openai.request_in import parse_chat_request
 from providers.adapters.openai.request_out import encode_chat_request
 from providers.errors import Rejected
@@ -173,7 +173,7 @@ def test_usage_is_always_asked_for_in_a_stream_beside_what_the_caller_asked() ->
 
 @pytest.mark.parametrize("given_name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize(
-    ("dialect", "sent"), [(OPENAI, "max_completion_tokens"), (LEGACY_CAP, "max_tokens"), (COMPATIBLE, None)]
+    ("dialect", "sent"), [(OPENAI, "max_completion_tokens"), (TOGETHER, "max_tokens"), (COMPATIBLE, None)]
 )
 def test_the_output_cap_goes_by_the_name_the_provider_knows(
     given_name: str, dialect: Dialect, sent: str | None

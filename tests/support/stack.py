@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,11 +157,15 @@ class Stack:
 
     def add_model(self, alias: str, base_url: str, *, upstream: str = "", tenant: str | None = None) -> None:
         """Offer a model of an OpenAI-compatible upstream at $1 and $2 per million tokens."""
-        model = f"{alias}={upstream}" if upstream else alias
+        self.add_models([f"{alias}={upstream}" if upstream else alias], base_url, name=f"fake-{alias}", tenant=tenant)
+
+    def add_models(self, models: Sequence[str], base_url: str, *, name: str, tenant: str | None = None) -> None:
+        """The same for several, on one connection of this name."""
         prices = ("--input-price", "1", "--output-price", "2")
         whose = ("--tenant", tenant) if tenant else ()
-        connection = ("--name", f"fake-{alias}", "--base-url", base_url, "--api-key", "upstream-secret")
-        self.manage("add_provider", "openai-compatible", *connection, "--model", model, *prices, *whose)
+        connection = ("--name", name, "--base-url", base_url, "--api-key", "upstream-secret")
+        named = (word for model in models for word in ("--model", model))
+        self.manage("add_provider", "openai-compatible", *connection, *named, *prices, *whose)
 
     def sign_in(self, email: str, password: str) -> dict[str, Any]:
         """A session; the refresh token comes in the body."""

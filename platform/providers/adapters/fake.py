@@ -4,6 +4,7 @@ It ships with the product, for tests, demonstrations and trying out routes: with
 last message said. Everything about it is deterministic."""
 
 import asyncio
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,10 +17,12 @@ from providers.types import (
     ChatAnswer,
     ChatRequest,
     ChoiceFinished,
+    EmbeddingRequest,
     Finished,
     FinishReason,
     ModelInfo,
     ReasoningDelta,
+    Request,
     Started,
     StreamEvent,
     TextDelta,
@@ -29,6 +32,7 @@ from providers.types import (
 )
 
 ECHO = "You said: "
+VECTOR_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class FakeAdapter(Adapter):
 
     def __init__(self, scripts: Mapping[str, Script] | None = None, *, pace: Pace = asyncio.sleep) -> None:
         self.scripts = dict(scripts or {})
-        self.calls: list[tuple[ChatRequest, Target]] = []
+        self.calls: list[tuple[Request, Target]] = []
         self.open_streams = 0
         self._pace = pace
 
@@ -83,6 +87,12 @@ class FakeAdapter(Adapter):
         async for event in self.stream(request, target, whole):
             assembler.add(event)
         return assembler.answer()
+
+    async def embed(self, request: EmbeddingRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:
+        self.calls.append((request, target))
+        dimensions = request.dimensions or VECTOR_DIMENSIONS
+        vectors = tuple(_vector(item, dimensions) for item in request.inputs)
+        return ChatAnswer(target.model, (), Usage(input=estimate_input(request)), vectors=vectors)
 
     async def list_models(self, target: Target, timeouts: Timeouts) -> tuple[ModelInfo, ...]:
         return tuple(ModelInfo(name, "fake") for name in self.scripts or ("echo",))
@@ -117,6 +127,17 @@ class FakeAdapter(Adapter):
             await asyncio.get_running_loop().create_future()
         if script.fault is not None:
             raise script.fault
+
+
+def _vector(item: str | tuple[int, ...], dimensions: int) -> bytes:
+    """A vector that is the same for the same input, and another for another: how often each byte of it falls on each
+    dimension, by a polynomial."""
+    counts = [0.0] * dimensions
+    position = 0
+    for byte in item.encode() if isinstance(item, str) else item:
+        position = (position * 31 + byte + 1) % 1_000_003
+        counts[position % dimensions] += 1.0
+    return struct.pack(f"<{dimensions}f", *counts)
 
 
 def _usage(script: Script, request: ChatRequest, text: str) -> Usage:

@@ -12,7 +12,7 @@ from kernel.errors import InternalError, MethodNotAllowed, NotAuthenticated, Not
 from providers.gateway.completions import complete
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
-from providers.gateway.openai import ChatCompletions, OpenAIErrors
+from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
 from providers.gateway.surface import ErrorFormat
 from tenants.credentials import authenticate
 from tenants.principals import Principal
@@ -23,6 +23,8 @@ Handler = Callable[[Request, Responder, Principal], Awaitable[None]]
 
 OPENAI_ERRORS = OpenAIErrors()
 CHAT = ChatCompletions()
+TEXT = TextCompletions()
+EMBEDDINGS = Embeddings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ Methods = Mapping[str, Route]
 
 ROUTES: dict[str, Methods] = {
     "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT)},
+    "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT)},
+    "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS)},
     "/v1/models": {"GET": Route("models.use", list_models)},
     "/v1/models/{}": {"GET": Route("models.use", retrieve_model)},
 }

@@ -16,6 +16,7 @@ from providers.types import StreamEvent
 from tenants.principals import Principal
 
 PING_AFTER_S = 15.0
+WATCH_AFTER_S = 0.02
 
 
 async def complete(request: Request, responder: Responder, principal: Principal, surface: Surface[Asked]) -> None:
@@ -72,8 +73,12 @@ async def _write(responder: Responder, writer: FrameWriter, event: StreamEvent) 
 
 @asynccontextmanager
 async def _noticing_disconnect(request: Request, responder: Responder, answering: Answering) -> AsyncIterator[None]:
-    """Tell the job as soon as the client is gone. Raises `ClientGone` in place of what follows from that."""
+    """Tell the job as soon as the client is gone. Raises `ClientGone` in place of what follows from that.
+
+    The client is watched from `WATCH_AFTER_S` on: most answers are there before that, and need no watcher.
+    """
     gone = False
+    watcher: asyncio.Task[None] | None = None
 
     async def watch() -> None:
         nonlocal gone
@@ -82,7 +87,11 @@ async def _noticing_disconnect(request: Request, responder: Responder, answering
         gone = not responder.finished
         answering.disconnect()
 
-    watcher = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(watch())
+
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
     try:
         yield
     except (ParleyError, OSError):
@@ -90,9 +99,11 @@ async def _noticing_disconnect(request: Request, responder: Responder, answering
             raise ClientGone from None
         raise
     finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await watcher
         # Also when the server cancels this request: the pump must not wait for a reader that won't come.
         answering.disconnect()
     if gone and not responder.finished:

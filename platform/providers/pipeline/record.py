@@ -1,6 +1,5 @@
 """Settle, as far as there is a ledger: one usage record per attempt, durable before the caller sees the end of the answer."""
 
-import asyncio
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import msgspec
 
 from billing.pricing import charge
-from billing.types import METERS, Charge, Payer, Rate, Tariff, Tokens, UsageEvent
-from billing.usage_writer import record_usage
+from billing.types import Charge, Payer, Rate, Tariff, Tokens, UsageEvent
+from billing.usage_writer import record_all, record_usage
 from providers.pipeline.values import AttemptOutcome, Job, Result
 from providers.routes import ResolvedDeployment
 from providers.types import Usage
@@ -34,7 +33,7 @@ class OrphanFacts(msgspec.Struct, frozen=True):
 
 async def record_result(result: Result) -> None:
     """Write one record per attempt. Raises `billing.usage_writer.UsageNotRecorded`."""
-    await asyncio.gather(*(record_usage(_event(result.job, attempt)) for attempt in result.attempts))
+    await record_all([_event(result.job, attempt) for attempt in result.attempts])
 
 
 def sold_nano(result: Result) -> int:
@@ -130,6 +129,7 @@ def _event(job: Job, attempt: AttemptOutcome) -> UsageEvent:
         charge=_charge(attempt),
         estimated=attempt.estimated,
         streamed=job.request.stream,
+        cache=job.report.cache,
         latency_ms=attempt.latency_ms,
         ttft_ms=attempt.ttft_ms,
         finish_reason=attempt.finish_reason,
@@ -139,7 +139,8 @@ def _event(job: Job, attempt: AttemptOutcome) -> UsageEvent:
 
 
 def _tokens(attempt: AttemptOutcome) -> Tokens:
-    return Tokens(**{meter: getattr(attempt.usage, meter) for meter in METERS})
+    usage = attempt.usage
+    return Tokens(usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)
 
 
 def _charge(attempt: AttemptOutcome) -> Charge:

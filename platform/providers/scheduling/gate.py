@@ -107,13 +107,13 @@ class Gate(Generic[Item]):
         self.let_in()
 
     def leave(self, rank: Class, *, answered: bool, held_s: float | None, now_s: float) -> None:
-        """Give a slot back, which was held for `held_s`; None if it was never used."""
+        """Give a slot back, which was held for `held_s`; None if it wasn't used to the end."""
         self.in_flight -= 1
         self.pending -= not answered
         self._batch_in_flight -= rank is Class.BATCH
         if held_s is not None:
             self._hold_s = held_s if not self._hold_s else self._hold_s + HOLD_SMOOTHING * (held_s - self._hold_s)
-        self._ended_at_s = now_s
+            self._ended_at_s = now_s
         if self.in_flight >= self.limiter.limit:
             # The limit has shrunk below what runs: pass on every second slot, or nobody would start until half have ended.
             self._passed_on = not self._passed_on

@@ -59,13 +59,15 @@ class Slot:
         self._answered = True
         self._gate.answered(self._loop.time() - self._since_s, signal=self._signal, epoch=self._epoch)
 
-    def release(self, error: ProviderError | None = None) -> None:
-        """Give the place back; `error` is why the attempt failed, if it did."""
+    def release(self, error: BaseException | None = None) -> None:
+        """Give the place back; `error` is what ended the attempt before its time, if something did."""
         gate = self._gate
-        if error is not None and is_pushback(error):
+        if is_pushback(error):
             gate.limiter.refused(epoch=self._epoch, in_flight=gate.in_flight)
         now_s = self._loop.time()
-        gate.leave(self._rank, answered=self._answered, held_s=now_s - self._since_s, now_s=now_s)
+        # How long an attempt took that was refused or not made says nothing of how soon others end.
+        held_s = now_s - self._since_s if self._answered or not isinstance(error, ProviderError) else None
+        gate.leave(self._rank, answered=self._answered, held_s=held_s, now_s=now_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from billing.types import Payer
 from kernel.errors import ParleyError, PermissionDenied, RateLimited
 from providers.adapters.fake import FakeAdapter, Script
 from providers.base import DEFAULT_TIMEOUTS
-from providers.errors import OverCapacity, RateLimitedUpstream, Transient
+from providers.errors import OverCapacity, ProviderError, RateLimitedUpstream, Transient
 from providers.pipeline import run
 from providers.pipeline.execute import Execution
 from providers.pipeline.pumps import Pumps
+from providers.pipeline.retry import Retries
 from providers.pipeline.values import Candidate, Job, Priority, Wishes
 from providers.scheduling.gate import MAX_QUEUED
 from providers.scheduling.limiter import START_LIMIT
@@ -53,6 +54,14 @@ class Upstream(FakeAdapter):
         """Let all go, until no more come."""
         while self.working:
             await self.answer(1)
+
+
+class Refusing(FakeAdapter):
+    """Refuses all that come, once all have come."""
+
+    async def _fault(self, script: Script, emitted: int) -> None:
+        await settle()
+        await super()._fault(script, emitted)
 
 
 async def settle() -> None:
@@ -98,7 +107,7 @@ def start(only: Candidate) -> Start:
 
 
 async def execute(work: Job) -> ChatAnswer:
-    execution = Execution(work)
+    execution = Execution(work, retries=Retries(tries=1))
     async for _ in execution.events():
         continue
     return execution.answer()
@@ -247,21 +256,17 @@ async def test_what_one_deployment_has_no_room_for_another_answers(
 
 
 @pytest.mark.parametrize("error", [RateLimitedUpstream(status=429), Transient(cause="server", status=529)], ids=repr)
-async def test_an_upstream_that_pushes_back_gets_less(error: ParleyError, only: Candidate) -> None:
-    fake = FakeAdapter({"echo": Script(fault=error)})  # type: ignore[arg-type]
-    busy = replace(only, adapter=fake)
-    for _ in range(40):
-        with pytest.raises(ParleyError):
-            await execute(job(busy))
-    assert state(busy).limit < START_LIMIT
+async def test_an_upstream_that_pushes_back_gets_less(error: ProviderError, start: Start, only: Candidate) -> None:
+    busy = replace(only, adapter=Refusing({"echo": Script(fault=error)}))
+    answers = await asyncio.gather(*(start("x", candidates=(busy,)) for _ in range(40)), return_exceptions=True)
+    assert all(isinstance(answer, ParleyError) for answer in answers)
+    assert state(busy).limit == 28, "seven tenths of how many there were"
     assert state(busy).in_flight == 0
 
 
-async def test_an_upstream_that_is_merely_broken_keeps_its_limit(only: Candidate) -> None:
-    broken = replace(only, adapter=FakeAdapter({"echo": Script(fault=Transient(cause="server", status=500))}))
-    for _ in range(40):
-        with pytest.raises(ParleyError):
-            await execute(job(broken))
+async def test_an_upstream_that_is_merely_broken_keeps_its_limit(start: Start, only: Candidate) -> None:
+    broken = replace(only, adapter=Refusing({"echo": Script(fault=Transient(cause="server", status=500))}))
+    await asyncio.gather(*(start("x", candidates=(broken,)) for _ in range(40)), return_exceptions=True)
     assert state(broken) == GateState(START_LIMIT, 0, {"interactive": 0, "normal": 0, "batch": 0})
 
 

@@ -1,25 +1,29 @@
 """The HTTP client for everything that speaks OpenAI's format."""
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
-from providers.adapters.openai import WIRE_FORMAT
+from providers.adapters.openai import TEXT_FORMAT, WIRE_FORMAT
 from providers.adapters.openai.answer_in import ChunkReader, parse_answer, parse_models
 from providers.adapters.openai.dialect import COMPATIBLE, Dialect
+from providers.adapters.openai.embeddings import encode_embedding_request, parse_embedding_answer
 from providers.adapters.openai.errors import classify
 from providers.adapters.openai.request_out import encode_chat_request
+from providers.adapters.openai.text_out import choices_of, encode_text_request
 from providers.assemble import events_of
 from providers.base import Adapter, Target, Timeouts, in_time
 from providers.errors import ProviderError
 from providers.http import END_WAIT_S, MAX_ANSWER_BYTES, Upstreams, bounded, read_to_end, sse_events
-from providers.types import ChatAnswer, ChatRequest, ModelInfo, StreamEvent
+from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, Request, StreamEvent
 
 USAGE_WAIT_S = 5.0
 """How long a finished answer waits for the usage that should follow it."""
 
 
 class OpenAICompatible(Adapter):
-    """Chat completions and models of any upstream that speaks the format; `dialect` says how it differs."""
+    """Chat and text completions, embeddings and models of any upstream that speaks the format; `dialect` says how it
+    differs."""
 
     wire_format: ClassVar[str] = WIRE_FORMAT
 
@@ -27,8 +31,21 @@ class OpenAICompatible(Adapter):
         self._dialect = dialect
         self._http = Upstreams(self)
 
+    def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
+        if isinstance(request, EmbeddingRequest):
+            return WIRE_FORMAT, frozenset()
+        text = self._dialect.continues_text(request, model)
+        unsaid = set() if self._dialect.top_k else {"top_k"}
+        if not (text and self._dialect.suffix):
+            unsaid.add("suffix")
+        return TEXT_FORMAT if text else WIRE_FORMAT, frozenset(unsaid)
+
     def headers(self, target: Target) -> Mapping[str, str]:
-        return {} if target.secret is None else {"Authorization": f"Bearer {target.secret}"}
+        if target.secret is None:
+            return {}
+        if self._dialect.key_header is not None:
+            return {self._dialect.key_header: target.secret}
+        return {"Authorization": f"Bearer {target.secret}"}
 
     def refusal(self, *, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return classify(status=status, headers=headers, body=body)
@@ -40,23 +57,48 @@ class OpenAICompatible(Adapter):
         return in_time(self._events(request, target, timeouts), timeouts)
 
     async def complete(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:
-        body = encode_chat_request(request, model=target.model, dialect=self._dialect, stream=False)
-        return parse_answer(await self._http.whole("POST", "/chat/completions", target, timeouts, body))
+        path, body = self._asked(request, target, stream=False)
+        return parse_answer(await self._whole("POST", path, target, timeouts, body))
+
+    async def embed(self, request: EmbeddingRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:
+        body = encode_embedding_request(request, model=target.model, as_base64=self._dialect.base64)
+        said = await self._whole("POST", "/embeddings", target, timeouts, body)
+        return parse_embedding_answer(said, inputs=len(request.inputs))
 
     async def list_models(self, target: Target, timeouts: Timeouts) -> tuple[ModelInfo, ...]:
-        return parse_models(await self._http.whole("GET", "/models", target, timeouts))
+        return parse_models(await self._whole("GET", "/models", target, timeouts))
+
+    def _asked(self, request: ChatRequest, target: Target, *, stream: bool) -> tuple[str, bytes]:
+        """Path and body of a request for a completion."""
+        dialect = self._dialect
+        if dialect.continues_text(request, target.model):
+            body = encode_text_request(request, model=target.model, dialect=dialect, stream=stream)
+            return dialect.text_path, body
+        body = encode_chat_request(request, model=target.model, dialect=dialect, stream=stream)
+        return "/chat/completions", body
+
+    def _at(self, path: str, target: Target) -> tuple[str, Target]:
+        base_url, path = self._dialect.address(target.base_url, path, target.model)
+        return path, target if base_url == target.base_url else replace(target, base_url=base_url)
+
+    async def _whole(
+        self, method: str, path: str, target: Target, timeouts: Timeouts, body: bytes | None = None
+    ) -> bytes:
+        path, target = self._at(path, target)
+        return await self._http.whole(method, path, target, timeouts, body)
 
     async def _events(
         self, request: ChatRequest, target: Target, timeouts: Timeouts
     ) -> AsyncGenerator[StreamEvent, None]:
-        body = encode_chat_request(request, model=target.model, dialect=self._dialect, stream=True)
-        async with self._http.response("POST", "/chat/completions", target, timeouts, body) as response:
+        path, body = self._asked(request, target, stream=True)
+        path, target = self._at(path, target)
+        async with self._http.response("POST", path, target, timeouts, body) as response:
             if "json" in response.headers.get("Content-Type", ""):
                 # An error under a 200, or an upstream that doesn't stream.
                 for event in events_of(parse_answer(await bounded(response, MAX_ANSWER_BYTES))):
                     yield event
                 return
-            reader = ChunkReader(choices=request.n)
+            reader = ChunkReader(choices=choices_of(request))
 
             def patience() -> float | None:
                 return None if not reader.finished else END_WAIT_S if reader.has_usage else USAGE_WAIT_S

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.errors import classify_frame
+from providers.adapters.openai.usage import UsageIn, read_usage
 from providers.errors import ProviderError, Transient
 from providers.types import (
     NO_USAGE,
@@ -25,11 +26,8 @@ from providers.types import (
     TextDelta,
     ToolCall,
     ToolCallDelta,
-    Usage,
 )
 
-MAX_REPORTED_TOKENS = 100_000_000
-"""A report beyond this is a mistake, and counts as none."""
 MAX_CHOICE_INDEX = 1_023
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -44,25 +42,7 @@ FINISH_REASONS: dict[str, FinishReason] = {
 }
 FAILED_REASONS = frozenset({"error", "insufficient_system_resource"})
 
-Number = int | float | None
 Index = Annotated[int, Meta(ge=0, le=MAX_CHOICE_INDEX)]
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: Number = None
-    cache_write_tokens: Number = None
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: Number = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: Number = None
-    completion_tokens: Number = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-    prompt_cache_hit_tokens: Number = None  # DeepSeek
 
 
 class _Function(msgspec.Struct):
@@ -77,8 +57,16 @@ class _CallDelta(msgspec.Struct):
     extra_content: Raw | UnsetType = UNSET
 
 
+class _Piece(msgspec.Struct):
+    """A part of content that is no plain string: Mistral's reasoning models think in such."""
+
+    type: str = "text"
+    text: str | None = None
+    thinking: "list[_Piece] | str | None" = None
+
+
 class _Delta(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_Piece] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[_CallDelta] | None = None
@@ -96,6 +84,7 @@ class _Choice(msgspec.Struct):
     index: Index = 0
     delta: _Delta | None = None
     message: _Delta | None = None
+    text: str | None = None  # legacy completions
     finish_reason: str | None = None
     logprobs: Raw | UnsetType = UNSET
 
@@ -103,10 +92,11 @@ class _Choice(msgspec.Struct):
 class _Answer(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: UsageIn | None = None
     error: Raw | UnsetType = UNSET
     system_fingerprint: Raw | UnsetType = UNSET
     service_tier: Raw | UnsetType = UNSET
+    prompt_filter_results: Raw | UnsetType = UNSET  # Azure
 
 
 class _Model(msgspec.Struct):
@@ -122,18 +112,24 @@ _answer = msgspec.json.Decoder(_Answer)
 _models = msgspec.json.Decoder(_Models)
 
 _FALSY = (b"null", b"false", b'""', b"{}", b"[]", b"0")
-_CANT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+CANT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _decode(data: bytes) -> _Answer:
     """Raises the error that the JSON holds, or Transient(garbage) if it is none."""
     try:
         answer = _answer.decode(data)
-    except _CANT_READ as error:
+    except CANT_READ as error:
         raise Transient(str(error), cause="garbage") from error
-    if answer.error is not UNSET and bytes(answer.error) not in _FALSY:
-        raise classify_frame(data)
+    failure = error_in(answer.error, data)
+    if failure is not None:
+        raise failure
     return answer
+
+
+def error_in(said: Raw | UnsetType, body: bytes) -> ProviderError | None:
+    """The error that came with a 200, if what `body` has under `error` is one."""
+    return None if isinstance(said, UnsetType) or bytes(said) in _FALSY else classify_frame(body)
 
 
 def _extras(**fields: Raw | UnsetType) -> Extras | None:
@@ -145,31 +141,6 @@ def _opaque(delta: _Delta) -> Extras | None:
     if all(getattr(delta, name) is UNSET for name in _OPAQUE):
         return None
     return _extras(**{name: getattr(delta, name) for name in _OPAQUE})
-
-
-def _usage(said: _Usage) -> Usage:
-    prompt, completion = _count(said.prompt_tokens), _count(said.completion_tokens)
-    details, spent = said.prompt_tokens_details, said.completion_tokens_details
-    cached = _count(details.cached_tokens if details else said.prompt_cache_hit_tokens)
-    written = _count(details.cache_write_tokens if details else None)
-    reasoning = _count(spent.reasoning_tokens if spent else None)
-    counts = (prompt, completion, cached, written, reasoning)
-    if any(count < 0 or count > MAX_REPORTED_TOKENS for count in counts) or not prompt + completion:
-        return NO_USAGE
-    cached = min(cached, prompt)
-    written = min(written, prompt - cached)
-    reasoning = min(reasoning, completion)
-    return Usage(
-        input=prompt - cached - written,
-        cache_read=cached,
-        cache_write=written,
-        output=completion - reasoning,
-        reasoning=reasoning,
-    )
-
-
-def _count(said: Number) -> int:
-    return int(said) if said is not None else 0
 
 
 def _finish_reason(said: str) -> FinishReason:
@@ -191,15 +162,43 @@ def parse_answer(body: bytes) -> ChatAnswer:
     return ChatAnswer(
         model=answer.model or "",
         choices=tuple(_answer_choice(choice) for choice in answer.choices),
-        usage=_usage(answer.usage) if answer.usage else NO_USAGE,
-        extras=_extras(system_fingerprint=answer.system_fingerprint, service_tier=answer.service_tier),
+        usage=read_usage(answer.usage) if answer.usage else NO_USAGE,
+        extras=_answer_extras(answer),
     )
+
+
+def _answer_extras(answer: _Answer) -> Extras | None:
+    return _extras(
+        system_fingerprint=answer.system_fingerprint,
+        service_tier=answer.service_tier,
+        prompt_filter_results=answer.prompt_filter_results,
+    )
+
+
+def _said(delta: _Delta) -> tuple[str, str]:
+    """What is said, and what is thought."""
+    content = delta.content
+    reasoning = delta.reasoning_content or delta.reasoning or ""
+    if not isinstance(content, list):
+        return content or "", reasoning
+    thoughts = (piece.thinking for piece in content)
+    return (
+        "".join(piece.text or "" for piece in content),
+        reasoning + "".join(_thought(thought) for thought in thoughts if thought),
+    )
+
+
+def _thought(said: list[_Piece] | str) -> str:
+    return said if isinstance(said, str) else "".join(piece.text or "" for piece in said)
 
 
 def _answer_choice(choice: _Choice) -> AnswerChoice:
     message = choice.message
     if message is None:
-        raise Transient("a choice without a message", cause="garbage")
+        if choice.text is None:
+            raise Transient("a choice without a message", cause="garbage")
+        message = _Delta(choice.text)
+    text, reasoning = _said(message)
     calls = tuple(
         ToolCall(
             id=call.id or "",
@@ -211,8 +210,8 @@ def _answer_choice(choice: _Choice) -> AnswerChoice:
     )
     return AnswerChoice(
         index=choice.index,
-        text=message.content or "",
-        reasoning=message.reasoning_content or message.reasoning or "",
+        text=text,
+        reasoning=reasoning,
         tool_calls=calls,
         finish_reason=_finish_reason(choice.finish_reason or "stop"),
         logprobs=_logprobs(choice),
@@ -232,6 +231,7 @@ class ChunkReader:
         self._usage = NO_USAGE
         self._usage_is_last = False
         self._done = False
+        self._prompt_filter_results: Raw | UnsetType = UNSET
 
     @property
     def has_usage(self) -> bool:
@@ -257,25 +257,31 @@ class ChunkReader:
         events: list[StreamEvent] = []
         if not self._started and chunk.choices:
             self._started = True
-            extras = _extras(system_fingerprint=chunk.system_fingerprint, service_tier=chunk.service_tier)
-            events.append(Started(chunk.model or "", extras))
+            if chunk.prompt_filter_results is UNSET:
+                chunk.prompt_filter_results = self._prompt_filter_results
+            events.append(Started(chunk.model or "", _answer_extras(chunk)))
+        elif not self._started:
+            # Azure says in a chunk of its own, before the answer, what its filters found in the question.
+            self._prompt_filter_results = chunk.prompt_filter_results
         for choice in chunk.choices or ():
             self._choice(choice, events)
         if chunk.usage is not None:
-            self._usage = _usage(chunk.usage)
+            self._usage = read_usage(chunk.usage)
             self._usage_is_last = self.finished
         return events
 
     def _choice(self, choice: _Choice, events: list[StreamEvent]) -> None:
         index = choice.index
         delta = choice.delta or choice.message
+        if delta is None and choice.text is not None:
+            delta = _Delta(choice.text)
         if delta is not None:
-            reasoning = delta.reasoning_content or delta.reasoning
+            text, reasoning = _said(delta)
             if reasoning:
                 events.append(ReasoningDelta(reasoning, index))
             logprobs = _logprobs(choice)
-            if delta.content or logprobs is not None:
-                events.append(TextDelta(delta.content or "", index, logprobs))
+            if text or logprobs is not None:
+                events.append(TextDelta(text, index, logprobs))
             events.extend(self._call(call, index) for call in delta.tool_calls or ())
             opaque = _opaque(delta)
             if opaque is not None:
@@ -308,5 +314,5 @@ def parse_models(body: bytes) -> tuple[ModelInfo, ...]:
     """Read the answer of `GET /models`. Raises Transient(garbage)."""
     try:
         return tuple(ModelInfo(model.id, model.owned_by) for model in _models.decode(body).data)
-    except _CANT_READ as error:
+    except CANT_READ as error:
         raise Transient(str(error), cause="garbage") from error

@@ -9,6 +9,7 @@ from msgspec import Raw
 from kernel.errors import ParleyError
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.errors import encode_error
+from providers.adapters.openai.usage import usage_json
 from providers.types import (
     AnswerChoice,
     ChatAnswer,
@@ -44,18 +45,6 @@ def encode_answer(answer: ChatAnswer, *, answer_id: str, created: int, model: st
         "usage": usage_json(answer.usage),
     }
     return _encode(body | _own(answer.extras))
-
-
-def usage_json(usage: Usage) -> JSON:
-    """The meters as this format counts them: cached tokens are part of the prompt, reasoning of the
-    completion."""
-    return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
-    }
 
 
 def _own(extras: Extras | None) -> dict[str, Raw]:

@@ -1,14 +1,24 @@
 """A caller's body into a ChatRequest. What is wrong is named by its path; what is unknown is kept as
 extras."""
 
-import re
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import Raw
 
-from kernel.errors import InvalidRequest
 from providers.adapters.openai import WIRE_FORMAT, wire
+from providers.adapters.openai.bodies import (
+    Fields,
+    fields_of,
+    given,
+    inner,
+    invalid,
+    list_of_fields,
+    read_body,
+    too_deep,
+    without,
+    wrong,
+)
 from providers.types import (
     ChatRequest,
     Extras,
@@ -23,14 +33,7 @@ from providers.types import (
     ToolChoice,
 )
 
-Fields = dict[str, Raw]
-
 _request = msgspec.json.Decoder(wire.Request)
-_fields = msgspec.json.Decoder(Fields)
-_fields_list = msgspec.json.Decoder(list[Fields])
-
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
@@ -38,37 +41,18 @@ def parse_chat_request(body: bytes) -> ChatRequest:
 
     Raises InvalidRequest, `details.param` being the path of what is wrong (`messages[2].content`), or None
     when the body as a whole is not what it should be."""
+    asked, top = read_body(body, _request)
     try:
-        body.decode()  # strings that are only skipped below would otherwise pass on unchecked
-        asked = _request.decode(body)
-        top = _fields.decode(body)
         return _chat_request(asked, top)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}", details={"param": None}) from error
+        raise invalid(error) from error
     except RecursionError as error:
-        raise InvalidRequest("The body is nested too deeply.", details={"param": None}) from error
-
-
-def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
-    match = _AT.match(str(error))
-    what, path = (match["what"], match["path"]) if match else (str(error), None)
-    missing = _MISSING.search(what)
-    if missing:
-        path = f"{path}.{missing['field']}" if path else missing["field"]
-        what = "it is required"
-    return _wrong(path, what[:1].lower() + what[1:])
-
-
-def _wrong(param: str | None, what: str) -> InvalidRequest:
-    place = f"`{param}` is not valid" if param else "The body is not valid"
-    return InvalidRequest(f"{place}: {what.replace('`', '')}.", details={"param": param})
+        raise too_deep() from error
 
 
 def _chat_request(asked: wire.Request, top: Fields) -> ChatRequest:
     if asked.max_tokens is not None and asked.max_completion_tokens is not None:
-        raise _wrong("max_tokens", "max_completion_tokens says the same; send one of them")
+        raise wrong("max_tokens", "max_completion_tokens says the same; send one of them")
     options = asked.stream_options
     return ChatRequest(
         model=asked.model,
@@ -76,6 +60,7 @@ def _chat_request(asked: wire.Request, top: Fields) -> ChatRequest:
         max_output_tokens=asked.max_completion_tokens or asked.max_tokens,
         temperature=asked.temperature,
         top_p=asked.top_p,
+        top_k=asked.top_k,
         frequency_penalty=asked.frequency_penalty,
         presence_penalty=asked.presence_penalty,
         stop=(asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ()),
@@ -100,7 +85,7 @@ def _request_extras(asked: wire.Request, top: Fields) -> Extras | None:
         # Only the name counts here: it is the caller's for the cap, whose value is max_output_tokens.
         rest["max_completion_tokens"] = top["max_completion_tokens"]
     if asked.stream_options is not None:
-        rest.update(_inner(top, "stream_options", {"include_usage"}))
+        rest.update(inner(top, "stream_options", {"include_usage"}))
     return _extras(rest)
 
 
@@ -108,40 +93,29 @@ def _extras(rest: Fields) -> Extras | None:
     return Extras(WIRE_FORMAT, rest) if rest else None
 
 
-def _without(fields: Fields, known: set[str]) -> Fields:
-    return {key: value for key, value in fields.items() if key not in known}
-
-
-def _inner(fields: Fields, key: str, known: set[str]) -> Fields:
-    """What the object under `key` holds beyond what is known, as an overlay of its parent."""
-    value = bytes(fields[key])
-    rest = _without(_fields.decode(value), known) if value.startswith(b"{") else {}
-    return {key: Raw(msgspec.json.encode(rest))} if rest else {}
-
-
 def _messages(asked: Sequence[wire.Message], raw: Raw) -> tuple[Message, ...]:
     return tuple(
         _message(message, fields, f"messages[{number}]")
-        for number, (message, fields) in enumerate(zip(asked, _fields_list.decode(raw), strict=True))
+        for number, (message, fields) in enumerate(zip(asked, list_of_fields(raw), strict=True))
     )
 
 
 def _message(asked: wire.Message, fields: Fields, path: str) -> Message:
     if asked.content is None and asked.role != "assistant":
-        raise _wrong(f"{path}.content", "it is required for this role")
+        raise wrong(f"{path}.content", "it is required for this role")
     if asked.role == "tool" and not asked.tool_call_id:
-        raise _wrong(f"{path}.tool_call_id", "it is required for this role")
+        raise wrong(f"{path}.tool_call_id", "it is required for this role")
     content: tuple[Part, ...] = ()
     if isinstance(asked.content, str):
         content = (TextPart(asked.content),)
     elif asked.content is not None:
-        pairs = zip(asked.content, _fields_list.decode(fields["content"]), strict=True)
+        pairs = zip(asked.content, list_of_fields(fields["content"]), strict=True)
         content = tuple(_part(part, raw, f"{path}.content[{i}]") for i, (part, raw) in enumerate(pairs))
         if not content and asked.role != "assistant":
-            raise _wrong(f"{path}.content", "it is empty")
+            raise wrong(f"{path}.content", "it is empty")
     calls: tuple[ToolCall | Opaque, ...] = ()
     if asked.tool_calls:
-        called = zip(asked.tool_calls, _fields_list.decode(fields["tool_calls"]), strict=True)
+        called = zip(asked.tool_calls, list_of_fields(fields["tool_calls"]), strict=True)
         calls = tuple(_call(call, raw, f"{path}.tool_calls[{i}]") for i, (call, raw) in enumerate(called))
     return Message(
         role=asked.role,
@@ -149,19 +123,19 @@ def _message(asked: wire.Message, fields: Fields, path: str) -> Message:
         name=asked.name,
         tool_calls=calls,
         tool_call_id=asked.tool_call_id,
-        extras=_extras(_without(fields, {"role", "content", "name", "tool_calls", "tool_call_id"})),
+        extras=_extras(without(fields, {"role", "content", "name", "tool_calls", "tool_call_id"})),
     )
 
 
 def _part(asked: wire.Part, fields: Fields, path: str) -> Part:
     if asked.type == "text":
         if asked.text is None:
-            raise _wrong(f"{path}.text", "it is required")
-        return TextPart(asked.text, _extras(_without(fields, {"type", "text"})))
+            raise wrong(f"{path}.text", "it is required")
+        return TextPart(asked.text, _extras(without(fields, {"type", "text"})))
     if asked.type == "image_url":
         if asked.image_url is None:
-            raise _wrong(f"{path}.image_url", "it is required")
-        rest = _without(fields, {"type", "image_url"}) | _inner(fields, "image_url", {"url", "detail"})
+            raise wrong(f"{path}.image_url", "it is required")
+        rest = without(fields, {"type", "image_url"}) | inner(fields, "image_url", {"url", "detail"})
         if isinstance(asked.image_url, str):
             return ImagePart(asked.image_url, extras=_extras(rest))
         return ImagePart(asked.image_url.url, asked.image_url.detail, _extras(rest))
@@ -172,8 +146,8 @@ def _call(asked: wire.Call, fields: Fields, path: str) -> ToolCall | Opaque:
     if asked.type != "function":
         return Opaque(asked.type, Extras(WIRE_FORMAT, fields))
     if asked.function is None:
-        raise _wrong(f"{path}.function", "it is required")
-    rest = _without(fields, {"id", "type", "function"}) | _inner(fields, "function", {"name", "arguments"})
+        raise wrong(f"{path}.function", "it is required")
+    rest = without(fields, {"id", "type", "function"}) | inner(fields, "function", {"name", "arguments"})
     return ToolCall(asked.id, asked.function.name, asked.function.arguments, _extras(rest))
 
 
@@ -183,7 +157,7 @@ _FUNCTION_FIELDS = {"name", "description", "parameters", "strict"}
 def _tools(asked: Sequence[wire.Tool], raw: Raw | None) -> tuple[FunctionTool | Opaque, ...]:
     if not asked or raw is None:
         return ()
-    pairs = zip(asked, _fields_list.decode(raw), strict=True)
+    pairs = zip(asked, list_of_fields(raw), strict=True)
     return tuple(_tool(tool, fields, f"tools[{i}]") for i, (tool, fields) in enumerate(pairs))
 
 
@@ -192,18 +166,13 @@ def _tool(asked: wire.Tool, fields: Fields, path: str) -> FunctionTool | Opaque:
         return Opaque(asked.type, Extras(WIRE_FORMAT, fields))
     if asked.function is not None:
         said: wire.Function | wire.Tool = asked.function
-        rest = _without(fields, {"type", "function"}) | _inner(fields, "function", _FUNCTION_FIELDS)
+        rest = without(fields, {"type", "function"}) | inner(fields, "function", _FUNCTION_FIELDS)
     else:
         said = asked
-        rest = _without(fields, {"type", "function"} | _FUNCTION_FIELDS)
+        rest = without(fields, {"type", "function"} | _FUNCTION_FIELDS)
     if said.name is None:
-        raise _wrong(f"{path}.function", "it is required")
-    return FunctionTool(said.name, said.description, _object(said.parameters), said.strict, _extras(rest))
-
-
-def _object(raw: Raw | UnsetType) -> Raw | None:
-    """The JSON, unless it is null."""
-    return None if isinstance(raw, UnsetType) or bytes(raw) == b"null" else raw
+        raise wrong(f"{path}.function", "it is required")
+    return FunctionTool(said.name, said.description, given(said.parameters), said.strict, _extras(rest))
 
 
 def _tool_choice(asked: str | wire.ToolChoice | None, raw: Raw | None) -> ToolChoice | Opaque | None:
@@ -215,26 +184,26 @@ def _tool_choice(asked: str | wire.ToolChoice | None, raw: Raw | None) -> ToolCh
         case wire.ToolChoice("function", function, name) if function or name:
             return ToolChoice("required", function.name if function else name)
         case wire.ToolChoice("function"):
-            raise _wrong("tool_choice.function", "it is required")
+            raise wrong("tool_choice.function", "it is required")
         case wire.ToolChoice(kind) if raw is not None:
-            return Opaque(kind, Extras(WIRE_FORMAT, _fields.decode(raw)))
-    raise _wrong("tool_choice", "it is not understood")
+            return Opaque(kind, Extras(WIRE_FORMAT, fields_of(raw)))
+    raise wrong("tool_choice", "it is not understood")
 
 
 def _response_format(asked: wire.ResponseFormat | None, raw: Raw | None) -> ResponseFormat | Opaque | None:
     if asked is None or raw is None:
         return None
-    fields = _fields.decode(raw)
+    fields = fields_of(raw)
     match asked.type:
         case "text" | "json_object" as kind:
-            return ResponseFormat(kind, extras=_extras(_without(fields, {"type"})))
+            return ResponseFormat(kind, extras=_extras(without(fields, {"type"})))
         case "json_schema":
             said = asked.json_schema
             if said is None:
-                raise _wrong("response_format.json_schema", "it is required")
-            rest = _without(fields, {"type", "json_schema"})
-            rest |= _inner(fields, "json_schema", {"name", "description", "schema", "strict"})
+                raise wrong("response_format.json_schema", "it is required")
+            rest = without(fields, {"type", "json_schema"})
+            rest |= inner(fields, "json_schema", {"name", "description", "schema", "strict"})
             return ResponseFormat(
-                "json_schema", said.name, said.description, _object(said.schema), said.strict, _extras(rest)
+                "json_schema", said.name, said.description, given(said.schema), said.strict, _extras(rest)
             )
     return Opaque(asked.type, Extras(WIRE_FORMAT, fields))

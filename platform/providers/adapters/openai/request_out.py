@@ -4,6 +4,8 @@ A request that came in this format goes out as it came, but for: the model's nam
 content, stop and tools in their plainest form (a single plain text part as a string, one stop as a list,
 tools nested); and usage, which is always asked for where the dialect allows."""
 
+from hashlib import sha256
+
 import msgspec
 from msgspec import Raw
 
@@ -29,15 +31,16 @@ JSON = dict[str, object]
 _SAMPLING = (
     "temperature",
     "top_p",
+    "top_k",
     "frequency_penalty",
     "presence_penalty",
-    "seed",
     "parallel_tool_calls",
     "reasoning_effort",
     "logprobs",
     "top_logprobs",
 )
 """The fields that have the same name and shape in the value."""
+_LOW_TOKENS, _MEDIUM_TOKENS = 2_048, 8_192
 _encoder = msgspec.json.Encoder()
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
@@ -47,20 +50,34 @@ def encode_chat_request(request: ChatRequest, *, model: str, dialect: Dialect, s
     asked that this one can't say."""
     body: JSON = {"model": model, "messages": [_message(message, dialect) for message in request.messages]}
     body |= {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
+    if request.seed is not None:
+        body[dialect.seed_field] = request.seed
     if request.stop:
         body["stop"] = request.stop
     if request.n != 1:
         body["n"] = request.n
-    if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request.tool_choice)
+    _add_tools(body, request)
     if request.response_format is not None:
         body["response_format"] = _response_format(request.response_format)
+    if request.reasoning_budget is not None and request.reasoning_effort is None:
+        body["reasoning_effort"] = _effort(request.reasoning_budget)
     if stream:
         body["stream"] = True
         if dialect.usage_in_stream:
             body["stream_options"] = {"include_usage": True}
+    _lay_over(body, request, dialect)
+    return _encoder.encode(body)
+
+
+def _add_tools(body: JSON, request: ChatRequest) -> None:
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    if request.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(request.tool_choice)
+
+
+def _lay_over(body: JSON, request: ChatRequest, dialect: Dialect) -> None:
+    """The output cap, by its name here, and what only this format says."""
     overlay = _own(request.extras) or {}
     if request.max_output_tokens is not None:
         given = "max_completion_tokens" if "max_completion_tokens" in overlay else "max_tokens"
@@ -69,7 +86,11 @@ def encode_chat_request(request: ChatRequest, *, model: str, dialect: Dialect, s
         if key == "max_completion_tokens" or (key == "stream_options" and key not in body):
             continue
         _lay(body, key, value)
-    return _encoder.encode(body)
+
+
+def _effort(budget_tokens: int) -> str:
+    """The nearest of this format's three words for how long to think; it counts no tokens."""
+    return "low" if budget_tokens <= _LOW_TOKENS else "medium" if budget_tokens <= _MEDIUM_TOKENS else "high"
 
 
 def _own(extras: Extras | None) -> dict[str, Raw] | None:
@@ -105,9 +126,9 @@ def _message(message: Message, dialect: Dialect) -> JSON:
     if message.name is not None:
         body["name"] = message.name
     if message.tool_calls:
-        body["tool_calls"] = [_call(call) for call in message.tool_calls]
+        body["tool_calls"] = [_call(call, dialect) for call in message.tool_calls]
     if message.tool_call_id is not None:
-        body["tool_call_id"] = message.tool_call_id
+        body["tool_call_id"] = _call_id(message.tool_call_id, dialect)
     return _with_extras(body, message.extras)
 
 
@@ -134,11 +155,19 @@ def _part(part: Part) -> JSON:
     raise AssertionError("thoughts are left out above")
 
 
-def _call(call: ToolCall | Opaque) -> JSON:
+def _call_id(said: str, dialect: Dialect) -> str:
+    """The id of a call as the provider wants it: one that it didn't make may not have its form."""
+    chars = dialect.call_id_chars
+    if chars is None or (len(said) == chars and said.isascii() and said.isalnum()):
+        return said
+    return sha256(said.encode()).hexdigest()[:chars]
+
+
+def _call(call: ToolCall | Opaque, dialect: Dialect) -> JSON:
     if isinstance(call, Opaque):
         return _opaque(call, "messages")
     function = {"name": call.name, "arguments": call.arguments}
-    return _with_extras({"id": call.id, "type": "function", "function": function}, call.extras)
+    return _with_extras({"id": _call_id(call.id, dialect), "type": "function", "function": function}, call.extras)
 
 
 def _tool(tool: FunctionTool | Opaque) -> JSON:

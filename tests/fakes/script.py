@@ -1,20 +1,24 @@
-"""How the fake upstream is to answer, and what it keeps of it.
+"""How a fake upstream is to answer, whatever its format, and what it keeps of it.
 
 **Script** (JSON object; every field optional):
 
     text               the answer; default: "You said: " and the last user message
-    reasoning          comes before the text, as `reasoning_content`
+    reasoning          comes before the text; signature: the proof of it, in formats that have one
     tool_calls         [{"id","name","arguments"}]
     chunk              code points per chunk (default 4)
     delay_ms           before each chunk; first_delay_ms: before the first instead
-    usage              "asked" (default: when include_usage asks for it) | "always" | "never"
-    prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens    the tally, if not this server's own
-    finish_reason      default stop, or tool_calls; null leaves it out
-    done               false leaves [DONE] out
+    usage              "asked" (default: when include_usage asks for it) | "always" | "never" | "changes" (sent before
+                       with other numbers; the last hold)
+    prompt_tokens, completion_tokens    the tally, if not this server's own
+    cached_tokens, cache_write_tokens   of the prompt, read from and written to a cache
+    reasoning_tokens                    of the completion
+    finish_reason      in the format's own words; default that of an answer that ended by itself, or by calls; null
+                       leaves it out
+    done               false leaves out what closes a stream after its answer ([DONE], message_stop)
     hang_at_end        true keeps the stream open after its last frame
-    id, role           false leaves the `id`, the opening role delta out
+    id, role           false leaves the `id`, the opening frame without content out
     null_content       true puts "content": null where there is none
-    comments           true sends `: PROCESSING` comments between frames
+    comments           true sends comments (pings) between frames
     crlf               true ends lines with CRLF
     split              send the stream's bytes in pieces of so many bytes, whatever they hold
     fault              one of FAULTS; fault_after: chunks sent before those in mid-stream (default 2)
@@ -60,20 +64,6 @@ FAULTS = {
     "huge_frame": "a frame that never ends",
 }
 
-ERRORS: dict[str, tuple[int, str, str]] = {
-    "401": (401, "invalid_api_key", "Incorrect API key provided: sk-secret-part."),
-    "403": (403, "forbidden", "You can't use this."),
-    "404": (404, "model_not_found", "The model does not exist."),
-    "429": (429, "rate_limit_exceeded", "Rate limit reached for requests."),
-    "quota": (429, "insufficient_quota", "You exceeded your current quota."),
-    "400": (400, "invalid_value", "Invalid value for 'temperature'."),
-    "too_long": (400, "context_length_exceeded", "This model's maximum context length is 8 tokens."),
-    "content_policy": (400, "content_policy_violation", "Your request was rejected by our safety system."),
-    "500": (500, "server_error", "The server had an error."),
-    "503": (503, "overloaded", "The engine is overloaded."),
-    "error_body": (200, "server_error", "The server had an error."),
-}
-
 
 @dataclass
 class Script:
@@ -81,6 +71,7 @@ class Script:
 
     text: str | None = None
     reasoning: str = ""
+    signature: str = ""
     tool_calls: list[dict[str, str]] = field(default_factory=list)
     chunk: int = 4
     delay_ms: float = 0
@@ -89,6 +80,7 @@ class Script:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     finish_reason: str | None = ""
     done: bool = True

@@ -1,0 +1,114 @@
+"""Group commit: many small writes, one round trip.
+
+While a batch is on its way the next one gathers, so the busier the process the larger the batches, and an idle one waits
+for nothing. An item that can't be written fails alone. One `GroupCommit` belongs to one event loop (`kernel.per_loop`).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import structlog
+from psycopg import Error
+
+from kernel.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item")
+
+MAX_BATCH = 256
+MAX_WAITING = 10_000
+RETRIES = 3
+RETRY_AFTER_S = 0.2
+LINGER_S = 0.002
+"""How long a busy writer gathers before its next batch. A round trip and a flush to disk cost the same for one item as for
+many."""
+BUSY_BATCH = 3
+"""A batch of this many says that the writer is busy."""
+
+
+class NotWritten(Unavailable):
+    """An item could not be written: the database did not take it, or more wait than may."""
+
+
+class GroupCommit(Generic[Item]):
+    """Gathers items for `write`, which writes a batch, may be called again with the same one, and returns the positions
+    that were refused with the reason. Holds at most `MAX_WAITING` items; failures are logged under `name`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[Sequence[Item]], Awaitable[Mapping[int, str]]],
+        *,
+        max_batch: int = MAX_BATCH,
+        failure: type[NotWritten] = NotWritten,
+    ) -> None:
+        self._name = name
+        self._write = write
+        self._max_batch = max_batch
+        self._failure = failure
+        self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    def add(self, item: Item) -> "asyncio.Future[None]":
+        """Have an item written. The future is done when it is, or fails by `NotWritten`; who cancels it leaves the item
+        to be written.
+        """
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= MAX_WAITING:
+            written.set_exception(self._failure())
+            return written
+        self._waiting.append((item, written))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name=f"group commit of {self._name}")
+        return written
+
+    def add_and_forget(self, item: Item) -> None:
+        """Have an item written that nobody waits for: a crash may lose what is under way. What can't be written is
+        logged.
+        """
+        self.add(item).add_done_callback(_retrieve)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                await self._written(batch)
+                if len(batch) >= BUSY_BATCH and len(self._waiting) < self._max_batch:
+                    await asyncio.sleep(LINGER_S)
+        finally:
+            self._running = None
+
+    async def _written(self, batch: "list[tuple[Item, asyncio.Future[None]]]") -> None:
+        try:
+            problems = await self._tried([item for item, _ in batch])
+        except (Error, Unavailable) as error:
+            log.error("batch_not_written", of=self._name, items=len(batch), exc_info=error)
+            problems = dict.fromkeys(range(len(batch)), "the database did not take the batch")
+        for position, (_, written) in enumerate(batch):
+            if position in problems:
+                log.error("item_not_written", of=self._name, problem=problems[position])
+            if written.done():
+                continue
+            if position in problems:
+                written.set_exception(self._failure())
+            else:
+                written.set_result(None)
+
+    async def _tried(self, items: list[Item]) -> Mapping[int, str]:
+        for attempt in range(1, RETRIES + 1):
+            try:
+                return await self._write(items)
+            except (Error, Unavailable):
+                if attempt == RETRIES:
+                    raise
+                await asyncio.sleep(RETRY_AFTER_S * attempt)
+        raise AssertionError("unreachable")
+
+
+def _retrieve(written: "asyncio.Future[None]") -> None:
+    """Its failure was logged where it happened."""
+    if not written.cancelled():
+        written.exception()

@@ -1,0 +1,117 @@
+"""Whose turn it is: which deployment is tried next, when, and which not at all. The table of what each class of error
+does is `providers.errors`."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from providers.base import Timeouts
+from providers.errors import Failure, ProviderError, Skipped, TooLong, Transient, Unsupported
+from providers.pipeline.breaker import Pass
+from providers.pipeline.health import DeploymentHealth, health
+from providers.pipeline.retry import Retries
+from providers.pipeline.values import Candidate, Job
+from providers.profiles import profile
+from providers.translate import fit
+from providers.types import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One attempt to be made: where, with what request, how patiently, and with whose leave."""
+
+    candidate: Candidate
+    request: Request
+    timeouts: Timeouts
+    health: DeploymentHealth
+    leave: Pass
+
+
+class Turns:
+    """The attempts of one job, as they become due. `failures` are those of the deployments tried or passed over."""
+
+    def __init__(self, job: Job, retries: Retries) -> None:
+        self._job = job
+        self._retries = retries
+        self._waiting = deque(job.candidates)
+        self._spared: deque[Candidate] = deque()
+        self._sparing = True
+        self._now = asyncio.get_running_loop().time
+        self._began_s = self._now()
+        self._again: Candidate | None = None
+        self._tries = 0
+        self._larger_than = 0
+        self.failures: list[Failure] = []
+
+    async def next(self) -> Turn | None:
+        """The next attempt, once it is due; None when nothing is left to try."""
+        if self._again is not None:
+            again, self._again = self._again, None
+            wait_s = self._retries.wait_s(self._tries)
+            if self._now() + wait_s < self._began_s + self._job.timeouts.first_token_s:
+                await self._retries.sleep(wait_s)
+                turn = self._turn(again)
+                if turn is not None:
+                    return turn
+        while (candidate := self._following()) is not None:
+            self._tries = 0
+            turn = self._turn(candidate)
+            if turn is not None:
+                return turn
+        return None
+
+    def failed(self, candidate: Candidate, error: ProviderError) -> None:
+        """An attempt there failed unseen, or could not be begun: decides what comes next."""
+        self.failures.append(Failure(candidate.target.provider, candidate.name, error))
+        if isinstance(error, Transient):
+            self._tries += 1
+            self._again = candidate if self._tries < self._retries.tries else None
+        elif isinstance(error, TooLong):
+            self._larger_than = max(self._larger_than, profile(candidate.target.model).context_tokens or 0)
+
+    def _following(self) -> Candidate | None:
+        if not self._waiting and self._sparing:
+            # Those that are just recovering are spared only for as long as there are others.
+            self._sparing = False
+            self._waiting = self._spared
+        while self._waiting:
+            candidate = self._waiting.popleft()
+            context_tokens = profile(candidate.target.model).context_tokens if self._larger_than else None
+            if context_tokens is None or context_tokens > self._larger_than:
+                return candidate
+        return None
+
+    def _turn(self, candidate: Candidate) -> Turn | None:
+        spent_s = self._now() - self._began_s
+        timeouts = self._job.timeouts
+        if spent_s >= timeouts.total_s:
+            self.failed(candidate, Skipped("late"))
+            return None
+        request = self._fitted(candidate)
+        if request is None:
+            return None
+        known = health.of(candidate.deployment.id)
+        leave = known.admit(force=not self._sparing)
+        if isinstance(leave, Skipped):
+            if leave.why == "recovering":
+                self._spared.append(candidate)
+            else:
+                self.failed(candidate, leave)
+            return None
+        if self.failures:
+            timeouts = Timeouts(
+                timeouts.connect_s, timeouts.first_token_s, timeouts.between_tokens_s, timeouts.total_s - spent_s
+            )
+        return Turn(candidate, request, timeouts, known, leave)
+
+    def _fitted(self, candidate: Candidate) -> Request | None:
+        """The request as this candidate can say it; None, and nothing was tried, if it can't."""
+        try:
+            fitted = fit(
+                self._job.request, candidate.adapter, model=candidate.target.model, drop=self._job.wishes.drop_params
+            )
+        except Unsupported as error:
+            self.failed(candidate, error)
+            return None
+        self._job.report.dropped[:] = fitted.dropped
+        return fitted.request
