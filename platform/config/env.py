@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list."""
+Rate = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""So many a minute."""
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -50,6 +52,9 @@ class Env(BaseSettings):
     parley_upstream_between_tokens_s: Seconds = 30.0
     parley_upstream_total_s: Seconds = 600.0
 
+    parley_default_rpm: Rate | None = None
+    parley_default_tpm: Rate | None = None
+    parley_web_processes: Annotated[int, Field(ge=1, le=10_000)] = 1
     parley_egress_allowed_networks: Names = ()
     parley_egress_ports: Names = ("443",)
 

@@ -98,6 +98,7 @@ ADB_POOL_MAX_WAITING = 1000
 REDIS_URL = env.redis_url.get_secret_value() if env.redis_url else home.redis_url()
 REDIS_MAX_CONNECTIONS = 200
 REDIS_TIMEOUT_S = 2.0
+REDIS_PATIENCE_S = 0.1
 
 CHANNEL_LAYERS = {
     "default": {
@@ -240,6 +241,12 @@ UPSTREAM_CONNECT_S = env.parley_upstream_connect_s
 UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
 UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s
 UPSTREAM_TOTAL_S = env.parley_upstream_total_s
+
+DEFAULT_RPM = env.parley_default_rpm
+DEFAULT_TPM = env.parley_default_tpm
+WEB_PROCESSES = env.parley_web_processes
+RATE_LIMITS_PER_TENANT_MAX = 1000
+RATE_LIMITS_TTL_S = 5.0
 
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""

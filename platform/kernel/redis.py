@@ -5,6 +5,7 @@ Redis Cluster. Clients are made at first use, per process (sync) and per event l
 time-outs.
 """
 
+import asyncio
 import uuid
 from functools import cache
 
@@ -17,8 +18,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from kernel.per_loop import PerLoop
+from kernel.redis_line import Line
 
-__all__ = ["RedisError", "async_redis", "close", "subscribing_redis", "sync_redis", "tenant_key"]
+__all__ = ["Line", "RedisError", "async_redis", "close", "line", "subscribing_redis", "sync_redis", "tenant_key"]
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
@@ -64,8 +66,17 @@ async_redis = PerLoop(_make_async)
 """`async_redis()` is this event loop's client. Values are bytes."""
 
 
+line = PerLoop(Line)
+"""`line()` is the one connection that all requests of this event loop share: for what must be quick, and may fail."""
+
+
 async def close() -> None:
-    """Close this event loop's client."""
+    """Close this event loop's client and line."""
+    opened = line.pop()
+    if opened is not None:
+        opened.close()
+        # The transport says good-bye in the loop's next turn.
+        await asyncio.sleep(0)
     client = async_redis.pop()
     if client is not None:
         await client.aclose()

@@ -74,6 +74,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Deployment": _CONFIGURATION,
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
+        "providers.RateLimit": _CONFIGURATION,
     }
 )
 """Django's label of each model → its declaration."""

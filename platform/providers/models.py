@@ -157,3 +157,50 @@ class RouteTarget(TenantModel):
                 | models.Q(deployment__isnull=False, platform_deployment=None),
             ),
         ]
+
+
+class RateLimit(TenantModel):
+    """How much of its requests and tokens a tenant lets through a minute: all of them, one key's, or one model's (an alias, or
+    the beginning of aliases with `*` after it). A burst is how much of a minute's amount may come at once.
+    """
+
+    class Subject(models.TextChoices):
+        TENANT = "tenant"
+        API_KEY = "api_key"
+        MODEL = "model"
+
+    subject = models.CharField(max_length=16, choices=Subject)
+    api_key = models.ForeignKey(
+        "tenants.ApiKey", null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    model = models.CharField(max_length=200, default="", help_text="an alias; empty but for the subject `model`")
+    requests_per_minute = models.PositiveIntegerField(null=True)
+    tokens_per_minute = models.PositiveIntegerField(null=True)
+    requests_burst_percent = models.PositiveSmallIntegerField(default=100)
+    tokens_burst_percent = models.PositiveSmallIntegerField(default=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    api_key_id: uuid.UUID | None
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("rate_limit"),
+            TenantForeignKey(name="rate_limit_api_key_fk", field="api_key", on_delete="CASCADE"),
+            models.UniqueConstraint(
+                fields=["tenant", "subject", "api_key", "model"], nulls_distinct=False, name="rate_limit_subject_key"
+            ),
+            models.CheckConstraint(
+                name="rate_limit_subject",
+                condition=models.Q(subject="tenant", api_key=None, model="")
+                | models.Q(subject="api_key", api_key__isnull=False, model="")
+                | (models.Q(subject="model", api_key=None) & ~models.Q(model="")),
+            ),
+            models.CheckConstraint(
+                name="rate_limit_says_something",
+                condition=models.Q(requests_per_minute__gte=1) | models.Q(tokens_per_minute__gte=1),
+            ),
+            models.CheckConstraint(
+                name="rate_limit_bursts",
+                condition=models.Q(requests_burst_percent__range=(1, 1000), tokens_burst_percent__range=(1, 1000)),
+            ),
+        ]

@@ -1,14 +1,16 @@
 """From a credential to a `Principal`: the rules, and the two ways (event loop and threads) to ask the stores.
 
 A key's record is kept per process for `KEY_RECORD_TTL_S`, under the digest of the key; its epochs are compared at every
-request, so a revoked key is refused within a second.
+request, so a revoked key is refused within a second. Who has a round trip to Redis ahead of it anyway takes the record at
+its word (`confirmed=False`), reads the epochs in that round trip, and says `confirm`.
 """
 
 import time
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import cast
 
 from django.conf import settings
 from django.db import transaction
@@ -17,12 +19,19 @@ from psycopg.rows import args_row
 from kernel import adb, net
 from kernel.errors import NotAuthenticated, PermissionDenied
 from kernel.tenancy import tenant_scope
-from tenants.epochs import Epochs, Subject, current_epochs, current_epochs_sync
+from tenants.epochs import (
+    Epochs,
+    Subject,
+    current_epochs,
+    current_epochs_sync,
+    epochs_without_redis,
+    read_epochs,
+)
 from tenants.keys import PREFIX, digest, lookup_id
-from tenants.last_used import note_use, note_use_sync
+from tenants.last_used import is_due, note_use, note_use_sync
 from tenants.models import Membership
 from tenants.permissions import effective_permissions
-from tenants.principals import Principal
+from tenants.principals import Principal, Priority, Unconfirmed
 from tenants.selectors import KEY_SQL, KeyRow, key_by_digest
 from tenants.tokens import AccessClaims, read_access
 
@@ -35,6 +44,7 @@ _CHANGED = "The session's rights have changed. Refresh it."
 @dataclass(frozen=True, slots=True)
 class _Record:
     principal: Principal
+    unconfirmed: Principal
     subject: Subject
     epochs: Epochs
     allowed_networks: tuple[str, ...] | None
@@ -47,20 +57,53 @@ _records: "OrderedDict[bytes, _Record]" = OrderedDict()
 _members: "OrderedDict[tuple[uuid.UUID, Epochs], Principal]" = OrderedDict()
 
 
-async def authenticate(credential: str, *, address: str) -> Principal:
+async def authenticate(credential: str, *, address: str, confirmed: bool = True) -> Principal:
     """The caller of an access token or API key. Raises `NotAuthenticated`, or `PermissionDenied` for a suspended
     tenant or an address that the key isn't for.
+
+    With `confirmed` False, one that this process knows may come back with `Principal.unconfirmed`: nothing may be done for
+    them before `confirm`.
     """
     if not credential.startswith(PREFIX):
         claims = read_access(_bounded(credential))
-        return await member_of_claims(claims)
+        return (None if confirmed else _unconfirmed_member(claims)) or await member_of_claims(claims)
     hashed = _key_digest(credential)
     record = _kept(hashed)
-    if record is None or await current_epochs(record.subject) != record.epochs:
-        record = _keep(hashed, await _find_key(credential, hashed))
-    principal = _admitted(record, address)
-    await note_use(principal)
+    if record is not None and not confirmed:
+        principal = _admitted(record, address, record.unconfirmed)
+    else:
+        if record is None or await current_epochs(record.subject) != record.epochs:
+            record = _keep(hashed, await _find_key(lookup_id(credential) or "", hashed))
+        principal = _admitted(record, address, record.principal)
+    if is_due(principal):
+        await note_use(principal)
     return principal
+
+
+async def confirm(principal: Principal, epochs: Epochs | None) -> Principal:
+    """The caller as of now, given the epochs in force: the same, if nothing has changed, else as its credential is found
+    anew. `epochs` is None when Redis couldn't be asked, and empty when it lacked one. Raises `NotAuthenticated` and
+    `PermissionDenied`.
+    """
+    taken = principal.unconfirmed
+    if taken is None or epochs == taken.epochs:
+        return principal
+    if not epochs:
+        epochs = await (epochs_without_redis(taken.subject) if epochs is None else read_epochs(taken.subject))
+        if epochs == taken.epochs:
+            return principal
+    if taken.digest is None:
+        raise NotAuthenticated(_CHANGED)
+    record = _keep(taken.digest, await _find_key(taken.lookup_id or "", taken.digest))
+    if record.suspended:
+        raise PermissionDenied("This tenant is suspended.", details={"reason": "suspended"})
+    return record.principal
+
+
+async def confirm_now(principal: Principal) -> Principal:
+    """The caller as of now, with a round trip of its own. Raises as `confirm` does."""
+    taken = principal.unconfirmed
+    return principal if taken is None else await confirm(principal, await current_epochs(taken.subject))
 
 
 def authenticate_sync(credential: str, *, address: str) -> Principal:
@@ -76,7 +119,7 @@ def authenticate_sync(credential: str, *, address: str) -> Principal:
     record = _kept(hashed)
     if record is None or current_epochs_sync(record.subject) != record.epochs:
         record = _keep(hashed, key_by_digest(lookup_id(credential) or "", hashed))
-    principal = _admitted(record, address)
+    principal = _admitted(record, address, record.principal)
     note_use_sync(principal)
     return principal
 
@@ -118,6 +161,7 @@ def _remember_member(claims: AccessClaims, found: tuple[str, str] | None) -> Pri
         person_id=claims.person_id,
         role=role,
         permissions=effective_permissions(role),
+        priority="interactive",
     )
     _members[(claims.subject.membership_id, claims.epochs)] = principal
     while len(_members) > _MAX_RECORDS:
@@ -137,14 +181,18 @@ def _bounded(credential: str) -> str:
 
 
 def _key_digest(credential: str) -> bytes:
-    if len(credential) > _MAX_CREDENTIAL_CHARS or lookup_id(credential) is None:
+    """The digest of a key's text; its form was looked at when its record was made."""
+    if len(credential) > _MAX_CREDENTIAL_CHARS or not credential.isascii():
         raise NotAuthenticated(_BAD_KEY)
-    return digest(credential)
+    hashed = digest(credential)
+    if hashed not in _records and lookup_id(credential) is None:
+        raise NotAuthenticated(_BAD_KEY)
+    return hashed
 
 
-async def _find_key(credential: str, hashed: bytes) -> KeyRow | None:
+async def _find_key(public_id: str, hashed: bytes) -> KeyRow | None:
     async with adb.tenantless() as connection, connection.cursor(row_factory=args_row(KeyRow)) as cursor:
-        await cursor.execute(KEY_SQL, (lookup_id(credential), hashed))
+        await cursor.execute(KEY_SQL, (public_id, hashed))
         return await cursor.fetchone()
 
 
@@ -159,19 +207,25 @@ def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
     if row is None:
         _records.pop(hashed, None)
         raise NotAuthenticated(_BAD_KEY)
+    principal = Principal(
+        kind="api_key",
+        tenant_id=row.tenant_id,
+        membership_id=row.membership_id,
+        person_id=row.person_id,
+        role=row.role,
+        permissions=effective_permissions(row.role, scopes=frozenset(row.scopes)),
+        api_key_id=row.id,
+        allowed_models=frozenset(row.allowed_models) if row.allowed_models is not None else None,
+        priority=cast("Priority", row.max_priority),
+        pace_tokens_per_s=row.pace_tokens_per_s,
+    )
+    subject = Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id)
+    epochs = (row.tenant_epoch, row.membership_epoch, row.key_epoch)
     record = _Record(
-        principal=Principal(
-            kind="api_key",
-            tenant_id=row.tenant_id,
-            membership_id=row.membership_id,
-            person_id=row.person_id,
-            role=row.role,
-            permissions=effective_permissions(row.role, scopes=frozenset(row.scopes)),
-            api_key_id=row.id,
-            allowed_models=frozenset(row.allowed_models) if row.allowed_models is not None else None,
-        ),
-        subject=Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id),
-        epochs=(row.tenant_epoch, row.membership_epoch, row.key_epoch),
+        principal=principal,
+        unconfirmed=replace(principal, unconfirmed=Unconfirmed(subject, epochs, row.lookup_id, hashed)),
+        subject=subject,
+        epochs=epochs,
         allowed_networks=tuple(row.allowed_networks) if row.allowed_networks is not None else None,
         expires_at=row.expires_at,
         suspended=row.tenant_suspended,
@@ -184,11 +238,16 @@ def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
     return record
 
 
-def _admitted(record: _Record, address: str) -> Principal:
+def _unconfirmed_member(claims: AccessClaims) -> Principal | None:
+    known = _members.get((claims.subject.membership_id, claims.epochs))
+    return known and replace(known, unconfirmed=Unconfirmed(claims.subject, claims.epochs))
+
+
+def _admitted(record: _Record, address: str, principal: Principal) -> Principal:
     if record.expires_at is not None and record.expires_at <= datetime.now(tz=UTC):
         raise NotAuthenticated("The API key has expired.")
     if record.suspended:
         raise PermissionDenied("This tenant is suspended.", details={"reason": "suspended"})
     if record.allowed_networks is not None and not net.address_in(address, record.allowed_networks):
         raise PermissionDenied("The API key is not allowed from this address.")
-    return record.principal
+    return principal

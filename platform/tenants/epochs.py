@@ -10,6 +10,7 @@ put an old epoch over a new one. Nothing prolongs the hash's life: an epoch that
 `EPOCH_TTL_S` at most.
 """
 
+import asyncio
 import time
 import uuid
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from django.conf import settings
 from django.db import transaction
 
 from kernel import adb
-from kernel.redis import RedisError, async_redis, sync_redis, tenant_key
+from kernel.redis import RedisError, line, sync_redis, tenant_key
 from kernel.tenancy import tenant_scope
 
 log = structlog.get_logger(__name__)
@@ -68,17 +69,32 @@ _local: "OrderedDict[Subject, tuple[float, Epochs]]" = OrderedDict()
 async def current_epochs(subject: Subject) -> Epochs:
     """The epochs in force."""
     try:
-        found = await async_redis().hmget(subject.redis_key, subject.fields)
+        found = await line().call("HMGET", subject.redis_key, *subject.fields)
     except RedisError:
-        if (remembered := _remembered(subject)) is not None:
-            return remembered
-        return _remember(subject, await _read(subject))
-    if known := _whole(found):
-        return known
+        return await epochs_without_redis(subject)
+    return _whole(found) or await read_epochs(subject)
+
+
+async def epochs_without_redis(subject: Subject) -> Epochs:
+    """The epochs as PostgreSQL has them, asked at most once a second per subject."""
+    if (remembered := _remembered(subject)) is not None:
+        return remembered
+    return _remember(subject, await _read(subject))
+
+
+async def read_epochs(subject: Subject) -> Epochs:
+    """The epochs as PostgreSQL has them, which Redis is told as well: for a subject of which it lacked one."""
     epochs = await _read(subject)
+    for name, value in zip(subject.fields, epochs, strict=bool(epochs)):
+        line().tell("HSETNX", subject.redis_key, name, value)
     if epochs:
-        await _fill(subject, epochs)
+        line().tell("EXPIRE", subject.redis_key, settings.EPOCH_TTL_S, "NX")
     return epochs
+
+
+def whole_epochs(found: Sequence[bytes | None]) -> Epochs:
+    """What Redis held of a subject, or nothing when one was missing."""
+    return _whole(found)
 
 
 async def epochs_of(subjects: Collection[Subject]) -> dict[Subject, Epochs]:
@@ -86,15 +102,11 @@ async def epochs_of(subjects: Collection[Subject]) -> dict[Subject, Epochs]:
     asked = list(subjects)
     if not asked:
         return {}
-    try:
-        async with async_redis().pipeline(transaction=False) as pipe:
-            for subject in asked:
-                pipe.hmget(subject.redis_key, subject.fields)
-            found = await pipe.execute()
-    except RedisError:
-        return {subject: await current_epochs(subject) for subject in asked}
+    calls = (line().call("HMGET", subject.redis_key, *subject.fields) for subject in asked)
+    found = await asyncio.gather(*calls, return_exceptions=True)
     return {
-        subject: _whole(values) or await current_epochs(subject) for subject, values in zip(asked, found, strict=True)
+        subject: (_whole(values) if isinstance(values, list) else ()) or await current_epochs(subject)
+        for subject, values in zip(asked, found, strict=True)
     }
 
 
@@ -140,17 +152,6 @@ def announce(tenant_id: uuid.UUID, changed: Mapping[str, int]) -> None:
 
 def _alias_in_transaction() -> str:
     return "platform" if transaction.get_connection("platform").in_atomic_block else "default"
-
-
-async def _fill(subject: Subject, epochs: Epochs) -> None:
-    try:
-        async with async_redis().pipeline(transaction=False) as pipe:
-            for name, value in zip(subject.fields, epochs, strict=True):
-                pipe.hsetnx(subject.redis_key, name, str(value))
-            pipe.expire(subject.redis_key, settings.EPOCH_TTL_S, nx=True)
-            await pipe.execute()
-    except RedisError:
-        log.warning("epochs_not_kept")
 
 
 async def _read(subject: Subject) -> Epochs:

@@ -5,7 +5,6 @@ characters) is CRC-32 of all before it, so that a mistyped key is refused withou
 by scanners. All in base 62. Stored is HMAC-SHA-256 of the whole key under a pepper that the database doesn't hold.
 """
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -49,7 +48,7 @@ def lookup_id(text: str) -> str | None:
 
 def digest(text: str) -> bytes:
     """What is stored of a key: 32 bytes."""
-    return hmac.new(settings.PARLEY_KEY_PEPPER.encode(), text.encode(), hashlib.sha256).digest()
+    return hmac.digest(settings.PARLEY_KEY_PEPPER.encode(), text.encode(), "sha256")
 
 
 def _random(length: int) -> str:

@@ -22,6 +22,12 @@ _SQL = "UPDATE tenants_apikey SET last_used_at = now() WHERE id = %s"
 _noted: "OrderedDict[uuid.UUID, float]" = OrderedDict()
 
 
+def is_due(principal: Principal) -> bool:
+    """Whether its use would be written down now."""
+    key_id = principal.api_key_id
+    return key_id is not None and time.monotonic() - _noted.get(key_id, -NOTE_EVERY_S) >= NOTE_EVERY_S
+
+
 async def note_use(principal: Principal) -> None:
     """Note that a key was used. What can't be noted is logged: it never stands in a request's way."""
     key_id = _due(principal)
@@ -48,10 +54,10 @@ def note_use_sync(principal: Principal) -> None:
 
 def _due(principal: Principal) -> uuid.UUID | None:
     """The key to write down, unless that was done a moment ago."""
-    key_id, now = principal.api_key_id, time.monotonic()
-    if key_id is None or now - _noted.get(key_id, -NOTE_EVERY_S) < NOTE_EVERY_S:
+    key_id = principal.api_key_id
+    if key_id is None or not is_due(principal):
         return None
-    _noted[key_id] = now
+    _noted[key_id] = time.monotonic()
     _noted.move_to_end(key_id)
     while len(_noted) > _MAX_KEYS:
         _noted.popitem(last=False)

@@ -125,6 +125,10 @@ class ApiKey(TenantModel):
     replaced_by = models.ForeignKey(
         "self", null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
     )
+    max_priority = models.CharField(
+        max_length=16, default="normal", help_text="the highest class that requests with this key may ask for"
+    )
+    pace_tokens_per_s = models.PositiveIntegerField(null=True, help_text="how fast answers are streamed; null: at once")
     epoch = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True)
@@ -136,6 +140,13 @@ class ApiKey(TenantModel):
             unique_in_tenant("api_key"),
             TenantForeignKey(name="api_key_membership_fk", field="membership"),
             TenantForeignKey(name="api_key_replaced_by_fk", field="replaced_by", on_delete="SET NULL"),
+            models.CheckConstraint(
+                name="api_key_max_priority", condition=models.Q(max_priority__in=["interactive", "normal", "batch"])
+            ),
+            models.CheckConstraint(
+                name="api_key_pace_positive",
+                condition=models.Q(pace_tokens_per_s=None) | models.Q(pace_tokens_per_s__gte=1),
+            ),
         ]
         indexes: ClassVar[list[Any]] = [models.Index(fields=["tenant", "membership"], name="api_key_of_member")]
 

@@ -1,15 +1,35 @@
 """Who is calling: a member by access token, or a program by API key."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kernel.errors import PermissionDenied
+from tenants.epochs import Epochs, Subject
+
+Priority = Literal["interactive", "normal", "batch"]
+PRIORITIES: tuple[Priority, ...] = ("interactive", "normal", "batch")
+"""From what waits least to what waits longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """What a caller was taken at their word for: the epochs in force when this process last looked their credential up. Whoever
+    acts for them compares these with the present ones first (`tenants.credentials.confirm`), in a round trip that has
+    to be made anyway. `lookup_id` and `digest` find a key again."""
+
+    subject: Subject
+    epochs: Epochs
+    lookup_id: str | None = field(default=None, repr=False)
+    digest: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes."""
+    """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes.
+
+    `priority` is the highest that the caller may ask for; `pace_tokens_per_s` how fast answers are streamed to it, None
+    for as fast as they come. With `unconfirmed` the credential's epochs are still to be compared."""
 
     kind: Literal["member", "api_key"]
     tenant_id: uuid.UUID
@@ -19,6 +39,9 @@ class Principal:
     permissions: frozenset[str]
     api_key_id: uuid.UUID | None = None
     allowed_models: frozenset[str] | None = None
+    priority: Priority = "normal"
+    pace_tokens_per_s: int | None = None
+    unconfirmed: Unconfirmed | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> uuid.UUID:

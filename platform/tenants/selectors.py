@@ -55,6 +55,9 @@ class KeyRow:
     tenant_epoch: int
     membership_epoch: int
     key_epoch: int
+    lookup_id: str
+    max_priority: str
+    pace_tokens_per_s: int | None
 
 
 def login_by_email(email: str) -> Login | None:

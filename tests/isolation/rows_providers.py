@@ -6,8 +6,16 @@ ROWS: dict[str, dict[str, Any]] = {
     "providers_routetarget": {
         "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
     },
+    "providers_ratelimit": {
+        "subject": "model",
+        "model": lambda making: f"m{making.number}",
+        "tokens_per_minute": 1000,
+        "requests_burst_percent": 100,
+        "tokens_burst_percent": 100,
+    },
 }
 
 POINTING: dict[str, dict[str, Any]] = {
     "route_target_deployment_fk": {"platform_deployment_id": None},
+    "rate_limit_api_key_fk": {"subject": "api_key", "model": ""},
 }

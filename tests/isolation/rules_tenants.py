@@ -16,7 +16,7 @@ _policies, _grants = gather(
             "tenants_person": "id email is_active",
             "tenants_membership": "id tenant_id person_id role status epoch",
             "tenants_apikey": "id tenant_id membership_id lookup_id digest scopes allowed_models allowed_networks "
-            "expires_at revoked_at epoch",
+            "expires_at revoked_at epoch max_priority pace_tokens_per_s",
         }
     ),
     jobs(

@@ -60,7 +60,7 @@ def web_specs(environment: dict[str, str], *, host: str, port: int, fd: int, wor
         ChildSpec(
             name="web" if workers == 1 else f"web.{index}",
             command=(*PYTHON, "config.serve", "--fd", str(fd), "--drain-timeout", str(WEB_DRAIN_S)),
-            environment=environment | {"PARLEY_WORKER_INDEX": str(index)},
+            environment=environment | {"PARLEY_WORKER_INDEX": str(index), "PARLEY_WEB_PROCESSES": str(workers)},
             ready=ready if index == 0 else None,
             ready_timeout_s=60.0,
             stop_grace_s=WEB_GRACE_S,

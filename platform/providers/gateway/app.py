@@ -14,7 +14,7 @@ from providers.gateway.http import ClientGone, Receive, Request, Responder, Scop
 from providers.gateway.models import list_models, retrieve_model
 from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
 from providers.gateway.surface import ErrorFormat
-from tenants.credentials import authenticate
+from tenants.credentials import authenticate, confirm_now
 from tenants.principals import Principal
 
 log = structlog.get_logger(__name__)
@@ -29,19 +29,23 @@ EMBEDDINGS = Embeddings()
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers a method of a path, the permission it needs, and the format of its errors."""
+    """What answers a method of a path, the permission it needs, and the format of its errors.
+
+    One that `admits` does nothing for its caller but run the pipeline, whose limit stage confirms them in the round trip that
+    it makes anyway."""
 
     permission: str
     handler: Handler
     errors: ErrorFormat = OPENAI_ERRORS
+    admits: bool = False
 
 
 Methods = Mapping[str, Route]
 
 ROUTES: dict[str, Methods] = {
-    "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT)},
-    "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT)},
-    "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS)},
+    "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT, admits=True)},
+    "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT, admits=True)},
+    "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS, admits=True)},
     "/v1/models": {"GET": Route("models.use", list_models)},
     "/v1/models/{}": {"GET": Route("models.use", retrieve_model)},
 }
@@ -107,7 +111,9 @@ async def _answer(request: Request, responder: Responder, methods: Methods | Non
     route = methods.get("GET" if request.method == "HEAD" else request.method)
     if route is None:
         raise _WrongMethod(request.path, methods)
-    principal = await authenticate(_credential(request), address=request.address)
+    principal = await authenticate(_credential(request), address=request.address, confirmed=not route.admits)
+    if not principal.may(route.permission):
+        principal = await confirm_now(principal)
     structlog.contextvars.bind_contextvars(
         tenant_id=str(principal.tenant_id), membership_id=str(principal.membership_id)
     )

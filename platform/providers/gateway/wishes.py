@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from kernel.errors import InvalidRequest
-from providers.pipeline.values import Priority, Wishes
+from providers.pipeline.values import Wishes
+from tenants.principals import Priority
 
 _ON = {"true": True, "1": True, "false": False, "0": False}
 _PRIORITIES: dict[str, Priority] = {"interactive": "interactive", "normal": "normal", "batch": "batch"}

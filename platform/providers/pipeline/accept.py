@@ -5,17 +5,20 @@ limit is not reached.
 """
 
 import uuid
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 from django.conf import settings
 
 from billing.limits import check_limit
 from billing.types import Payer
+from kernel.errors import ParleyError
 from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
 from providers.pipeline.values import NO_WISHES, Candidate, Job, Wishes
 from providers.routes import ResolvedDeployment, resolve_route
 from providers.types import Request
+from tenants.credentials import confirm_now
 from tenants.principals import Principal
 
 
@@ -50,6 +53,49 @@ async def accept(
 
     Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `LimitReached`.
     """
+    job = partial(
+        _accept,
+        request=request,
+        request_id=request_id,
+        surface=surface,
+        wishes=wishes,
+        subject_kind=subject_kind,
+        subject_id=subject_id,
+    )
+    try:
+        return await job(principal)
+    except ParleyError:
+        # Their rights may have changed since they were last looked at: what they may not is said of them as they are now.
+        now = await confirm_now(principal)
+        if now == principal:
+            raise
+    return await job(now)
+
+
+async def accept_again(job: Job, *, principal: Principal) -> Job:
+    """The job of the same request, for a caller whose rights have changed meanwhile."""
+    again = await _accept(
+        principal,
+        request=job.request,
+        request_id=job.request_id,
+        surface=job.surface,
+        wishes=job.wishes,
+        subject_kind=job.payer.subject_kind,
+        subject_id=job.payer.subject_id,
+    )
+    return replace(again, report=job.report)
+
+
+async def _accept(
+    principal: Principal,
+    *,
+    request: Request,
+    request_id: uuid.UUID,
+    surface: str,
+    wishes: Wishes,
+    subject_kind: str | None,
+    subject_id: uuid.UUID | None,
+) -> Job:
     principal.require("models.use")
     route = await resolve_route(principal, request.model)
     if any(deployment.platform for deployment in route.deployments):

@@ -3,6 +3,9 @@
 Each stage is one line here. A stage before the pump may raise a ParleyError (nothing was used yet), replace the job, or
 answer it by returning another `Answering`."""
 
+from kernel.errors import ParleyError
+from providers.limits.stage import admit
+from providers.pipeline.accept import accept_again
 from providers.pipeline.answering import Answering
 from providers.pipeline.pump import OnDisconnect
 from providers.pipeline.pumps import pumps
@@ -14,4 +17,11 @@ from providers.scheduling.priority import priority_of
 async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
     """Let an accepted job through the stages. Raises the ParleyError of the stage that refuses it."""
     priority_of(job)  # a priority that the caller may not have is refused before anything is done
-    return pumps.start(job=job, settle=record_result, on_disconnect=on_disconnect)
+    admission = await admit(job)
+    if admission.principal != job.principal and admission.principal is not None:
+        job = await accept_again(job, principal=admission.principal)
+    try:
+        return pumps.start(job=job, settle=record_result, on_disconnect=on_disconnect, remember=admission.remember)
+    except ParleyError:
+        await admission.correct(0)
+        raise

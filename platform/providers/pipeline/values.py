@@ -9,15 +9,15 @@ from billing.types import Payer
 from kernel.errors import ParleyError
 from providers.base import DEFAULT_TIMEOUTS, Adapter, Target, Timeouts
 from providers.errors import ProviderError
+from providers.limits.headers import LimitState
 from providers.routes import ResolvedDeployment
 from providers.types import ChatAnswer, FinishReason, Request, Usage
-from tenants.principals import Principal
+from tenants.principals import Principal, Priority
 
 Status = Literal["complete", "stopped", "failed", "interrupted"]
 """How an answer ended: by itself; because someone asked; by an error; because the process went down."""
 
 
-Priority = Literal["interactive", "normal", "batch"]
 CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
 
 
@@ -44,12 +44,14 @@ NO_WISHES = Wishes()
 class Report:
     """What the stages have to say of a job beside its answer; the gateway makes headers of it.
 
-    `dropped` are the names of what was left out of the request; `headers` (names in lower case) are ready to be sent."""
+    `dropped` are the names of what was left out of the request; `headers` (names in lower case) are ready to be sent;
+    `rate_limits` is how the tightest limit of each kind stands."""
 
     cache: CacheStatus = "bypass"
     dropped: list[str] = field(default_factory=list)
     queued_ms: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
+    rate_limits: tuple[LimitState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

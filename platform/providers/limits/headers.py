@@ -1,0 +1,71 @@
+"""What answers say of limits: the headers of OpenAI's API, from the tightest bucket of each kind."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kernel.errors import RateLimited
+from providers.limits.buckets import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """How a bucket stands. `remaining` may be taken at once; it is full again in `reset_s`."""
+
+    kind: Kind
+    subject: str
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+class LimitExceeded(RateLimited):
+    """Too many requests or tokens a minute."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: float, states: tuple[LimitState, ...], subject: str) -> None:
+        super().__init__(
+            message,
+            retry_after_s=-int(-retry_after_s // 1),
+            details={"subject": subject, "retry_after_s": retry_after_s},
+        )
+        self.states = states
+        self._exactly_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        exactly = {"retry-after-ms": str(max(1, round(self._exactly_s * 1000)))}
+        return super().headers | exactly | limit_headers(self.states)
+
+
+def tightest(states: Iterable[LimitState]) -> tuple[LimitState, ...]:
+    """Of each kind the one of which the smallest share is left."""
+    found: dict[Kind, LimitState] = {}
+    for state in states:
+        known = found.get(state.kind)
+        if known is None or state.remaining * known.limit < known.remaining * state.limit:
+            found[state.kind] = state
+    return tuple(found.values())
+
+
+def limit_headers(states: Iterable[LimitState]) -> dict[str, str]:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`."""
+    headers = {}
+    for state in states:
+        headers[f"x-ratelimit-limit-{state.kind}"] = str(state.limit)
+        headers[f"x-ratelimit-remaining-{state.kind}"] = str(state.remaining)
+        headers[f"x-ratelimit-reset-{state.kind}"] = duration(state.reset_s)
+    return headers
+
+
+def duration(seconds: float) -> str:
+    """A time as OpenAI's API says it: `120ms`, `2.5s`, `6m0s`, `1h2m3s`."""
+    ms = -int(-seconds * 1000 // 1)
+    if ms < 1000:
+        return f"{ms}ms"
+    if ms < 60_000:
+        return f"{ms / 1000:g}s"
+    whole = -(-ms // 1000)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}h{minutes}m{left}s" if hours else f"{minutes}m{left}s"

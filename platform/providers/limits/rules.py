@@ -1,0 +1,171 @@
+"""Which limits a tenant has set, and which buckets follow for a request.
+
+A tenant's limits are kept per process for `RATE_LIMITS_TTL_S`, and dropped as soon as a request sees that the tenant's field
+`LIMITS_FIELD` among the epochs has changed.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from psycopg import Error
+
+from kernel import adb
+from kernel.errors import Unavailable
+from kernel.per_loop import PerLoop
+from kernel.redis import RedisError, line, tenant_key
+from providers.limits.buckets import Bucket, Kind, depth_us
+from tenants import epochs
+
+LIMITS_FIELD = "l"
+"""The field of the tenant's epochs that changes with its limits. A tenant that never changed them has none."""
+UNKNOWN = b"?"
+_MAX_TENANTS = 10_000
+_MAX_PLANS = 1_000
+_SQL = """
+    SELECT subject, api_key_id, model, requests_per_minute, tokens_per_minute, requests_burst_percent, tokens_burst_percent
+    FROM providers_ratelimit ORDER BY id LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One limit, as it is stored."""
+
+    subject: str
+    api_key_id: uuid.UUID | None
+    model: str
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    requests_burst_percent: int = 100
+    tokens_burst_percent: int = 100
+
+    def covers(self, *, api_key_id: uuid.UUID | None, alias: str) -> bool:
+        """Whether a request with this key for this model falls under it."""
+        if self.subject == "api_key":
+            return self.api_key_id == api_key_id
+        if self.subject == "model":
+            return alias.startswith(self.model[:-1]) if self.model.endswith("*") else alias == self.model
+        return True
+
+
+@dataclass(slots=True)
+class TenantRules:
+    """A tenant's limits, as they were at `read_at`. `version` is what the limits' field was before they were read, `UNKNOWN` if
+    Redis could not be asked."""
+
+    tenant_id: uuid.UUID
+    rules: tuple[Rule, ...]
+    read_at: float
+    version: bytes | None
+    _plans: dict[tuple[uuid.UUID | None, str], tuple[Bucket, ...]] = field(default_factory=dict)
+
+    def buckets(self, *, api_key_id: uuid.UUID | None, alias: str) -> tuple[Bucket, ...]:
+        """The buckets of a request; none where no limit covers it."""
+        key = (api_key_id, alias)
+        known = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+            known = self._plans[key] = _buckets(self, api_key_id, alias)
+        return known
+
+
+_kept: "OrderedDict[uuid.UUID, TenantRules]" = OrderedDict()
+_reading: "PerLoop[dict[uuid.UUID, asyncio.Future[TenantRules]]]" = PerLoop(dict)
+
+
+async def rules_of(tenant_id: uuid.UUID) -> TenantRules:
+    """The limits of a tenant. What was read before holds on while PostgreSQL can't be asked; raises `Unavailable` when nothing
+    was.
+    """
+    kept = _kept.get(tenant_id)
+    if kept is not None and time.monotonic() - kept.read_at < settings.RATE_LIMITS_TTL_S:
+        return kept
+    reading = _reading()
+    first = reading.get(tenant_id)
+    if first is not None:
+        return await asyncio.shield(first)
+    first = reading[tenant_id] = asyncio.ensure_future(_read(tenant_id, kept))
+    try:
+        return await asyncio.shield(first)
+    finally:
+        reading.pop(tenant_id, None)
+
+
+def note_version(rules: TenantRules, version: bytes | None) -> None:
+    """A request saw the limits' field at this value: under another, what is kept is forgotten."""
+    if version != rules.version and _kept.get(rules.tenant_id) is rules:
+        del _kept[rules.tenant_id]
+
+
+def announce_change(tenant_id: uuid.UUID) -> None:
+    """Tell every process, once the present transaction has committed, that a tenant's limits have changed."""
+    epochs.announce(tenant_id, {LIMITS_FIELD: time.time_ns() // 1000})
+
+
+async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules:
+    version = await _version(tenant_id)
+    try:
+        async with adb.transaction(tenant_id) as connection:
+            cursor = await connection.execute(_SQL, (settings.RATE_LIMITS_PER_TENANT_MAX,))
+            rules = tuple(Rule(**row) for row in await cursor.fetchall())
+    except (Error, Unavailable) as error:
+        if before is None:
+            raise Unavailable("The database can't be asked for limits.") from error
+        rules = before.rules
+    found = TenantRules(tenant_id=tenant_id, rules=rules, read_at=time.monotonic(), version=version)
+    _kept[tenant_id] = found
+    _kept.move_to_end(tenant_id)
+    while len(_kept) > _MAX_TENANTS:
+        _kept.popitem(last=False)
+    return found
+
+
+async def _version(tenant_id: uuid.UUID) -> bytes | None:
+    try:
+        found: bytes | None = await line().call("HGET", tenant_key(tenant_id, "epochs"), LIMITS_FIELD)
+    except RedisError:
+        return UNKNOWN
+    return found
+
+
+def _buckets(kept: TenantRules, api_key_id: uuid.UUID | None, alias: str) -> tuple[Bucket, ...]:
+    rules = [rule for rule in kept.rules if rule.covers(api_key_id=api_key_id, alias=alias)]
+    rules = _under_the_operators(rules)
+    found = []
+    for rule in rules:
+        name = {"tenant": "t", "api_key": f"k:{rule.api_key_id}", "model": f"m:{rule.model}"}[rule.subject]
+        kinds: tuple[tuple[Kind, int | None, int], ...] = (
+            ("requests", rule.requests_per_minute, rule.requests_burst_percent),
+            ("tokens", rule.tokens_per_minute, rule.tokens_burst_percent),
+        )
+        for kind, per_minute, percent in kinds:
+            if per_minute is not None:
+                key = tenant_key(kept.tenant_id, "limit", kind[0], name)
+                found.append(Bucket(key, kind, per_minute, depth_us(percent, per_minute), rule.subject))
+    return tuple(found)
+
+
+def _under_the_operators(rules: list[Rule]) -> list[Rule]:
+    """What the operator grants any tenant is a ceiling: a tenant's own limit may only be lower."""
+    if settings.DEFAULT_RPM is None and settings.DEFAULT_TPM is None:
+        return rules
+    own = next((rule for rule in rules if rule.subject == "tenant"), Rule("tenant", None, "", None, None))
+    bound = Rule(
+        subject="tenant",
+        api_key_id=None,
+        model="",
+        requests_per_minute=_lower(own.requests_per_minute, settings.DEFAULT_RPM),
+        tokens_per_minute=_lower(own.tokens_per_minute, settings.DEFAULT_TPM),
+        requests_burst_percent=min(100, own.requests_burst_percent),
+        tokens_burst_percent=min(100, own.tokens_burst_percent),
+    )
+    return [bound, *(rule for rule in rules if rule.subject != "tenant")]
+
+
+def _lower(own: int | None, operators: int | None) -> int | None:
+    return min((value for value in (own, operators) if value is not None), default=None)
