@@ -10,6 +10,7 @@ from providers.types import (
     AnswerChoice,
     ChatAnswer,
     ChoiceFinished,
+    Content,
     Extras,
     Finished,
     FinishReason,
@@ -33,8 +34,16 @@ class _Call:
         self.extras: list[Extras] = []
 
 
+_REASONING, _TEXT, _CALL, _OPAQUE = range(4)
+"""Kinds of pieces, in the order in which whole answers are told."""
+
+
 class _Choice:
     def __init__(self) -> None:
+        self.runs: list[tuple[int, int, int, int]] = []
+        """Where pieces of one kind begin: the kind, its number among calls or opaque deltas, and how many texts or
+        thoughts and extras of thoughts there were before."""
+        self.kind = -1
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.reasoning_extras: list[Extras] = []
@@ -42,6 +51,52 @@ class _Choice:
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[Raw] = []
         self.extras: list[Extras] = []
+
+    def add_text(self, text: str, logprobs: Raw | None) -> None:
+        if self.kind != _TEXT:
+            self.begin(_TEXT)
+        self.text.append(text)
+        if logprobs is not None:
+            self.logprobs.append(logprobs)
+
+    def add_reasoning(self, text: str, extras: Extras | None) -> None:
+        if self.kind != _REASONING:
+            self.begin(_REASONING)
+        self.reasoning.append(text)
+        if extras is not None:
+            self.reasoning_extras.append(extras)
+
+    def add_opaque(self, extras: Extras) -> None:
+        self.begin(_OPAQUE, len(self.extras))
+        self.extras.append(extras)
+
+    def begin(self, kind: int, number: int = 0) -> None:
+        """Note that pieces of this kind follow."""
+        self.kind = kind
+        said = self.text if kind == _TEXT else self.reasoning
+        self.runs.append((kind, number, len(said), len(self.reasoning_extras)))
+
+    def pieces(self, index: int, calls: tuple[ToolCall, ...]) -> tuple[Content, ...]:
+        """The pieces in the order they came; none when that is the usual one."""
+        kinds = [kind for kind, *_ in self.runs]
+        usual = kinds == sorted(kinds) and kinds.count(_REASONING) < 2 and kinds.count(_TEXT) < 2
+        if usual or self.logprobs:
+            return ()
+        numbers = dict(zip(sorted(self.calls), calls, strict=True))
+        return tuple(self._piece(i, index, numbers) for i in range(len(self.runs)))
+
+    def _piece(self, run: int, index: int, calls: dict[int, ToolCall]) -> Content:
+        kind, number, start, extras_start = self.runs[run]
+        if kind == _CALL:
+            call = calls[number]
+            return ToolCallDelta(number, call.arguments, call.id, call.name, index, call.extras)
+        if kind == _OPAQUE:
+            return OpaqueDelta(self.extras[number], index)
+        after = next((later for later in self.runs[run + 1 :] if later[0] == kind), None)
+        if kind == _TEXT:
+            return TextDelta("".join(self.text[start : after[2] if after else None]), index)
+        extras = _joined(self.reasoning_extras[extras_start : after[3] if after else None])
+        return ReasoningDelta("".join(self.reasoning[start : after[2] if after else None]), index, extras)
 
 
 class Assembler:
@@ -60,21 +115,15 @@ class Assembler:
         """Take the next event."""
         match event:
             case TextDelta(text, index, logprobs):
-                choice = self._choice(index)
-                choice.text.append(text)
+                self._choice(index).add_text(text, logprobs)
                 self.output_bytes += len(text.encode())
-                if logprobs is not None:
-                    choice.logprobs.append(logprobs)
             case ReasoningDelta(text, index, extras):
-                choice = self._choice(index)
-                choice.reasoning.append(text)
-                if extras is not None:
-                    choice.reasoning_extras.append(extras)
+                self._choice(index).add_reasoning(text, extras)
                 self.reasoning_bytes += len(text.encode())
             case ToolCallDelta():
                 self._add_call(event)
             case OpaqueDelta(extras, index):
-                self._choice(index).extras.append(extras)
+                self._choice(index).add_opaque(extras)
                 self.output_bytes += sum(map(len, extras.fields.values()))
             case ChoiceFinished(finish_reason, index):
                 self._choice(index).finish_reason = finish_reason
@@ -86,7 +135,11 @@ class Assembler:
                 self.usage = usage
 
     def _add_call(self, delta: ToolCallDelta) -> None:
-        call = self._choice(delta.index).calls.setdefault(delta.call, _Call())
+        choice = self._choice(delta.index)
+        call = choice.calls.get(delta.call)
+        if call is None:
+            call = choice.calls[delta.call] = _Call()
+            choice.begin(_CALL, delta.call)
         call.id = delta.id or call.id
         call.name = delta.name or call.name
         call.arguments.append(delta.arguments)
@@ -102,23 +155,26 @@ class Assembler:
 
     def answer(self) -> ChatAnswer:
         """The answer so far."""
-        choices = tuple(
-            AnswerChoice(
-                index=index,
-                text="".join(choice.text),
-                reasoning="".join(choice.reasoning),
-                tool_calls=tuple(
-                    ToolCall(call.id, call.name, "".join(call.arguments), _joined(call.extras))
-                    for _, call in sorted(choice.calls.items())
-                ),
-                finish_reason=choice.finish_reason,
-                logprobs=_joined_json(choice.logprobs) if choice.logprobs else None,
-                extras=_joined(choice.extras),
-                reasoning_extras=_joined(choice.reasoning_extras),
-            )
-            for index, choice in sorted(self._choices.items())
-        )
+        choices = tuple(_answer_choice(index, choice) for index, choice in sorted(self._choices.items()))
         return ChatAnswer(self._model, choices, self.usage or NO_USAGE, self._extras, self._vectors)
+
+
+def _answer_choice(index: int, choice: _Choice) -> AnswerChoice:
+    calls = tuple(
+        ToolCall(call.id, call.name, "".join(call.arguments), _joined(call.extras))
+        for _, call in sorted(choice.calls.items())
+    )
+    return AnswerChoice(
+        index=index,
+        text="".join(choice.text),
+        reasoning="".join(choice.reasoning),
+        tool_calls=calls,
+        finish_reason=choice.finish_reason,
+        logprobs=_joined_json(choice.logprobs) if choice.logprobs else None,
+        extras=_joined(choice.extras),
+        reasoning_extras=_joined(choice.reasoning_extras),
+        pieces=choice.pieces(index, calls),
+    )
 
 
 def _joined(pieces: list[Extras]) -> Extras | None:
@@ -158,14 +214,35 @@ def events_of(answer: ChatAnswer) -> Iterator[StreamEvent]:
         yield Vectors(answer.vectors)
     for choice in answer.choices:
         index = choice.index
-        if choice.reasoning or choice.reasoning_extras is not None:
-            yield ReasoningDelta(choice.reasoning, index, choice.reasoning_extras)
-        if choice.text or choice.logprobs is not None:
-            yield TextDelta(choice.text, index, choice.logprobs)
-        for number, call in enumerate(choice.tool_calls):
-            yield ToolCallDelta(number, call.arguments, call.id, call.name, index, call.extras)
-        if choice.extras is not None:
-            yield OpaqueDelta(choice.extras, index)
+        yield from in_order(choice)
         yield ChoiceFinished(choice.finish_reason or "stop", index)
     reason = answer.choices[0].finish_reason if answer.choices else None
     yield Finished(reason or "stop", answer.usage)
+
+
+def in_order(choice: AnswerChoice) -> Iterator[Content]:
+    """What a choice holds, piece by piece: in the order in which it came, unless it was changed since."""
+    if choice.pieces and _still_holds(choice):
+        yield from choice.pieces
+        return
+    index = choice.index
+    if choice.reasoning or choice.reasoning_extras is not None:
+        yield ReasoningDelta(choice.reasoning, index, choice.reasoning_extras)
+    if choice.text or choice.logprobs is not None:
+        yield TextDelta(choice.text, index, choice.logprobs)
+    for number, call in enumerate(choice.tool_calls):
+        yield ToolCallDelta(number, call.arguments, call.id, call.name, index, call.extras)
+    if choice.extras is not None:
+        yield OpaqueDelta(choice.extras, index)
+
+
+def _still_holds(choice: AnswerChoice) -> bool:
+    """Whether the pieces say what the choice says: one that was masked, say, has pieces of what it was before."""
+    texts = "".join(piece.text for piece in choice.pieces if isinstance(piece, TextDelta))
+    thoughts = "".join(piece.text for piece in choice.pieces if isinstance(piece, ReasoningDelta))
+    calls = [piece.arguments for piece in choice.pieces if isinstance(piece, ToolCallDelta)]
+    return (texts, thoughts, sorted(calls)) == (
+        choice.text,
+        choice.reasoning,
+        sorted(call.arguments for call in choice.tool_calls),
+    )

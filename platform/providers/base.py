@@ -49,11 +49,13 @@ class Adapter(ABC):
     """One vendor's wire format. An instance pools its connections; `close` lets go of them.
 
     `wire_format` is the tag of the extras it can say; `unsaid` names the fields of `ChatRequest` that it can't.
-    `inlines_images` says that images must be sent along as data, because the upstream fetches none."""
+    `inlines_images` says that images must be sent along as data, because the upstream fetches none; `says_names` that
+    messages can carry their author's name."""
 
     wire_format: ClassVar[str]
     unsaid: ClassVar[frozenset[str]] = frozenset()
     inlines_images: ClassVar[bool] = False
+    says_names: ClassVar[bool] = False
 
     def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
         """The wire format in which this model is asked this, and the fields of `ChatRequest` that can't be said to it:
@@ -72,6 +74,10 @@ class Adapter(ABC):
     async def embed(self, request: EmbeddingRequest, target: Target, timeouts: Timeouts) -> ChatAnswer:
         """The vectors of the request's inputs. Raises Unsupported where there is no such thing."""
         raise Unsupported(f"{target.provider} makes no embeddings.", param="model")
+
+    async def count_tokens(self, request: ChatRequest, target: Target, timeouts: Timeouts) -> int | None:
+        """How many tokens the upstream would read of this request, by its own count; None where it can't be asked."""
+        return None
 
     @abstractmethod
     async def list_models(self, target: Target, timeouts: Timeouts) -> tuple[ModelInfo, ...]:

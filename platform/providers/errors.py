@@ -138,7 +138,7 @@ class TooLong(ProviderError):
 
 class Unsupported(ProviderError):
     """The request asks for something this deployment can't do, or its format can't say. `param` names it. Nothing was
-    sent."""
+    worked on."""
 
     code = "unsupported"
     summary = "the model can't do this"

@@ -25,6 +25,7 @@ from yarl import URL
 from kernel import egress
 from providers.base import Target, Timeouts
 from providers.errors import Misconfigured, ProviderError, Transient
+from providers.ndjson import LineParser, LineTooLarge
 from providers.sse import EventTooLarge, SSEEvent, SSEParser
 
 MAX_CONNECTIONS = 1_024
@@ -203,6 +204,20 @@ async def sse_events(response: ClientResponse, patience: Patience = _no_end) -> 
             raise Transient(str(error), cause="garbage") from error
         for event in events:
             yield event
+
+
+async def json_lines(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[bytes]:
+    """The lines of a stream of JSON, until it ends."""
+    parser = LineParser()
+    async for chunk in chunks(response, patience):
+        try:
+            lines = parser.feed(chunk)
+        except LineTooLarge as error:
+            raise Transient(str(error), cause="garbage") from error
+        for line in lines:
+            yield line
+    if rest := parser.rest():
+        yield rest
 
 
 async def read_to_end(response: ClientResponse) -> None:

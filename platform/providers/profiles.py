@@ -16,6 +16,9 @@ CHAT: frozenset[Capability] = frozenset({"stream", "tools", "json_object", "seed
 FULL: frozenset[Capability] = CHAT | {"images", "json_schema", "logprobs"}
 THINKING: frozenset[Capability] = FULL | {"reasoning"}
 LOGPROBS: frozenset[Capability] = frozenset({"logprobs"})
+JSON_SCHEMA: frozenset[Capability] = frozenset({"json_schema"})
+NEWER_CLAUDE: frozenset[Capability] = frozenset({"json_schema", "reasoning"})
+CLAUDE: frozenset[Capability] = frozenset({"stream", "tools", "images", "json_object", "json_schema", "reasoning"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,22 @@ PROFILES: dict[str, Profile] = {
     "gpt-5*": Profile(400_000, 128_000, THINKING),
     "o3*": Profile(200_000, 100_000, THINKING - LOGPROBS),
     "o4-mini*": Profile(200_000, 100_000, THINKING - LOGPROBS),
+    "claude-3-*": Profile(200_000, 4_096, CLAUDE - NEWER_CLAUDE),
+    "claude-3-5-*": Profile(200_000, 8_192, CLAUDE - NEWER_CLAUDE),
+    "claude-3-7-*": Profile(200_000, 64_000, CLAUDE - JSON_SCHEMA),
+    "claude-opus-4-*": Profile(200_000, 32_000, CLAUDE),
+    "claude-sonnet-4-*": Profile(200_000, 64_000, CLAUDE),
+    "claude-haiku-4-*": Profile(200_000, 64_000, CLAUDE),
+    "claude-opus-4-5*": Profile(200_000, 64_000, CLAUDE),
+    "claude-opus-4-6*": Profile(1_000_000, 128_000, CLAUDE),
+    "claude-opus-4-7*": Profile(1_000_000, 128_000, CLAUDE),
+    "claude-opus-4-8*": Profile(1_000_000, 128_000, CLAUDE),
+    "claude-sonnet-4-6*": Profile(1_000_000, 64_000, CLAUDE),
+    "claude-haiku-5*": Profile(None, None, CLAUDE),
+    "claude-sonnet-5*": Profile(1_000_000, 128_000, CLAUDE),
+    "claude-opus-5*": Profile(1_000_000, 128_000, CLAUDE),
+    "claude-fable-5*": Profile(1_000_000, 128_000, CLAUDE),
+    "claude-mythos-5*": Profile(1_000_000, 128_000, CLAUDE),
     "deepseek-chat*": Profile(128_000, 8_192, CHAT | {"logprobs"}),
     "deepseek-reasoner*": Profile(128_000, 65_536, CHAT | {"reasoning"}),
     "mistral-large*": Profile(128_000, None, CHAT | {"images", "json_schema"}),

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.fake import FakeAdapter
+from providers.adapters.ollama.adapter import Ollama
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import (
     AZURE,
@@ -19,7 +21,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, FULL, LOCAL, TEXT, Capability
+from providers.profiles import CHAT, CLAUDE, FULL, LOCAL, TEXT, Capability
 
 
 class UnknownProvider(ValueError):
@@ -82,6 +84,16 @@ for _spec in (
         FULL,
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
+    ),
+    ProviderSpec(
+        "anthropic",
+        "Anthropic",
+        Anthropic,
+        "https://api.anthropic.com",
+        ("claude-sonnet-5", "claude-opus-5", "claude-haiku-4-5"),
+        CLAUDE,
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_BASE_URL",
     ),
     ProviderSpec(
         "azure",
@@ -152,6 +164,17 @@ for _spec in (
         LOCAL,
         "LLAMA_CPP_API_KEY",
         "LLAMA_CPP_BASE_URL",
+        needs_key=False,
+    ),
+    ProviderSpec(
+        "ollama",
+        "Ollama",
+        Ollama,
+        None,
+        ("llama3.2",),
+        LOCAL | CHAT,
+        "OLLAMA_API_KEY",
+        "OLLAMA_BASE_URL",
         needs_key=False,
     ),
     ProviderSpec(

@@ -12,11 +12,27 @@ from msgspec.structs import replace
 
 from providers.base import ANY_FORMAT, Adapter
 from providers.errors import Unsupported
-from providers.types import ChatRequest, EmbeddingRequest, Extras, Message, Opaque, ReasoningPart, Request
+from providers.types import (
+    ChatRequest,
+    EmbeddingRequest,
+    Extras,
+    Message,
+    Opaque,
+    ReasoningPart,
+    Request,
+    ResponseFormat,
+    ToolChoice,
+)
 
 HINTS = frozenset(
     {
+        "anthropic-beta",
         "cache_control",
+        "caller",
+        "citations",
+        "content_index",
+        "eager_input_streaming",
+        "is_error",
         "max_completion_tokens",
         "metadata",
         "prompt_cache_key",
@@ -25,6 +41,7 @@ HINTS = frozenset(
         "service_tier",
         "store",
         "stream_options",
+        "thinking",
         "user",
     }
 )
@@ -47,13 +64,14 @@ def fit(request: Request, adapter: Adapter, *, model: str = "", drop: bool) -> F
     if adapter.wire_format == ANY_FORMAT:
         return Fitted(request)
     wire_format, unsaid = adapter.terms(request, model)
-    return _Fit(wire_format, unsaid, drop=drop).request(request)
+    return _Fit(wire_format, unsaid, names=adapter.says_names, drop=drop).request(request)
 
 
 class _Fit:
-    def __init__(self, wire_format: str, unsaid: frozenset[str], *, drop: bool) -> None:
+    def __init__(self, wire_format: str, unsaid: frozenset[str], *, names: bool, drop: bool) -> None:
         self._format = wire_format
         self._unsaid = unsaid
+        self._names = names
         self._drop = drop
         self._dropped: dict[str, None] = {}
 
@@ -63,10 +81,12 @@ class _Fit:
             return Fitted(request, tuple(self._dropped))
         changes: dict[str, object] = {}
         for name in self._unsaid:
-            default = _DEFAULTS[name]
-            if getattr(request, name) != default:
+            default, said = _DEFAULTS[name], getattr(request, name)
+            if said == default:
+                continue
+            if said != _SAYS_NOTHING.get(name):
                 self._leave_out(name)
-                changes[name] = default
+            changes[name] = default
         messages = tuple(self._message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
         if messages != request.messages:
             changes["messages"] = messages
@@ -84,6 +104,9 @@ class _Fit:
 
     def _message(self, message: Message, path: str) -> Message:
         message = self._without_extras(message, path)
+        if message.name is not None and not self._names and message.role not in ("tool", "function"):
+            self._leave_out(f"{path}.name", hint=True)
+            message = replace(message, name=None)
         content = self._all(message.content, f"{path}.content")
         calls = self._all(message.tool_calls, f"{path}.tool_calls")
         if content is message.content and calls is message.tool_calls:
@@ -125,4 +148,12 @@ class _Fit:
         self._dropped[name] = None
 
 
+_SAYS_NOTHING: dict[str, object] = {
+    "tool_choice": ToolChoice("auto"),
+    "parallel_tool_calls": True,
+    "response_format": ResponseFormat("text"),
+    "logprobs": False,
+    "top_logprobs": 0,
+}
+"""Values that ask for what happens anyway: nothing is lost without them."""
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}

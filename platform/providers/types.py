@@ -272,7 +272,10 @@ def is_content(event: StreamEvent) -> bool:
 
 
 class AnswerChoice(msgspec.Struct, frozen=True):
-    """One whole answer. `finish_reason` is None for one that was cut short."""
+    """One whole answer. `finish_reason` is None for one that was cut short.
+
+    `pieces` are the same in the order in which they came, when that is another than thoughts, text, calls and the
+    rest; see `assemble.in_order`."""
 
     index: int = 0
     text: str = ""
@@ -282,6 +285,7 @@ class AnswerChoice(msgspec.Struct, frozen=True):
     logprobs: Raw | None = None
     extras: Extras | None = None
     reasoning_extras: Extras | None = None
+    pieces: tuple[Content, ...] = ()
 
 
 class ChatAnswer(msgspec.Struct, frozen=True):

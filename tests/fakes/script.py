@@ -28,7 +28,8 @@
 **Record** of a request: `id` (as answered), `model`, `stream`, `prompt` (the last user message), `body` (as
 received), `headers`, `text` (of the chunks sent whole, exactly), `chunks`, `prompt_tokens`,
 `completion_tokens` (its own tally: a token per word read, and per chunk sent), `reported` (usage was sent),
-`outcome`: "complete" | "fault" | "disconnected" | "open".
+`outcome`: "complete" | "fault" | "disconnected" | "open", `path` (with its query, where a format says more in it
+than its name).
 
 A chunk counts as sent when its bytes were handed to the kernel: a client that left may not have read the last
 of them.
@@ -118,3 +119,4 @@ class Record:
     completion_tokens: int = 0
     reported: bool = False
     outcome: str = "open"
+    path: str = ""

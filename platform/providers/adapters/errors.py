@@ -19,9 +19,10 @@ from providers.errors import (
     Rejected,
     TooLong,
     Transient,
+    Unsupported,
 )
 
-Kind = Literal["quota", "rate_limited", "transient", "misconfigured", "too_long", "rejected"]
+Kind = Literal["quota", "rate_limited", "transient", "misconfigured", "too_long", "unsupported", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +70,31 @@ BY_STATUS: tuple[Rule, ...] = (
 )
 
 
+_CLASSES: dict[Kind, type[ProviderError]] = {
+    "quota": QuotaExceeded,
+    "misconfigured": Misconfigured,
+    "too_long": TooLong,
+    "unsupported": Unsupported,
+    "rejected": Rejected,
+}
+
+
 def provider_error(
     said: Said, rules: Sequence[Rule], *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> ProviderError:
     """The error that this is by the first rule that fits; Transient if none does. `status` is that of HTTP, None under
     a 200; `headers` are those that the error came with."""
-    kind = next((rule.kind for rule in rules if rule.fits(said)), "transient")
+    kind: Kind = next((rule.kind for rule in rules if rule.fits(said)), "transient")
     code = min(said.codes, default=None)
-    match kind:
-        case "quota":
-            return QuotaExceeded(said.words, status=status, upstream_code=code)
-        case "rate_limited":
-            wait_s = retry_after(headers) if headers is not None else None
-            wait_s = said.retry_after_s if wait_s is None else wait_s
-            return RateLimitedUpstream(said.words, retry_after_s=wait_s, status=status, upstream_code=code)
-        case "misconfigured":
-            return Misconfigured(said.words, status=status, upstream_code=code)
-        case "too_long":
-            return TooLong(said.words, status=status, upstream_code=code, param=said.param)
-        case "rejected":
-            return Rejected(said.words, status=status, upstream_code=code, param=said.param)
-    return Transient(said.words, cause="server", status=status, upstream_code=code)
+    if kind == "rate_limited":
+        wait_s = retry_after(headers) if headers is not None else None
+        wait_s = said.retry_after_s if wait_s is None else wait_s
+        return RateLimitedUpstream(said.words, retry_after_s=wait_s, status=status, upstream_code=code)
+    if kind == "transient":
+        return Transient(said.words, cause="server", status=status, upstream_code=code)
+    # What is unsupported is named even where the upstream names nothing.
+    param = said.param or ("model" if kind == "unsupported" else None)
+    return _CLASSES[kind](said.words, status=status, upstream_code=code, param=param)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

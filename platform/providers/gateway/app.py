@@ -9,6 +9,7 @@ import structlog
 
 from kernel.api.context import set_request_id
 from kernel.errors import InternalError, MethodNotAllowed, NotAuthenticated, NotFound, ParleyError
+from providers.gateway.anthropic import AnthropicErrors, Messages, count_tokens, speaks_anthropic
 from providers.gateway.completions import complete
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
@@ -22,7 +23,9 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[Request, Responder, Principal], Awaitable[None]]
 
 OPENAI_ERRORS = OpenAIErrors()
+ANTHROPIC_ERRORS = AnthropicErrors()
 CHAT = ChatCompletions()
+MESSAGES = Messages()
 TEXT = TextCompletions()
 EMBEDDINGS = Embeddings()
 
@@ -46,6 +49,8 @@ ROUTES: dict[str, Methods] = {
     "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT, admits=True)},
     "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT, admits=True)},
     "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS, admits=True)},
+    "/v1/messages": {"POST": Route("models.use", partial(complete, surface=MESSAGES), MESSAGES, admits=True)},
+    "/v1/messages/count_tokens": {"POST": Route("models.use", count_tokens, ANTHROPIC_ERRORS)},
     "/v1/models": {"GET": Route("models.use", list_models)},
     "/v1/models/{}": {"GET": Route("models.use", retrieve_model)},
 }
@@ -81,6 +86,8 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     structlog.contextvars.bind_contextvars(request_id=str(request.id))
     methods = _methods(request.path)
     errors = next(iter(methods.values())).errors if methods else OPENAI_ERRORS
+    if errors is OPENAI_ERRORS and speaks_anthropic(request):
+        errors = ANTHROPIC_ERRORS
     try:
         await _answer(request, responder, methods)
     except ClientGone:

@@ -30,6 +30,7 @@ class Request:
     headers: Mapping[str, str]
     address: str
     receive: Receive = field(repr=False)
+    query: str = ""
     id: uuid.UUID = field(default_factory=uuid7)
 
     @classmethod
@@ -45,6 +46,7 @@ class Request:
                 peer[0] if peer else None, headers.get("x-forwarded-for", ""), settings.TRUSTED_PROXIES
             ),
             receive=receive,
+            query=scope.get("query_string", b"").decode("latin-1"),
         )
 
     async def body(self) -> bytes:

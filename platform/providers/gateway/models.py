@@ -1,7 +1,9 @@
-"""`GET /v1/models` and `GET /v1/models/{alias}`."""
+"""`GET /v1/models` and `GET /v1/models/{alias}`, in the form of the API whose client asks."""
 
 from providers import routes
+from providers.adapters.anthropic import models_out as anthropic
 from providers.adapters.openai.models_out import encode_model, encode_models
+from providers.gateway.anthropic import page_of_models, speaks_anthropic
 from providers.gateway.http import Request, Responder
 from providers.routes import ModelNotFound
 from tenants.principals import Principal
@@ -9,7 +11,9 @@ from tenants.principals import Principal
 
 async def list_models(request: Request, responder: Responder, principal: Principal) -> None:
     """The models this caller may use."""
-    await responder.whole(200, encode_models(await routes.list_models(principal)))
+    models = await routes.list_models(principal)
+    body = page_of_models(models, request.query) if speaks_anthropic(request) else encode_models(models)
+    await responder.whole(200, body)
 
 
 async def retrieve_model(request: Request, responder: Responder, principal: Principal) -> None:
@@ -17,6 +21,7 @@ async def retrieve_model(request: Request, responder: Responder, principal: Prin
     alias = request.path.removeprefix("/v1/models/")
     for entry in await routes.list_models(principal):
         if entry.alias == alias:
-            await responder.whole(200, encode_model(entry))
+            encode = anthropic.encode_model if speaks_anthropic(request) else encode_model
+            await responder.whole(200, encode(entry))
             return
     raise ModelNotFound(f"The model {alias[:200]!r} does not exist, or you may not use it.", details={"param": "model"})

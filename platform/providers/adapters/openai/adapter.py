@@ -26,6 +26,7 @@ class OpenAICompatible(Adapter):
     differs."""
 
     wire_format: ClassVar[str] = WIRE_FORMAT
+    says_names: ClassVar[bool] = True
 
     def __init__(self, *, dialect: Dialect = COMPATIBLE) -> None:
         self._dialect = dialect
