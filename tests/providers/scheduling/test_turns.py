@@ -16,11 +16,12 @@ from providers.pipeline import run
 from providers.pipeline.execute import Execution
 from providers.pipeline.pumps import Pumps
 from providers.pipeline.retry import Retries
-from providers.pipeline.values import Candidate, Job, Priority, Wishes
+from providers.pipeline.values import Candidate, Job, Wishes
 from providers.scheduling.gate import MAX_QUEUED
 from providers.scheduling.limiter import START_LIMIT
 from providers.scheduling.scheduler import GateState, scheduler
 from providers.types import ChatAnswer, Started
+from tenants.principals import Principal, Priority
 from tests.providers.conftest import Ledger, ask, candidate, job
 
 pytestmark = pytest.mark.no_database
@@ -85,7 +86,7 @@ Start = Callable[..., asyncio.Task[ChatAnswer]]
 
 @pytest.fixture
 def start(only: Candidate) -> Start:
-    """Starts a job whose prompt is `name`; a member's unless it is a key's."""
+    """Starts a job whose prompt is `name`, of a caller who is allowed that priority."""
 
     def start(
         name: str,
@@ -93,17 +94,24 @@ def start(only: Candidate) -> Start:
         tenant: UUID = A,
         priority: Priority | None = None,
         deadline_s: float | None = None,
-        key: bool = False,
+        allowed: Priority = "interactive",
         candidates: tuple[Candidate, ...] = (),
     ) -> asyncio.Task[ChatAnswer]:
-        payer = Payer(tenant_id=tenant, principal_kind="api_key" if key else "member", membership_id=uuid4())
+        payer = Payer(tenant_id=tenant, principal_kind="member", membership_id=uuid4())
         wishes = Wishes(priority=priority, deadline_s=deadline_s)
         work = replace(
-            job(*(candidates or (only,)), request=ask(name), timeouts=DEFAULT_TIMEOUTS), payer=payer, wishes=wishes
+            job(*(candidates or (only,)), request=ask(name), timeouts=DEFAULT_TIMEOUTS),
+            payer=payer,
+            wishes=wishes,
+            principal=caller(allowed),
         )
         return asyncio.create_task(execute(work))
 
     return start
+
+
+def caller(allowed: Priority) -> Principal:
+    return Principal("member", A, uuid4(), uuid4(), "member", frozenset({"models.use"}), priority=allowed)
 
 
 async def execute(work: Job) -> ChatAnswer:
@@ -272,11 +280,11 @@ async def test_an_upstream_that_is_merely_broken_keeps_its_limit(start: Start, o
 
 async def test_a_key_may_ask_for_less_but_not_for_more(start: Start, upstream: Upstream, only: Candidate) -> None:
     tasks = await fill(start)
-    tasks += [start("lower", key=True, priority="batch"), start("usual", key=True)]
+    tasks += [start("lower", allowed="normal", priority="batch"), start("usual", allowed="normal")]
     await settle()
     assert state(only).queued == {"interactive": 0, "normal": 1, "batch": 1}
     with pytest.raises(PermissionDenied, match="interactive") as refused:
-        await start("more", key=True, priority="interactive")
+        await start("more", allowed="normal", priority="interactive")
     assert refused.value.details is not None
     assert refused.value.details["max_priority"] == "normal"
     await upstream.answer_all()
@@ -284,9 +292,7 @@ async def test_a_key_may_ask_for_less_but_not_for_more(start: Start, upstream: U
 
 
 async def test_a_priority_that_is_not_allowed_is_refused_before_a_pump_is_made(only: Candidate) -> None:
-    work = replace(
-        job(only), payer=Payer(A, "api_key", uuid4(), api_key_id=uuid4()), wishes=Wishes(priority="interactive")
-    )
+    work = replace(job(only), principal=caller("normal"), wishes=Wishes(priority="interactive"))
     with pytest.raises(PermissionDenied):
         await run.start(work)
 
