@@ -254,7 +254,14 @@ async def test_what_one_deployment_has_no_room_for_another_answers(
     other = candidate(FakeAdapter({"echo": Script("From elsewhere.")}), name="other")
     tasks += [start("flood", tenant=A, deadline_s=600) for _ in range(MAX_QUEUED // 2)]
     await settle()
-    execution = Execution(replace(job(only, other), payer=Payer(A, "member", uuid4()), wishes=Wishes(deadline_s=600)))
+    execution = Execution(
+        replace(
+            job(only, other),
+            payer=Payer(A, "member", uuid4()),
+            wishes=Wishes(deadline_s=600),
+            principal=caller("interactive"),
+        )
+    )
     async for _ in execution.events():
         continue
     assert execution.answer().text == "From elsewhere."
