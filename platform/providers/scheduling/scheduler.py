@@ -84,7 +84,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._gates: dict[uuid.UUID, Gate[_Turn]] = {}
-        self._lag = lag()
+        self.lag = lag()
 
     async def take_slot(self, candidate: Candidate, job: Job) -> Slot:
         """A slot at a candidate, as soon as it is this job's turn; how long that took is added to `job.report`. Release it.
@@ -102,7 +102,7 @@ class Scheduler:
         began_s = loop.time()
         patience_s = (job.wishes.deadline_s or DEADLINE_S) - job.report.queued_ms / 1000
         refusal = gate.refusal(
-            tenant=tenant, rank=rank, patience_s=patience_s, now_s=began_s, overload=self._lag.overload
+            tenant=tenant, rank=rank, patience_s=patience_s, now_s=began_s, overload=self.lag.overload
         )
         if refusal is not None:
             raise _overloaded(refusal)

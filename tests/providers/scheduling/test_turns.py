@@ -9,6 +9,7 @@ import pytest
 
 from billing.types import Payer
 from kernel.errors import ParleyError, PermissionDenied, RateLimited
+from kernel.lag import LagMonitor
 from providers.adapters.fake import FakeAdapter, Script
 from providers.base import DEFAULT_TIMEOUTS
 from providers.errors import OverCapacity, ProviderError, RateLimitedUpstream, Transient
@@ -69,6 +70,12 @@ async def settle() -> None:
     """Let everything that can run do so."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+async def _calm() -> None:
+    """However busy the machine is, this loop counts as calm: no test here is about an overloaded process."""
+    scheduler().lag = LagMonitor()
 
 
 @pytest.fixture
@@ -231,6 +238,16 @@ async def test_a_full_queue_sheds_at_once_with_retry_after(upstream: Upstream, s
     await asyncio.gather(*tasks, return_exceptions=True)
     assert len(upstream.calls) == START_LIMIT + MAX_QUEUED
     assert state(only).in_flight == 0
+
+
+async def test_a_drowning_process_lets_nobody_wait(upstream: Upstream, start: Start) -> None:
+    tasks = await fill(start)
+    for _ in range(50):
+        scheduler().lag.observe(1.0)
+    with pytest.raises(OverCapacity):
+        await start("one more")
+    await upstream.answer_all()
+    await asyncio.gather(*tasks)
 
 
 async def test_who_waited_to_the_deadline_is_told_when_to_come_back(
