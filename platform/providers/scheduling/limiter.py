@@ -36,7 +36,7 @@ PUSHBACK_SHARE = 0.05
 """More of a window's answers than this must be refusals: one stray refusal says nothing of the load."""
 TRIAL_SHARE = 0.7
 TRIAL_EVERY_WINDOWS = 30
-FIRST_TRIAL_WINDOWS = 2
+FIRST_TRIAL_WINDOWS = 1
 TRIAL_HELPS = 0.82
 """A trial whose median is below this share of the one before it says that requests were waiting upstream. (Were all of the time
 waiting, seven tenths of the requests would take seven tenths of it.)"""
