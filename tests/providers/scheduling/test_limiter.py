@@ -105,10 +105,10 @@ def test_noise_does_not_make_it_collapse(seed: int) -> None:
 def test_it_doubles_in_the_time_of_an_answer_until_the_first_sign() -> None:
     """So a thousand streams that begin at once all run after six times the time to the first token."""
     limiter = Limiter()
-    for doubled in range(1, 6):
+    for doubled in range(1, 5):
         for _ in range(limiter.limit + MIN_SIGNAL_SAMPLES):
             limiter.answered(0.2, signal="stream", epoch=limiter.epoch, in_flight=limiter.limit, pending=limiter.limit)
-        assert min(MAX_LIMIT, START_LIMIT * 2**doubled) <= limiter.limit
+        assert START_LIMIT * 2**doubled <= limiter.limit
 
 
 def test_it_hardly_grows_when_those_at_the_end_of_a_crowd_wait_longer() -> None:
