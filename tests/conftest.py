@@ -21,6 +21,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from chat import lifecycle, loop
 from config.bootstrap import prepare_database
 from kernel import adb, redis
+from providers.cache import lifecycle as cache
 from tenants import passwords
 from tests.support.cast import Company, found_company
 from tests.support.servers import database_url, with_database
@@ -52,6 +53,7 @@ def database(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
 
 async def _let_go() -> None:
     await lifecycle.close()
+    await cache.close()
     await adb.close()
     await redis.close()
 
@@ -72,6 +74,7 @@ def _database(request: pytest.FixtureRequest) -> Iterator[None]:
 async def _no_pools_left() -> AsyncIterator[None]:
     """Close what the test's event loop opened."""
     yield
+    await cache.close()
     await adb.close()
     await redis.close()
 

@@ -24,6 +24,7 @@ from config.checks import require_secrets  # noqa: E402
 from config.health import health  # noqa: E402
 from config.telemetry import start_telemetry  # noqa: E402
 from kernel import adb, lifecycle, redis  # noqa: E402
+from providers.cache import lifecycle as cache  # noqa: E402
 from providers.gateway.app import gateway  # noqa: E402
 from providers.pipeline.accept import factory  # noqa: E402
 from providers.pipeline.pumps import pumps  # noqa: E402
@@ -33,6 +34,7 @@ start_telemetry("web")
 bind(PipelineAnswering())
 lifecycle.on_drain(rooms.drain)
 lifecycle.on_drain(pumps.drain)
+lifecycle.on_drain(cache.drain)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -71,6 +73,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         else:
             await rooms.close()
             await factory().close()
+            await cache.close()
             await adb.close()
             await redis.close()
             await send({"type": "lifespan.shutdown.complete"})

@@ -37,6 +37,7 @@ class Env(BaseSettings):
     database_owner_url: SecretStr | None = None
     database_platform_url: SecretStr | None = None
     redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://")
+    redis_cache_url: SecretStr | None = Field(default=None, description="for caches alone; REDIS_URL unless set")
     celery_broker_url: SecretStr | None = None
     parley_master_key: SecretStr | None = None
     parley_key_pepper: SecretStr | None = None
@@ -52,6 +53,7 @@ class Env(BaseSettings):
     parley_upstream_between_tokens_s: Seconds = 30.0
     parley_upstream_total_s: Seconds = 600.0
 
+    parley_cache_memory_mib: Annotated[int, Field(ge=0, le=65_536)] = 64
     parley_default_rpm: Rate | None = None
     parley_default_tpm: Rate | None = None
     parley_web_processes: Annotated[int, Field(ge=1, le=10_000)] = 1
@@ -104,7 +106,7 @@ class Env(BaseSettings):
             raise ValueError("a URL like postgresql://user:password@host:5432/name is needed")
         return value
 
-    @field_validator("redis_url", "celery_broker_url")
+    @field_validator("redis_url", "redis_cache_url", "celery_broker_url")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):

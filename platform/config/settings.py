@@ -96,6 +96,7 @@ ADB_POOL_WAIT_S = 5.0
 ADB_POOL_MAX_WAITING = 1000
 
 REDIS_URL = env.redis_url.get_secret_value() if env.redis_url else home.redis_url()
+REDIS_CACHE_URL = env.redis_cache_url.get_secret_value() if env.redis_cache_url else REDIS_URL
 REDIS_MAX_CONNECTIONS = 200
 REDIS_TIMEOUT_S = 2.0
 REDIS_PATIENCE_S = 0.1
@@ -232,6 +233,7 @@ CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = {
     "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=2)},
+    "expire-cache": {"task": "providers.expire_cache", "schedule": timedelta(minutes=5)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 
@@ -242,6 +244,8 @@ UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
 UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s
 UPSTREAM_TOTAL_S = env.parley_upstream_total_s
 
+DEDUPE_WINDOW_S = 1.0
+CACHE_MEMORY_BYTES = env.parley_cache_memory_mib * 1024 * 1024
 DEFAULT_RPM = env.parley_default_rpm
 DEFAULT_TPM = env.parley_default_tpm
 WEB_PROCESSES = env.parley_web_processes

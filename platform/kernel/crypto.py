@@ -70,6 +70,12 @@ def decrypt(ciphertext: bytes, *, tenant_id: uuid.UUID, table: str, row_id: uuid
         raise DecryptionFailed("the ciphertext does not belong here") from error
 
 
+def derive(purpose: str, *, tenant_id: uuid.UUID) -> bytes:
+    """32 bytes that only this installation knows, for one purpose and tenant. They change with the newest master key."""
+    info = b"parley " + purpose.encode() + b"\x00" + tenant_id.bytes
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(_keys()[max(_keys())])
+
+
 def _cell(tenant_id: uuid.UUID, table: str, row_id: uuid.UUID, column: str) -> bytes:
     return b"\x00".join((tenant_id.bytes, table.encode(), row_id.bytes, column.encode()))
 

@@ -20,7 +20,18 @@ from redis.retry import Retry
 from kernel.per_loop import PerLoop
 from kernel.redis_line import Line
 
-__all__ = ["Line", "RedisError", "async_redis", "close", "line", "subscribing_redis", "sync_redis", "tenant_key"]
+__all__ = [
+    "Line",
+    "RedisError",
+    "async_cache_redis",
+    "async_redis",
+    "close",
+    "line",
+    "subscribing_redis",
+    "sync_cache_redis",
+    "sync_redis",
+    "tenant_key",
+]
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
@@ -31,8 +42,18 @@ def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
 @cache
 def sync_redis() -> redis.Redis:
     """This process's client for threads. Values are bytes."""
+    return _new_sync(settings.REDIS_URL)
+
+
+@cache
+def sync_cache_redis() -> redis.Redis:
+    """The same, for what may be lost at any time: caches can have a Redis of their own."""
+    return sync_redis() if settings.REDIS_CACHE_URL == settings.REDIS_URL else _new_sync(settings.REDIS_CACHE_URL)
+
+
+def _new_sync(url: str) -> redis.Redis:
     return redis.Redis.from_url(
-        settings.REDIS_URL,
+        url,
         max_connections=settings.REDIS_MAX_CONNECTIONS,
         socket_timeout=settings.REDIS_TIMEOUT_S,
         socket_connect_timeout=settings.REDIS_TIMEOUT_S,
@@ -44,16 +65,20 @@ def subscribing_redis() -> redis.asyncio.Redis:
     """A client for one who listens for long, theirs to close. It reports a lost connection at once: whoever only
     reconnected would not know that something was missed.
     """
-    return _new_async(retries=0)
+    return _new_async(settings.REDIS_URL, retries=0)
 
 
 def _make_async() -> redis.asyncio.Redis:
-    return _new_async(retries=1)
+    return _new_async(settings.REDIS_URL, retries=1)
 
 
-def _new_async(*, retries: int) -> redis.asyncio.Redis:
+def _make_async_cache() -> redis.asyncio.Redis:
+    return _new_async(settings.REDIS_CACHE_URL, retries=1)
+
+
+def _new_async(url: str, *, retries: int) -> redis.asyncio.Redis:
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        settings.REDIS_URL,
+        url,
         max_connections=settings.REDIS_MAX_CONNECTIONS,
         socket_timeout=settings.REDIS_TIMEOUT_S,
         socket_connect_timeout=settings.REDIS_TIMEOUT_S,
@@ -66,17 +91,25 @@ async_redis = PerLoop(_make_async)
 """`async_redis()` is this event loop's client. Values are bytes."""
 
 
+_async_cache_redis = PerLoop(_make_async_cache)
+
+
+def async_cache_redis() -> redis.asyncio.Redis:
+    """This event loop's client for what may be lost at any time: caches can have a Redis of their own."""
+    return async_redis() if settings.REDIS_CACHE_URL == settings.REDIS_URL else _async_cache_redis()
+
+
 line = PerLoop(Line)
 """`line()` is the one connection that all requests of this event loop share: for what must be quick, and may fail."""
 
 
 async def close() -> None:
-    """Close this event loop's client and line."""
+    """Close this event loop's clients and line."""
     opened = line.pop()
     if opened is not None:
         opened.close()
         # The transport says good-bye in the loop's next turn.
         await asyncio.sleep(0)
-    client = async_redis.pop()
-    if client is not None:
-        await client.aclose()
+    for client in (async_redis.pop(), _async_cache_redis.pop()):
+        if client is not None:
+            await client.aclose()

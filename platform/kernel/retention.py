@@ -74,6 +74,8 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Deployment": _CONFIGURATION,
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
+        "providers.CacheNamespace": _CONFIGURATION,
+        "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
         "providers.RateLimit": _CONFIGURATION,
     }
 )

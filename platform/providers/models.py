@@ -12,6 +12,7 @@ from django.db import models
 from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
+from providers.cache import models as cache_models  # noqa: F401 - those tables are this app's too
 
 
 class ConnectionTerms(models.Model):

@@ -6,6 +6,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "providers_routetarget": {
         "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
     },
+    "providers_cachenamespace": {"ttl_s": 3600, "max_bytes": 1024 * 1024},
     "providers_ratelimit": {
         "subject": "model",
         "model": lambda making: f"m{making.number}",

@@ -1,7 +1,7 @@
 """What an operator offers to every tenant stands beside each tenant's own."""
 
 from config.databases import PLATFORM_ROLE
-from tests.isolation.rules import Global, Grant, Rules, jobs
+from tests.isolation.rules import Global, Grant, Policy, Rules, jobs
 
 _OFFERED = "an operator's, offered to every tenant; its secret is encrypted"
 _PLATFORM_TABLES = (
@@ -18,15 +18,21 @@ _policies, _grants = jobs(
     ),
     within_tenant=True,
 )
+_cache_policies = tuple(
+    Policy("providers_cacheentry", f"expire_cache_{command.lower()}", command, PLATFORM_ROLE, "true")
+    for command in ("SELECT", "DELETE")
+)
 
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
-    policies=_policies,
+    policies=(*_policies, *_cache_policies),
     grants=(
         *_grants,
+        Grant("providers_cacheentry", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES
         ),
     ),
+    indexes={"cache_entry_expires": "the job that deletes what is too old goes across tenants"},
 )

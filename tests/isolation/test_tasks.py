@@ -14,6 +14,7 @@ from tests.support.cast import Company
 
 ACROSS_TENANTS = {
     "chat.reap_generations": "generations whose process died, whosever they are",
+    "providers.expire_cache": "answers whose time is over, whosever they are",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

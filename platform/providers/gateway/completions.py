@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from kernel.errors import ParleyError
+from providers.cache.served import Served
+from providers.gateway.hits import hit_headers, send_hit
 from providers.gateway.http import ClientGone, Request, Responder
 from providers.gateway.surface import Asked, FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
@@ -38,6 +40,9 @@ async def answer_request(
         wishes=read_wishes(request.headers),
     )
     answering = await run.start(job)
+    if isinstance(answering, Served):
+        await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
+        return answering
     created = int(time.time())
     async with _noticing_disconnect(request, responder, answering):
         if asked.stream:

@@ -37,14 +37,20 @@ class Pump(Answering):
     """Runs one job. Made by `Pumps.start`."""
 
     def __init__(
-        self, *, job: Job, settle: Settle, on_disconnect: OnDisconnect, remember: Sequence[Remember] = ()
+        self,
+        *,
+        job: Job,
+        settle: Settle,
+        on_disconnect: OnDisconnect,
+        remember: Sequence[Remember] = (),
+        channel: Channel | None = None,
     ) -> None:
         self.job = job
         self._settle = settle
         self._on_disconnect = on_disconnect
         self._remember = remember
         self._execution = Execution(job)
-        self._channel = Channel(MAX_QUEUED_EVENTS)
+        self._channel = channel or Channel(MAX_QUEUED_EVENTS)
         self._relaying = False
         self._ending: Status | None = None
         self._last: Finished | None = None

@@ -1,0 +1,295 @@
+"""Dedupe: one answer in flight, and all who listen to it.
+
+A request that would have the same key as one that is already on its way to a provider, in this process, follows it
+instead: it gets the same events from the beginning. The flight goes on while anyone listens; who leaves, leaves alone.
+Of the listeners who are there at the end the one who came first pays what the provider charges; if all left before,
+the last to leave. All the others have a record of their own, of no cost, so what was used is recorded once.
+
+For `DEDUPE_WINDOW_S` after its end a whole answer is still given to those who come late."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from django.conf import settings
+
+from kernel.errors import ParleyError, Unavailable
+from kernel.per_loop import PerLoop
+from providers.cache.acknowledge import acknowledge
+from providers.cache.lookups import Place, remember
+from providers.cache.stats import stats
+from providers.pipeline.answering import Answering
+from providers.pipeline.channel import Channel
+from providers.pipeline.pump import OnDisconnect, Remember
+from providers.pipeline.pumps import pumps
+from providers.pipeline.record import record_result
+from providers.pipeline.values import Candidate, Job, Result, Status
+from providers.types import (
+    NO_USAGE,
+    ChatAnswer,
+    Finished,
+    OpaqueDelta,
+    ReasoningDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    Vectors,
+)
+
+MAX_LOG_CHARS = 1_000_000
+"""A flight whose answer is longer takes no more followers, and lets go of listeners who lag."""
+MAX_LAG_EVENTS = 256
+"""How far a listener to such a flight may be behind the provider."""
+
+
+class Flight(Channel):
+    """One job's pump, and its events kept for all listeners. The pump never waits for any of them."""
+
+    def __init__(self, job: Job, place: Place, on_disconnect: OnDisconnect, remembers: Sequence[Remember]) -> None:
+        super().__init__(0)
+        self.place = place
+        self.listeners: list[Listener] = []
+        self.events: list[StreamEvent] = []
+        self.dropped_events = 0
+        self.ended = False
+        self.last: StreamEvent | None = None
+        self.error: ParleyError | None = None
+        self._chars = 0
+        self._payer: Listener | None = None
+        self.leader = self.join(job, on_disconnect)
+        self.pump = pumps.start(
+            job=job,
+            settle=self._settle,
+            on_disconnect="continue",
+            remember=(partial(remember, place), *remembers),
+            channel=self,
+        )
+
+    @property
+    def takes_followers(self) -> bool:
+        """Whether a newcomer can still have all of the answer."""
+        return self._chars <= MAX_LOG_CHARS and (self.pump.result is None or self.pump.result.status == "complete")
+
+    def join(self, job: Job, on_disconnect: OnDisconnect) -> "Listener":
+        """A new listener, from the beginning."""
+        listener = Listener(self, job, on_disconnect)
+        if self.ended:
+            listener.conclude(pays=False)
+        else:
+            self.listeners.append(listener)
+        return listener
+
+    def leave(self, listener: "Listener") -> None:
+        """A listener is gone. The last one takes the flight with it."""
+        if self._payer is not None or listener not in self.listeners:
+            return
+        if len(self.listeners) == 1:
+            self._payer = listener
+            _flights().forget(self)
+            self.pump.stop()
+            return
+        self.listeners.remove(listener)
+        listener.leave()
+
+    # --- what the pump sees
+
+    @property
+    def full(self) -> bool:
+        return False
+
+    def put(self, event: StreamEvent) -> None:
+        self.events.append(event)
+        self._chars += _chars(event)
+        if self._chars > MAX_LOG_CHARS:
+            self._let_go_of_laggards()
+        for listener in self.listeners:
+            listener.wake()
+
+    def close(self, *, last: StreamEvent | None = None, error: ParleyError | None = None) -> None:
+        self.last, self.error, self.ended = last, error, True
+        payer = self._payer or self.listeners[0]
+        for listener in tuple(self.listeners):
+            listener.conclude(pays=listener is payer)
+        self.listeners.clear()
+        _flights().ended(self)
+
+    async def _settle(self, result: Result) -> None:
+        """Record what was used, on the account of whoever pays."""
+        self._payer = self._payer or self.listeners[0]
+        # Whoever pays for it, it was made anew.
+        payer = replace(self._payer.job, report=self.leader.job.report)
+        await record_result(replace(result, job=payer))
+
+    def _let_go_of_laggards(self) -> None:
+        """Drop what everybody has read, after letting go of those who are too far behind."""
+        _flights().forget(self)
+        end = self.dropped_events + len(self.events)
+        for listener in tuple(self.listeners):
+            if end - listener.position > MAX_LAG_EVENTS:
+                listener.lagged = True
+                listener.wake()
+                if not listener.continues:
+                    self.leave(listener)
+        read = min((one.position for one in self.listeners if not one.lagged), default=end)
+        del self.events[: read - self.dropped_events]
+        self.dropped_events = read
+
+
+class Listener(Answering):
+    """One request's share in a flight. `position` counts the events it has read; `lagged` says that it read too slowly
+    to go on."""
+
+    def __init__(self, flight: Flight, job: Job, on_disconnect: OnDisconnect) -> None:
+        self.job = job
+        self.flight = flight
+        self.position = 0
+        self.lagged = False
+        self.continues = on_disconnect == "continue"
+        self.result: Result | None = None
+        self._left = False
+        self._wakeup: asyncio.Future[None] | None = None
+
+    async def events(self) -> AsyncIterator[StreamEvent]:
+        flight = self.flight
+        while not self._left and not self.lagged:
+            if self.position - flight.dropped_events < len(flight.events):
+                event = flight.events[self.position - flight.dropped_events]
+                self.position += 1
+                yield event
+            elif flight.ended:
+                break
+            else:
+                await self._until_woken()
+        if self.lagged:
+            raise Unavailable("The answer was read too slowly.")
+        if self._left:
+            yield Finished("stop", NO_USAGE)
+        elif flight.error is not None:
+            raise flight.error
+        elif flight.last is not None:
+            yield flight.last
+
+    async def answer(self) -> ChatAnswer:
+        while self.result is None:
+            self.position = self.flight.dropped_events + len(self.flight.events)
+            await self._until_woken()
+        if self.flight.error is not None and not self._left:
+            raise self.flight.error
+        return self.result.answer
+
+    def serving(self) -> tuple[Candidate, float] | None:
+        leader = self.flight.leader
+        if leader is not self:
+            self.job.report.dropped[:] = leader.job.report.dropped
+        return self.flight.pump.serving()
+
+    def stop(self) -> None:
+        self.flight.leave(self)
+
+    def interrupt(self) -> None:
+        """The process goes down, for all of them."""
+        self.flight.pump.interrupt()
+
+    def disconnect(self) -> None:
+        if not self.continues:
+            self.flight.leave(self)
+
+    def wake(self) -> None:
+        """There is something new."""
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
+
+    def leave(self) -> None:
+        """End here, while the flight goes on for others."""
+        self._left = True
+        self.result = Result(job=self.job, status="stopped", attempts=(), answer=self.flight.pump.so_far())
+        self._acknowledge("stopped")
+        self.wake()
+
+    def conclude(self, *, pays: bool) -> None:
+        """End with the flight. Who doesn't pay for it has a record of its own."""
+        ended = self.flight.pump.result
+        if ended is None:
+            raise RuntimeError("a flight ends after its pump has a result")
+        self.result = replace(ended, job=self.job) if pays else replace(ended, job=self.job, attempts=())
+        if not pays:
+            stats().hit(self.flight.place.tenant_id, "hits_dedupe", ended.answer.usage)
+            self._acknowledge(ended.status)
+        self.wake()
+
+    def _acknowledge(self, status: Status) -> None:
+        serving = self.flight.pump.serving()
+        target = serving[0].target if serving else self.job.candidates[0].target
+        last = self.flight.last
+        acknowledge(
+            self.job,
+            cache="dedupe",
+            provider=target.provider,
+            model=target.model,
+            status=status,
+            finish_reason=last.finish_reason if isinstance(last, Finished) else None,
+        )
+
+    async def _until_woken(self) -> None:
+        self._wakeup = asyncio.get_running_loop().create_future()
+        await self._wakeup
+
+
+class _Flights:
+    """One event loop's, by key."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[bytes, Flight] = {}
+
+    def get(self, key: bytes) -> Flight | None:
+        return self._by_key.get(key)
+
+    def add(self, flight: Flight) -> None:
+        self._by_key[flight.place.key] = flight
+
+    def ended(self, flight: Flight) -> None:
+        """Keep a whole answer for the window."""
+        if self._by_key.get(flight.place.key) is flight and settings.DEDUPE_WINDOW_S and flight.takes_followers:
+            asyncio.get_running_loop().call_later(settings.DEDUPE_WINDOW_S, self.forget, flight)
+        else:
+            self.forget(flight)
+
+    def forget(self, flight: Flight) -> None:
+        if self._by_key.get(flight.place.key) is flight:
+            del self._by_key[flight.place.key]
+
+
+_flights = PerLoop(_Flights)
+
+
+def follow_or_lead(
+    job: Job, place: Place, *, on_disconnect: OnDisconnect, remembers: Sequence[Remember] = ()
+) -> Answering:
+    """Follow a flight of the same key if there is one, else be the first of a new one. Raises Unavailable once the
+    process is going down."""
+    if not place.reads:
+        return pumps.start(
+            job=job, settle=record_result, on_disconnect=on_disconnect, remember=(partial(remember, place), *remembers)
+        )
+    flight = _flights().get(place.key)
+    if flight is not None and flight.takes_followers:
+        job.report.cache = "dedupe"
+        return flight.join(job, on_disconnect)
+    flight = Flight(job, place, on_disconnect, remembers)
+    if not flight.ended:
+        _flights().add(flight)
+    return flight.leader
+
+
+def _chars(event: StreamEvent) -> int:
+    match event:
+        case TextDelta() | ReasoningDelta():
+            return len(event.text)
+        case ToolCallDelta():
+            return len(event.arguments)
+        case OpaqueDelta():
+            return sum(map(len, event.extras.fields.values()))
+        case Vectors():
+            return sum(map(len, event.vectors))
+    return 0

@@ -1,0 +1,128 @@
+"""The way down: answers on their way to Redis and PostgreSQL, many in one round trip, behind the callers' backs.
+
+What waits is bounded; beyond that, an answer is only kept in memory. A crash loses what waits."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from psycopg import Error
+
+from kernel.errors import Unavailable
+from kernel.per_loop import PerLoop
+from providers.cache import shared, stored
+from providers.cache.entries import pack
+from providers.cache.stats import stats
+
+log = structlog.get_logger(__name__)
+
+LINGER_S = 0.1
+"""How long answers gather before they are written."""
+MAX_BATCH = 64
+MAX_WAITING = 2_000
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+THREAD_FROM_BYTES = 64 * 1024
+"""A batch of so many bytes is compressed and encrypted outside of the event loop."""
+TRIM_AFTER = 16
+"""A tenant's oldest entries are looked for when a process wrote this part of its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An encoded answer to be kept. `max_bytes` is the tenant's limit for what PostgreSQL keeps; without `stored` it has
+    the answer already."""
+
+    tenant_id: UUID
+    key: bytes
+    alias: str
+    encoded: bytes
+    tokens: int
+    created: float
+    expires: float
+    max_bytes: int
+    stored: bool = True
+
+
+class Writes:
+    """One event loop's."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Write] = deque()
+        self._bytes = 0
+        self._running: asyncio.Task[None] | None = None
+        self._written: dict[UUID, int] = {}
+
+    def add(self, write: Write) -> bool:
+        """Have an answer kept; False if too many wait."""
+        if len(self._waiting) >= MAX_WAITING or self._bytes + len(write.encoded) > MAX_WAITING_BYTES:
+            return False
+        self._waiting.append(write)
+        self._bytes += len(write.encoded)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(LINGER_S), name="cache writes")
+        return True
+
+    async def flush(self) -> None:
+        """Until everything that waits is written."""
+        while self._waiting or self._running is not None:
+            if self._running is None:
+                self._running = asyncio.create_task(self._run(0), name="cache writes")
+            await asyncio.wait({self._running})
+
+    async def _run(self, linger_s: float) -> None:
+        try:
+            await asyncio.sleep(linger_s)
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+                size = sum(len(write.encoded) for write in batch)
+                self._bytes -= size
+                await self._write(batch, size)
+        except Exception:
+            log.exception("cache_not_written")
+        finally:
+            self._running = None
+
+    async def _write(self, batch: list[Write], size: int) -> None:
+        if size >= THREAD_FROM_BYTES:
+            packed = await asyncio.to_thread(_packed, batch)
+        else:
+            packed = _packed(batch)
+        now = time.time()
+        await shared.put(
+            [
+                (write.tenant_id, write.key, body, write.expires - now)
+                for write, body in zip(batch, packed, strict=True)
+                if write.expires > now
+            ]
+        )
+        tenants: dict[UUID, list[stored.Row]] = {}
+        for write, body in zip(batch, packed, strict=True):
+            if not write.stored:
+                continue
+            row = stored.Row(write.key, write.alias, body, write.tokens, write.created, write.expires)
+            tenants.setdefault(write.tenant_id, []).append(row)
+        limits = {write.tenant_id: write.max_bytes for write in batch}
+        for tenant_id, rows in tenants.items():
+            await self._store(tenant_id, rows, limits[tenant_id])
+
+    async def _store(self, tenant_id: UUID, rows: list[stored.Row], max_bytes: int) -> None:
+        try:
+            await stored.put(tenant_id, rows)
+            written = self._written.get(tenant_id, max_bytes) + sum(len(row.packed) for row in rows)
+            if written > max_bytes // TRIM_AFTER:
+                written = 0
+                if gone := await stored.trim(tenant_id, max_bytes):
+                    stats().count(tenant_id, "evictions", gone)
+            self._written[tenant_id] = written
+        except (Error, Unavailable) as error:
+            log.warning("cache_postgres_away", entries=len(rows), error=str(error)[:200])
+
+
+def _packed(batch: list[Write]) -> list[bytes]:
+    return [pack(write.encoded) for write in batch]
+
+
+writes = PerLoop(Writes)
