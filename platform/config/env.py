@@ -57,6 +57,8 @@ class Env(BaseSettings):
     parley_default_rpm: Rate | None = None
     parley_default_tpm: Rate | None = None
     parley_web_processes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    parley_ops_host: str = "127.0.0.1"
+    parley_ops_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     parley_egress_allowed_networks: Names = ()
     parley_egress_ports: Names = ("443",)
 

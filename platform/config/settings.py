@@ -176,6 +176,8 @@ SPECTACULAR_SETTINGS = {
         "GenerationStatus": ["queued", "streaming", "complete", "stopped", "failed", "interrupted"],
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
         "ApiKeyStatus": ["active", "revoked", "expired"],
+        "Priority": ["interactive", "normal", "batch"],
+        "LimitSubject": ["tenant", "api_key", "model"],
     },
 }
 
@@ -199,6 +201,8 @@ LOGIN_ATTEMPTS_PER_ACCOUNT = 10
 LOGIN_ATTEMPTS_PER_ADDRESS = 50
 LOGIN_WINDOW_S = 300
 API_KEYS_PER_TENANT_MAX = 1000
+GROUPS_PER_TENANT_MAX = 1000
+GROUPS_PER_MEMBER_MAX = 100
 KEY_RECORD_TTL_S = 5.0
 EPOCH_TTL_S = 60
 TOKEN_ISSUER = "parley"
@@ -233,7 +237,9 @@ CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = {
     "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=2)},
+    "expire-requests": {"task": "providers.expire_requests", "schedule": timedelta(hours=1)},
     "expire-cache": {"task": "providers.expire_cache", "schedule": timedelta(minutes=5)},
+    "expire-responses": {"task": "providers.expire_responses", "schedule": timedelta(hours=1)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 
@@ -244,6 +250,9 @@ UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
 UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s
 UPSTREAM_TOTAL_S = env.parley_upstream_total_s
 
+CONNECTIONS_PER_TENANT_MAX = 100
+DEPLOYMENTS_PER_CONNECTION_MAX = 500
+CONNECTION_TRIALS_PER_MINUTE = 30
 DEDUPE_WINDOW_S = 1.0
 CACHE_MEMORY_BYTES = env.parley_cache_memory_mib * 1024 * 1024
 DEFAULT_RPM = env.parley_default_rpm

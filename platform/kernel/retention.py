@@ -53,6 +53,8 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "tenants.Credential": _erase("goes with the person"),
         "tenants.BuiltinRole": _retain("a list that ships with the code"),
         "tenants.Membership": _pseudonymise("holds ids alone; messages and bills go on naming it"),
+        "tenants.Group": _CONFIGURATION,
+        "tenants.GroupMember": _erase("goes with the member, or the group"),
         "tenants.ApiKey": _erase("a digest and a name, of no use without its member"),
         "tenants.RefreshToken": _erase("goes with the person, or 30 days after it ended"),
         "tenants.AuditEvent": _pseudonymise("the trail outlives people; it holds their ids"),
@@ -74,9 +76,13 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Deployment": _CONFIGURATION,
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
+        "providers.GatewayPolicy": _CONFIGURATION,
+        "providers.RequestLog": _erase("what somebody asked, where the tenant keeps it; expires by itself"),
+        "providers.RouteAccess": _CONFIGURATION,
         "providers.CacheNamespace": _CONFIGURATION,
         "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
         "providers.RateLimit": _CONFIGURATION,
+        "providers.StoredResponse": _erase("what one caller asked and was answered, encrypted; gone after 30 days"),
     }
 )
 """Django's label of each model → its declaration."""

@@ -33,6 +33,10 @@ from kernel.errors import InvalidRequest, ParleyError, RateLimited, Unavailable,
 WhySkipped = Literal["failing", "recovering", "rate_limited", "late"]
 Cause = Literal["connect", "timeout", "server", "cut", "garbage"]
 MAX_WORDS = 500
+HIDDEN = "…"
+MIN_HIDDEN_CHARS = 12
+"""What is shorter than this may be a word, and is no secret worth the name."""
+_MIN_PART_CHARS = 8
 MAX_RETRY_AFTER_S = 3_600.0
 
 
@@ -68,6 +72,19 @@ class ProviderError(Exception):
     def reason(self) -> str:
         """Why, in words that are safe to show to any caller."""
         return f"{self.summary} (HTTP {self.status})" if self.status else self.summary
+
+    def hide(self, secret: str | None) -> None:
+        """Take a secret out of the upstream's words, which may hold what was sent to it, and may end in its middle."""
+        if secret is None or len(secret) < MIN_HIDDEN_CHARS:
+            return
+        words = self.words.replace(secret, HIDDEN)
+        for length in range(min(len(secret), len(words)), _MIN_PART_CHARS - 1, -1):
+            if words.endswith(secret[:length]):
+                words = words[:-length] + HIDDEN
+                break
+        if words != self.words:
+            self.words = words
+            self.args = (f"{self.reason}: {words}",)
 
 
 class QuotaExceeded(ProviderError):

@@ -24,7 +24,7 @@ from yarl import URL
 
 from kernel import egress
 from providers.base import Target, Timeouts
-from providers.errors import Misconfigured, ProviderError, Transient
+from providers.errors import HIDDEN, MIN_HIDDEN_CHARS, Misconfigured, ProviderError, Transient
 from providers.ndjson import LineParser, LineTooLarge
 from providers.sse import EventTooLarge, SSEEvent, SSEParser
 
@@ -112,7 +112,7 @@ class Upstreams:
                 asyncio.timeout(timeouts.total_s),
                 self.response(method, path, target, timeouts, body) as response,
             ):
-                return await bounded(response, MAX_ANSWER_BYTES)
+                return _without(target.secret, await bounded(response, MAX_ANSWER_BYTES))
         except TimeoutError as error:
             raise Transient("timed out waiting for the whole answer", cause="timeout") from error
 
@@ -139,9 +139,12 @@ class Upstreams:
             ) as response:
                 connected = True
                 if not 200 <= response.status < 300:
-                    said = await bounded(response, MAX_ERROR_BYTES, cut=True)
+                    said = _without(target.secret, await bounded(response, MAX_ERROR_BYTES, cut=True))
                     raise self._vendor.refusal(status=response.status, headers=response.headers, body=said)
                 yield response
+        except ProviderError as error:
+            error.hide(target.secret)
+            raise
         except egress.URLRefused as error:
             raise Misconfigured("the address may not be called") from error
         except (ClientError, OSError) as error:
@@ -150,6 +153,11 @@ class Upstreams:
             if connected:
                 raise
             raise Misconfigured("a header or the address can't be sent") from error
+
+
+def _without(secret: str | None, said: bytes) -> bytes:
+    """An answer that doesn't hold the secret: some say back what they were sent, above all where they refuse it."""
+    return said.replace(secret.encode(), HIDDEN.encode()) if secret and len(secret) >= MIN_HIDDEN_CHARS else said
 
 
 def _connection_error(error: ClientError | OSError, *, connected: bool) -> ProviderError:

@@ -13,6 +13,7 @@ from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
 from providers.cache import models as cache_models  # noqa: F401 - those tables are this app's too
+from tenants.models import ApiKey, BuiltinRole, Group, Membership
 
 
 class ConnectionTerms(models.Model):
@@ -160,6 +161,52 @@ class RouteTarget(TenantModel):
         ]
 
 
+class GatewayPolicy(TenantModel):
+    """A tenant's rules for what goes through its models: what is denied, what is masked, and whether the contents of
+    requests are kept for its own eyes. The one named `default` is in force; a tenant without it has no rules.
+    """
+
+    name = models.CharField(max_length=64, default="default")
+    deny = models.JSONField(default=list, help_text="[{name, expression}]")
+    allow = models.JSONField(default=list, help_text="[expression]")
+    mask_secrets = models.BooleanField(default=False)
+    mask_cards = models.BooleanField(default=False)
+    mask_input = models.BooleanField(default=False)
+    capture = models.BooleanField(default=False)
+    capture_days = models.PositiveSmallIntegerField(default=7)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="gateway_policy_key"),
+            unique_in_tenant("gateway_policy"),
+            models.CheckConstraint(name="gateway_policy_capture_days", condition=models.Q(capture_days__range=(1, 90))),
+        ]
+
+
+class RequestLog(TenantModel):
+    """What the usage records don't say of a request: that it was refused before any attempt, or what it said. `id` is the
+    request's. Most requests have no row.
+
+    `content` is encrypted, JSON within, and there only where the tenant captures; it goes at `content_until`.
+    """
+
+    at = models.DateTimeField()
+    surface = models.CharField(max_length=32)
+    alias = models.CharField(max_length=200)
+    principal_kind = models.CharField(max_length=16)
+    membership_id = models.UUIDField()
+    api_key_id = models.UUIDField(null=True)
+    status = models.PositiveSmallIntegerField(help_text="the HTTP status that was answered")
+    error_code = models.CharField(max_length=64, null=True)  # noqa: DJ001 - no error is not an empty one
+    latency_ms = models.PositiveIntegerField()
+    content = models.BinaryField(null=True)
+    content_until = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [unique_in_tenant("request_log")]
+
+
 class RateLimit(TenantModel):
     """How much of its requests and tokens a tenant lets through a minute: all of them, one key's, or one model's (an alias, or
     the beginning of aliases with `*` after it). A burst is how much of a minute's amount may come at once.
@@ -205,3 +252,86 @@ class RateLimit(TenantModel):
                 condition=models.Q(requests_burst_percent__range=(1, 1000), tokens_burst_percent__range=(1, 1000)),
             ),
         ]
+
+
+def _one_at_most(*fields: str) -> models.Q:
+    """That no two of the nullable `fields` are set."""
+    condition = models.Q()
+    for kept in fields:
+        condition |= models.Q(**{f"{name}__isnull": True for name in fields if name != kept})
+    return condition
+
+
+class RouteAccess(TenantModel):
+    """Somebody who may use a route, the tenant's own or the platform's, that isn't for all.
+
+    A route with such rows is for those alone whom they name: the members of a role or group, a member, a key. One row
+    names nobody: it keeps the route closed when the last of the others goes."""
+
+    route = models.ForeignKey(
+        Route, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="access", db_index=False
+    )
+    platform_route = models.ForeignKey(
+        PlatformRoute, null=True, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    role = models.ForeignKey(
+        BuiltinRole, null=True, on_delete=models.PROTECT, db_column="role", related_name="+", db_index=False
+    )
+    group = models.ForeignKey(
+        Group, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    membership = models.ForeignKey(
+        Membership, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    api_key = models.ForeignKey(
+        ApiKey, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+", db_index=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    route_id: uuid.UUID | None
+    platform_route_id: uuid.UUID | None
+    role_id: str | None
+    group_id: uuid.UUID | None
+    membership_id: uuid.UUID | None
+    api_key_id: uuid.UUID | None
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("route_access"),
+            TenantForeignKey(name="route_access_route_fk", field="route", on_delete="CASCADE"),
+            TenantForeignKey(name="route_access_group_fk", field="group", on_delete="CASCADE"),
+            TenantForeignKey(name="route_access_membership_fk", field="membership", on_delete="CASCADE"),
+            TenantForeignKey(name="route_access_api_key_fk", field="api_key", on_delete="CASCADE"),
+            models.CheckConstraint(
+                name="route_access_one_route",
+                condition=models.Q(route=None, platform_route__isnull=False)
+                | models.Q(route__isnull=False, platform_route=None),
+            ),
+            models.CheckConstraint(
+                name="route_access_one_subject", condition=_one_at_most("role", "group", "membership", "api_key")
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "route", "platform_route", "role", "group", "membership", "api_key"],
+                name="route_access_key",
+                nulls_distinct=False,
+            ),
+        ]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(fields=["tenant", "platform_route"], name="route_access_of_platform"),
+        ]
+
+
+class StoredResponse(TenantModel):
+    """A response that a caller of `/v1/responses` may go on from, or look at again (`providers.responses`).
+
+    `principal_id` is the key or membership whose it is; `previous_id` the response it goes on from, which may be gone."""
+
+    principal_id = models.UUIDField()
+    previous_id = models.UUIDField(null=True)
+    content = models.BinaryField(help_text="encrypted")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [unique_in_tenant("stored_response")]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["expires_at"], name="stored_response_expires")]

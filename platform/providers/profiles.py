@@ -16,6 +16,8 @@ CHAT: frozenset[Capability] = frozenset({"stream", "tools", "json_object", "seed
 FULL: frozenset[Capability] = CHAT | {"images", "json_schema", "logprobs"}
 THINKING: frozenset[Capability] = FULL | {"reasoning"}
 LOGPROBS: frozenset[Capability] = frozenset({"logprobs"})
+COMMAND: frozenset[Capability] = CHAT | {"json_schema", "logprobs"}
+OLLAMA: frozenset[Capability] = LOCAL | {"tools"}
 JSON_SCHEMA: frozenset[Capability] = frozenset({"json_schema"})
 NEWER_CLAUDE: frozenset[Capability] = frozenset({"json_schema", "reasoning"})
 CLAUDE: frozenset[Capability] = frozenset({"stream", "tools", "images", "json_object", "json_schema", "reasoning"})
@@ -41,8 +43,10 @@ PROFILES: dict[str, Profile] = {
     "claude-3-*": Profile(200_000, 4_096, CLAUDE - NEWER_CLAUDE),
     "claude-3-5-*": Profile(200_000, 8_192, CLAUDE - NEWER_CLAUDE),
     "claude-3-7-*": Profile(200_000, 64_000, CLAUDE - JSON_SCHEMA),
-    "claude-opus-4-*": Profile(200_000, 32_000, CLAUDE),
-    "claude-sonnet-4-*": Profile(200_000, 64_000, CLAUDE),
+    "claude-opus-4-*": Profile(200_000, 32_000, CLAUDE - JSON_SCHEMA),
+    "claude-opus-4-1*": Profile(200_000, 32_000, CLAUDE),
+    "claude-sonnet-4-*": Profile(200_000, 64_000, CLAUDE - JSON_SCHEMA),
+    "claude-sonnet-4-5*": Profile(200_000, 64_000, CLAUDE),
     "claude-haiku-4-*": Profile(200_000, 64_000, CLAUDE),
     "claude-opus-4-5*": Profile(200_000, 64_000, CLAUDE),
     "claude-opus-4-6*": Profile(1_000_000, 128_000, CLAUDE),
@@ -59,6 +63,22 @@ PROFILES: dict[str, Profile] = {
     "mistral-large*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
     "mistral-small*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
     "llama-3.3-70b*": Profile(131_072, 32_768, CHAT),
+    "gemini-2.0-flash*": Profile(1_048_576, 8_192, FULL),
+    "gemini-2.5*": Profile(1_048_576, 65_536, THINKING),
+    "gemini-3*": Profile(1_048_576, 65_536, THINKING),
+    "command-a-03-2025*": Profile(256_000, 8_000, COMMAND),
+    "command-a-reasoning*": Profile(256_000, 32_000, COMMAND | {"reasoning"}),
+    "command-a-vision*": Profile(128_000, 8_000, (COMMAND - {"tools"}) | {"images"}),
+    "command-r*": Profile(128_000, 4_000, COMMAND),
+    # What a model of these holds is up to the Ollama server (`num_ctx`), not to the model.
+    "llama3.1*": Profile(None, None, OLLAMA),
+    "llama3.2*": Profile(None, None, OLLAMA),
+    "llama3.2-vision*": Profile(None, None, LOCAL | {"images"}),
+    "qwen3*": Profile(None, None, OLLAMA | {"reasoning"}),
+    "qwen3-vl*": Profile(None, None, OLLAMA | {"reasoning", "images"}),
+    "gpt-oss*": Profile(None, None, OLLAMA | {"reasoning"}),
+    "gemma3*": Profile(None, None, LOCAL | {"images"}),
+    "llava*": Profile(None, None, LOCAL | {"images"}),
     # The model was trained on 8,192; this is what a slot of the local server holds (config.embedded.llama_server).
     "smollm2*": Profile(2_048, None, LOCAL),
 }

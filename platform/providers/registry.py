@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from providers.adapters.anthropic.adapter import Anthropic
+from providers.adapters.cohere.adapter import Cohere
 from providers.adapters.fake import FakeAdapter
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import (
@@ -21,7 +23,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, CLAUDE, FULL, LOCAL, TEXT, Capability
+from providers.profiles import CHAT, CLAUDE, COMMAND, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
 
 
 class UnknownProvider(ValueError):
@@ -106,6 +108,26 @@ for _spec in (
         "AZURE_OPENAI_ENDPOINT",
     ),
     ProviderSpec(
+        "gemini",
+        "Google Gemini",
+        Gemini,
+        "https://generativelanguage.googleapis.com/v1beta",
+        ("gemini-2.5-flash", "gemini-2.5-pro"),
+        THINKING,
+        "GEMINI_API_KEY",
+        "GEMINI_BASE_URL",
+    ),
+    ProviderSpec(
+        "cohere",
+        "Cohere",
+        Cohere,
+        "https://api.cohere.com",
+        ("command-a-03-2025",),
+        COMMAND,
+        "COHERE_API_KEY",
+        "COHERE_BASE_URL",
+    ),
+    ProviderSpec(
         "openrouter",
         "OpenRouter",
         _speaking(OPENROUTER),
@@ -172,7 +194,7 @@ for _spec in (
         Ollama,
         None,
         ("llama3.2",),
-        LOCAL | CHAT,
+        OLLAMA,
         "OLLAMA_API_KEY",
         "OLLAMA_BASE_URL",
         needs_key=False,

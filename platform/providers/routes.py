@@ -17,6 +17,7 @@ from billing.tariffs import known_tariff, tariffs_in_force
 from billing.types import Tariff
 from kernel import adb
 from kernel.errors import NotFound
+from providers.access import Allowed, ByRoute, allowed_by_route, allowed_by_route_sync
 from providers.profiles import profile
 from providers.secrets import unseal
 from tenants.principals import Principal
@@ -50,10 +51,11 @@ class ResolvedDeployment:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """An alias and its deployments, in the order in which they are tried."""
+    """An alias and its deployments, in the order in which they are tried. It is for those `allowed`, None for all."""
 
     alias: str
     deployments: tuple[ResolvedDeployment, ...]
+    allowed: Allowed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,14 @@ class ModelEntry:
 _SQL = """
     WITH own AS (
         SELECT t.position, d.id, d.model, d.price_model, c.id AS connection_id, c.name, c.kind, c.base_url, c.secret,
-               false AS platform
+               false AS platform, r.id AS route_id
         FROM providers_route r
         JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
         JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
         JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
         WHERE r.alias = %(alias)s
         UNION ALL
-        SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true
+        SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true, r.id
         FROM providers_route r
         JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
         JOIN providers_platformdeployment d ON d.id = t.platform_deployment_id
@@ -86,7 +88,7 @@ _SQL = """
     )
     SELECT * FROM own
     UNION ALL
-    SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true
+    SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true, r.id
     FROM providers_platformroute r
     JOIN providers_platformroutetarget t ON t.route_id = r.id
     JOIN providers_platformdeployment d ON d.id = t.deployment_id
@@ -97,8 +99,8 @@ _SQL = """
 """
 
 _LIST_SQL = """
-    SELECT DISTINCT ON (alias) alias, kind, model, created_at FROM (
-        SELECT r.alias, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
+    SELECT DISTINCT ON (alias) alias, route_id, kind, model, created_at FROM (
+        SELECT r.alias, r.id AS route_id, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
                t.position, 0 AS rank
         FROM providers_route r
         JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
@@ -107,7 +109,7 @@ _LIST_SQL = """
         LEFT JOIN providers_platformdeployment pd ON pd.id = t.platform_deployment_id
         LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
         UNION ALL
-        SELECT r.alias, c.kind, d.model, r.created_at, t.position, 1
+        SELECT r.alias, r.id, c.kind, d.model, r.created_at, t.position, 1
         FROM providers_platformroute r
         JOIN providers_platformroutetarget t ON t.route_id = r.id
         JOIN providers_platformdeployment d ON d.id = t.deployment_id
@@ -122,7 +124,7 @@ _kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = Order
 
 async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     """The route of an alias, for this caller. Raises `ModelNotFound`, and `UnknownPrice` for a model without one."""
-    if principal.allowed_models is not None and alias not in principal.allowed_models:
+    if not principal.may_use(alias):
         raise _missing(alias)
     if not alias.isprintable():
         # Among such are NUL and half surrogate pairs, which PostgreSQL can't even be asked for.
@@ -130,12 +132,19 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
     key = (principal.tenant_id, alias)
     kept = _kept.get(key)
     if kept is not None and time.monotonic() - kept[0] < ROUTE_TTL_S:
-        return kept[1]
+        return _checked(kept[1], principal)
     route = await _read(principal.tenant_id, alias)
     _kept[key] = (time.monotonic(), route)
     _kept.move_to_end(key)
     while len(_kept) > _MAX_ROUTES:
         _kept.popitem(last=False)
+    return _checked(route, principal)
+
+
+def _checked(route: ResolvedRoute, principal: Principal) -> ResolvedRoute:
+    """The route, if it is for this caller: to others it doesn't exist."""
+    if route.allowed is not None and not route.allowed.admits(principal):
+        raise _missing(route.alias)
     return route
 
 
@@ -144,7 +153,8 @@ async def list_models(principal: Principal) -> Sequence[ModelEntry]:
     async with adb.transaction(principal.tenant_id) as opened:
         cursor = await opened.execute(_LIST_SQL, (MAX_MODELS_LISTED,))
         rows = await cursor.fetchall()
-    return _entries(principal, rows)
+        allowed = await allowed_by_route(opened)
+    return _entries(principal, rows, allowed)
 
 
 def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
@@ -153,10 +163,10 @@ def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
         cursor.execute(_LIST_SQL, [MAX_MODELS_LISTED])
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return _entries(principal, rows)
+    return _entries(principal, rows, allowed_by_route_sync())
 
 
-def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequence[ModelEntry]:
+def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]], allowed_by_id: ByRoute) -> Sequence[ModelEntry]:
     return [
         ModelEntry(
             alias=row["alias"],
@@ -165,7 +175,8 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]]) -> Sequenc
             context_tokens=profile(row["model"]).context_tokens,
         )
         for row in rows
-        if principal.allowed_models is None or row["alias"] in principal.allowed_models
+        if principal.may_use(row["alias"])
+        and ((allowed := allowed_by_id.get(row["route_id"])) is None or allowed.admits(principal))
     ]
 
 
@@ -175,6 +186,8 @@ async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
         rows = await cursor.fetchall()
         if not rows:
             raise _missing(alias)
+        route_id = rows[0]["route_id"]
+        allowed = (await allowed_by_route(opened, [route_id])).get(route_id)
         platform_tariffs, tenant_tariffs = await tariffs_in_force(
             opened,
             platform_models=[row["price_model"] for row in rows if row["platform"]],
@@ -182,6 +195,7 @@ async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
         )
     return ResolvedRoute(
         alias=alias,
+        allowed=allowed,
         deployments=tuple(
             ResolvedDeployment(
                 id=row["id"],

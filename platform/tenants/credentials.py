@@ -8,6 +8,7 @@ its word (`confirmed=False`), reads the epochs in that round trip, and says `con
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
@@ -29,10 +30,10 @@ from tenants.epochs import (
 )
 from tenants.keys import PREFIX, digest, lookup_id
 from tenants.last_used import is_due, note_use, note_use_sync
-from tenants.models import Membership
+from tenants.models import GroupMember, Membership
 from tenants.permissions import effective_permissions
 from tenants.principals import Principal, Priority, Unconfirmed
-from tenants.selectors import KEY_SQL, KeyRow, key_by_digest
+from tenants.selectors import GROUPS_SQL, KEY_SQL, KeyRow, key_by_digest
 from tenants.tokens import AccessClaims, read_access
 
 _MAX_CREDENTIAL_CHARS = 4096
@@ -136,22 +137,30 @@ async def member_of_claims(claims: AccessClaims) -> Principal:
             (claims.subject.membership_id, claims.person_id),
         )
         row = await cursor.fetchone()
-    return _remember_member(claims, (row["role"], row["status"]) if row else None)
+        groups = await connection.execute(GROUPS_SQL, (claims.subject.membership_id,))
+        found = [each["group_id"] for each in await groups.fetchall()]
+    return _remember_member(claims, (row["role"], row["status"], found) if row else None)
 
 
-def _member_sync(claims: AccessClaims) -> tuple[str, str] | None:
+_Member = tuple[str, str, Sequence[uuid.UUID]]
+"""A member's role, the tenant's status, and the groups."""
+
+
+def _member_sync(claims: AccessClaims) -> _Member | None:
     with transaction.atomic():
         rows = Membership.objects.filter(
             id=claims.subject.membership_id, person=claims.person_id, status=Membership.Status.ACTIVE
         )
-        return rows.values_list("role", "tenant__status").first()
+        found = rows.values_list("role", "tenant__status").first()
+        groups = GroupMember.objects.filter(membership=claims.subject.membership_id).values_list("group_id", flat=True)
+        return (*found, list(groups)) if found else None
 
 
-def _remember_member(claims: AccessClaims, found: tuple[str, str] | None) -> Principal:
-    """Keep the member under its epochs: any change of role or tenant gives it others."""
+def _remember_member(claims: AccessClaims, found: _Member | None) -> Principal:
+    """Keep the member under its epochs: any change of role, groups or tenant gives it others."""
     if found is None:
         raise NotAuthenticated(_CHANGED)
-    role, tenant_status = found
+    role, tenant_status, groups = found
     if tenant_status == "suspended":
         raise PermissionDenied("This tenant is suspended.", details={"reason": "suspended"})
     principal = Principal(
@@ -161,6 +170,7 @@ def _remember_member(claims: AccessClaims, found: tuple[str, str] | None) -> Pri
         person_id=claims.person_id,
         role=role,
         permissions=effective_permissions(role),
+        groups=frozenset(groups),
         priority="interactive",
     )
     _members[(claims.subject.membership_id, claims.epochs)] = principal
@@ -193,7 +203,12 @@ def _key_digest(credential: str) -> bytes:
 async def _find_key(public_id: str, hashed: bytes) -> KeyRow | None:
     async with adb.tenantless() as connection, connection.cursor(row_factory=args_row(KeyRow)) as cursor:
         await cursor.execute(KEY_SQL, (public_id, hashed))
-        return await cursor.fetchone()
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    async with adb.transaction(row.tenant_id) as connection:
+        groups = await connection.execute(GROUPS_SQL, (row.membership_id,))
+        return replace(row, groups=tuple(each["group_id"] for each in await groups.fetchall()))
 
 
 def _kept(hashed: bytes) -> _Record | None:
@@ -218,6 +233,7 @@ def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
         allowed_models=frozenset(row.allowed_models) if row.allowed_models is not None else None,
         priority=cast("Priority", row.max_priority),
         pace_tokens_per_s=row.pace_tokens_per_s,
+        groups=frozenset(row.groups),
     )
     subject = Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id)
     epochs = (row.tenant_epoch, row.membership_epoch, row.key_epoch)

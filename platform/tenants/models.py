@@ -107,6 +107,40 @@ class Membership(TenantModel):
         ]
 
 
+class Group(TenantModel):
+    """Members taken together, to be given access together."""
+
+    name = models.CharField(max_length=120)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("group"),
+            models.UniqueConstraint("tenant", Lower("name"), name="group_name_key"),
+        ]
+
+
+class GroupMember(TenantModel):
+    """A member's place in a group."""
+
+    group = models.ForeignKey(
+        Group, on_delete=models.DO_NOTHING, db_constraint=False, related_name="members", db_index=False
+    )
+    membership = models.ForeignKey(
+        Membership, on_delete=models.DO_NOTHING, db_constraint=False, related_name="groups", db_index=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("group_member"),
+            TenantForeignKey(name="group_member_group_fk", field="group", on_delete="CASCADE"),
+            TenantForeignKey(name="group_member_membership_fk", field="membership", on_delete="CASCADE"),
+            models.UniqueConstraint(fields=["tenant", "membership", "group"], name="group_member_key"),
+        ]
+        indexes: ClassVar[list[Any]] = [models.Index(fields=["tenant", "group"], name="group_member_of_group")]
+
+
 class ApiKey(TenantModel):
     """A program's credential. The key itself is shown once; `digest` is HMAC-SHA-256 of it under the pepper."""
 

@@ -13,10 +13,16 @@ PERMISSIONS: frozenset[str] = frozenset(
         "members.manage",
         "api_keys.use",  # have keys of one's own
         "api_keys.manage",  # see and revoke everybody's
+        "groups.manage",
+        "access.manage",  # say who may use which model
+        "connections.manage",  # the tenant's own accounts at providers
         "providers.manage",
+        "limits.manage",
         "models.use",
         "rooms.read",
         "rooms.write",
+        "requests.read",  # how each request went
+        "requests.content",  # what it said, where that is kept
         "usage.read_own",
         "usage.read",
         "audit.read",
@@ -43,7 +49,17 @@ ROLE_NAMES = MappingProxyType(
     {"owner": "Owner", "admin": "Admin", "billing": "Billing", "member": "Member", "viewer": "Viewer"}
 )
 
-KEY_MANAGEMENT = frozenset({"api_keys.use", "api_keys.manage", "members.manage", "tenant.manage"})
+KEY_MANAGEMENT = frozenset(
+    {
+        "api_keys.use",
+        "api_keys.manage",
+        "members.manage",
+        "groups.manage",
+        "access.manage",
+        "connections.manage",
+        "tenant.manage",
+    }
+)
 """A key has these only if its scopes name them."""
 
 DEFAULT_SCOPES = frozenset({"models.use", "rooms.read", "rooms.write", "usage.read_own"})

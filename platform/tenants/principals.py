@@ -24,9 +24,30 @@ class Unconfirmed:
     digest: bytes | None = field(default=None, repr=False)
 
 
+def matches(alias: str, pattern: str) -> bool:
+    """Whether a pattern, in which `*` stands for any characters, is for an alias. For another pattern in place of the
+    alias: whether it is for all that the other is for."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return alias == pattern
+    *middle, last = rest
+    at, end = len(first), len(alias) - len(last)
+    if not alias.startswith(first) or not alias.endswith(last) or at > end:
+        return False
+    for piece in middle:
+        found = alias.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes.
+
+    `allowed_models` are the aliases that a key is for, in which `*` stands for any characters; `groups` are those that
+    the member is in, or the key's owner.
 
     `priority` is the highest that the caller may ask for; `pace_tokens_per_s` how fast answers are streamed to it, None
     for as fast as they come. With `unconfirmed` the credential's epochs are still to be compared."""
@@ -39,6 +60,7 @@ class Principal:
     permissions: frozenset[str]
     api_key_id: uuid.UUID | None = None
     allowed_models: frozenset[str] | None = None
+    groups: frozenset[uuid.UUID] = frozenset()
     priority: Priority = "normal"
     pace_tokens_per_s: int | None = None
     unconfirmed: Unconfirmed | None = field(default=None, compare=False, repr=False)
@@ -47,6 +69,12 @@ class Principal:
     def id(self) -> uuid.UUID:
         """The key's id, or the membership's."""
         return self.api_key_id or self.membership_id
+
+    def may_use(self, alias: str) -> bool:
+        """Whether the key, if it is one, is for this model. What a route's access says is another matter."""
+        if self.allowed_models is None or alias in self.allowed_models:
+            return True
+        return any(matches(alias, pattern) for pattern in self.allowed_models if "*" in pattern)
 
     def may(self, permission: str) -> bool:
         """Whether this caller has a permission."""

@@ -1,13 +1,13 @@
 """Reads about people and keys. What must be found before a tenant is known goes through schema `lookup`."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from kernel.tenancy import person_scope
+from kernel.tenancy import person_scope, tenant_scope
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.principals import Principal
 
@@ -36,11 +36,15 @@ class TenantOfPerson:
 
 KEY_SQL = "SELECT * FROM lookup.api_key(%s, %s)"
 """Finds a key by its public id and digest; see `KeyRow`."""
+GROUPS_SQL = "SELECT group_id FROM tenants_groupmember WHERE membership_id = %s"
+"""The groups of a member of the tenant in scope."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key that exists, with all that decides what it may do. Revoked keys and removed members are not found."""
+    """A key that exists, with all that decides what it may do. Revoked keys and removed members are not found.
+
+    `groups` are its owner's, read when its tenant is known."""
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -58,6 +62,7 @@ class KeyRow:
     lookup_id: str
     max_priority: str
     pace_tokens_per_s: int | None
+    groups: tuple[uuid.UUID, ...] = ()
 
 
 def login_by_email(email: str) -> Login | None:
@@ -73,7 +78,12 @@ def key_by_digest(lookup_id: str, digest: bytes) -> KeyRow | None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(KEY_SQL, [lookup_id, digest])
         row = cursor.fetchone()
-    return KeyRow(*row) if row else None
+    if row is None:
+        return None
+    key = KeyRow(*row)
+    with tenant_scope(key.tenant_id), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(GROUPS_SQL, [key.membership_id])
+        return replace(key, groups=tuple(group_id for (group_id,) in cursor.fetchall()))
 
 
 def tenants_of_person(person_id: uuid.UUID) -> list[TenantOfPerson]:

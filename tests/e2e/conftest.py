@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.anthropic_upstream import AnthropicUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.servers import SECRETS, database_url, redis_url
 from tests.support.stack import Stack, Tenant
 
 MODEL = "fake"
+CLAUDE = "claude-fake"
 FIRST_TOKEN_S = BETWEEN_TOKENS_S = 2.0
 TOTAL_S = 10.0
 """How long the running platform waits for providers."""
@@ -52,3 +54,25 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) ->
 def tenant(stack: Stack) -> Tenant:
     """A tenant of the running platform for each file of tests."""
     return stack.create_tenant()
+
+
+@pytest.fixture(scope="session")
+def running_claude(stack: Stack) -> Iterator[AnthropicUpstream]:
+    """A provider that speaks Anthropic's format, with the model `claude-fake`."""
+    with AnthropicUpstream(api_key="upstream-secret") as running:
+        offer_claude(stack, running, CLAUDE)
+        yield running
+
+
+@pytest.fixture
+def claude(running_claude: AnthropicUpstream) -> AnthropicUpstream:
+    """The same, with a clean account."""
+    running_claude.reset()
+    return running_claude
+
+
+def offer_claude(stack: Stack, upstream: AnthropicUpstream, alias: str) -> None:
+    """Offer a model of Anthropic's format, with a deployment of its own, at $1 and $2 per million tokens."""
+    prices = ("--input-price", "1", "--output-price", "2")
+    connection = ("--name", f"fake-{alias}", "--base-url", upstream.base_url, "--api-key", "upstream-secret")
+    stack.manage("add_provider", "anthropic", *connection, "--model", f"{alias}=fake-model", *prices)

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from tenants.models import Membership
 from tenants.services.api_keys import issue_key
+from tenants.services.groups import add_member_to_group, create_group
 from tenants.services.provisioning import add_member
 from tests.isolation.calls import Call, Made
 from tests.support.cast import PASSWORD, Company
@@ -21,6 +22,22 @@ def _member(company: Company) -> uuid.UUID:
 def _key(company: Company) -> uuid.UUID:
     with company.scope(), transaction.atomic():
         return issue_key(membership=Membership.objects.get(id=company.owner.membership_id), name="a key").row.id
+
+
+def _group(company: Company) -> uuid.UUID:
+    """A group of one member."""
+    member = _member(company)
+    with company.scope(), transaction.atomic():
+        group = create_group(caller=company.owner.principal, name=f"group {secrets.token_hex(6)}")
+        add_member_to_group(caller=company.owner.principal, group_id=group.id, member_id=member)
+        return group.id
+
+
+def _group_of(company: Company) -> Made:
+    group, member = _group(company), _member(company)
+    with company.scope(), transaction.atomic():
+        add_member_to_group(caller=company.owner.principal, group_id=group, member_id=member)
+    return Made(ids={"group_id": group, "member_id": member})
 
 
 def _login(company: Company) -> Made:
@@ -48,10 +65,33 @@ CALLS = (
         lambda company: Made(ids={"member_id": _member(company)}, body={"role": "viewer"}),
     ),
     Call("DELETE", "members/<uuid:member_id>", lambda company: Made(ids={"member_id": _member(company)}), status=204),
+    Call("GET", "groups", lambda company: Made(listed=(_group(company),))),
+    Call("POST", "groups", lambda company: Made(body={"name": f"group {secrets.token_hex(6)}"}), status=201),
+    Call("GET", "groups/<uuid:group_id>", lambda company: Made(ids={"group_id": _group(company)})),
+    Call(
+        "PATCH",
+        "groups/<uuid:group_id>",
+        lambda company: Made(ids={"group_id": _group(company)}, body={"name": f"group {secrets.token_hex(6)}"}),
+    ),
+    Call("DELETE", "groups/<uuid:group_id>", lambda company: Made(ids={"group_id": _group(company)}), status=204),
+    Call("GET", "groups/<uuid:group_id>/members", lambda company: Made(ids={"group_id": _group(company)})),
+    Call(
+        "POST",
+        "groups/<uuid:group_id>/members",
+        lambda company: Made(ids={"group_id": _group(company)}, body={"member_id": str(_member(company))}),
+        status=201,
+        foreign={"member_id": None},
+    ),
+    Call("DELETE", "groups/<uuid:group_id>/members/<uuid:member_id>", _group_of, status=204),
     Call("GET", "roles"),
     Call("GET", "api-keys", lambda company: Made(listed=(_key(company),))),
     Call("POST", "api-keys", lambda company: Made(body={"name": "another key"}), status=201),
     Call("GET", "api-keys/<uuid:key_id>", lambda company: Made(ids={"key_id": _key(company)})),
+    Call(
+        "PATCH",
+        "api-keys/<uuid:key_id>",
+        lambda company: Made(ids={"key_id": _key(company)}, body={"max_priority": "batch"}),
+    ),
     Call("DELETE", "api-keys/<uuid:key_id>", lambda company: Made(ids={"key_id": _key(company)}), status=204),
     Call(
         "POST",

@@ -2,10 +2,21 @@
 
 from typing import Any
 
+from tests.isolation.rows import Making, insert
+
+
+def _new_route(making: Making) -> Any:
+    route = making.factory.values("providers_route", making.tenant_id)
+    insert(making.factory.connection, "providers_route", route)
+    return route["id"]
+
+
 ROWS: dict[str, dict[str, Any]] = {
+    "providers_routeaccess": {"route_id": _new_route},
     "providers_routetarget": {
         "platform_deployment_id": lambda making: making.row("providers_platformdeployment")["id"],
     },
+    "providers_gatewaypolicy": {"capture_days": 7, "name": lambda making: f"policy-{making.number}"},
     "providers_cachenamespace": {"ttl_s": 3600, "max_bytes": 1024 * 1024},
     "providers_ratelimit": {
         "subject": "model",

@@ -11,6 +11,12 @@ def _new_person(making: Making) -> Any:
     return person["id"]
 
 
+def _new_group(making: Making) -> Any:
+    group = making.factory.values("tenants_group", making.tenant_id)
+    insert(making.factory.connection, "tenants_group", group)
+    return group["id"]
+
+
 ROWS: dict[str, dict[str, Any]] = {
     "tenants_tenant": {"slug": lambda making: f"tenant-{making.number}", "name": "A company", "timezone": "UTC"},
     "tenants_person": {"email": lambda making: f"person-{making.number}@rows.example"},
@@ -18,4 +24,5 @@ ROWS: dict[str, dict[str, Any]] = {
     "tenants_apikey": {"lookup_id": lambda making: f"key{making.number}"},
     # One membership for each person in each tenant: a new row needs a new person.
     "tenants_membership": {"person_id": _new_person},
+    "tenants_groupmember": {"group_id": _new_group},
 }

@@ -23,16 +23,36 @@ _cache_policies = tuple(
     for command in ("SELECT", "DELETE")
 )
 
+_response_policies = tuple(
+    Policy("providers_storedresponse", f"expire_responses_{command.lower()}", command, PLATFORM_ROLE, "true")
+    for command in ("SELECT", "DELETE")
+)
+
+_expiry_policies, _ = jobs("expiry", {"providers_requestlog": "SELECT DELETE"}, within_tenant=False)
+
+_LOGGED = "who asked stays in the log when they are gone"
+
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
-    policies=(*_policies, *_cache_policies),
+    policies=(*_policies, *_expiry_policies, *_cache_policies, *_response_policies),
     grants=(
         *_grants,
+        Grant("providers_requestlog", PLATFORM_ROLE, frozenset({"SELECT(at)", "SELECT(content_until)", "DELETE"})),
         Grant("providers_cacheentry", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
+        Grant("providers_storedresponse", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES
         ),
     ),
-    indexes={"cache_entry_expires": "the job that deletes what is too old goes across tenants"},
+    indexes={
+        "cache_entry_expires": "the job that deletes what is too old goes across tenants",
+        "stored_response_expires": "the job that deletes what is too old goes across tenants",
+    },
+    pointers={
+        "providers_requestlog.membership_id": _LOGGED,
+        "providers_requestlog.api_key_id": _LOGGED,
+        "providers_storedresponse.principal_id": "a key or a membership; the response is gone 30 days later",
+        "providers_storedresponse.previous_id": "the response before this one, which may be deleted without it",
+    },
 )

@@ -17,13 +17,15 @@ from tests.support.asgi import Answer, request
 
 @dataclass(frozen=True, slots=True)
 class GatewayCall:
-    """One method of one path of /v1. What names a model of the caller's is made of its alias."""
+    """One method of one path of /v1. What names a model of the caller's is made of its alias; what names a thing that
+    somebody made, of the id that a POST to `makes` (its path and, of an alias, its body) answers with."""
 
     method: str
     route: str
     path: Callable[[str], str]
     body: Callable[[str], dict[str, Any]] | None = None
     lists: bool = False
+    makes: tuple[str, Callable[[str], dict[str, Any]]] | None = None
     echoes: bool = True
     """Whether the answer names the model."""
 
@@ -35,6 +37,12 @@ class GatewayCall:
 def _chat(alias: str, **more: Any) -> dict[str, Any]:
     return {"model": alias, "messages": [{"role": "user", "content": "hello"}], **more}
 
+
+def _response(alias: str, **more: Any) -> dict[str, Any]:
+    return {"model": alias, "input": "hello", **more}
+
+
+RESPONSE = ("/v1/responses", _response)
 
 GATEWAY_CALLS = (
     GatewayCall("POST", "/v1/chat/completions", lambda alias: "/v1/chat/completions", _chat),
@@ -54,6 +62,15 @@ GATEWAY_CALLS = (
     ),
     GatewayCall(
         "POST", "/v1/embeddings", lambda alias: "/v1/embeddings", lambda alias: {"model": alias, "input": "hello"}
+    ),
+    GatewayCall("POST", "/v1/responses", lambda alias: "/v1/responses", _response),
+    GatewayCall(
+        "POST", "/v1/responses", lambda alias: "/v1/responses", lambda alias: _response(alias, stream=True, store=False)
+    ),
+    GatewayCall("GET", "/v1/responses/{}", lambda name: f"/v1/responses/{name}", makes=RESPONSE),
+    GatewayCall("DELETE", "/v1/responses/{}", lambda name: f"/v1/responses/{name}", makes=RESPONSE),
+    GatewayCall(
+        "GET", "/v1/responses/{}/input_items", lambda name: f"/v1/responses/{name}/input_items", makes=RESPONSE
     ),
     GatewayCall("GET", "/v1/models", lambda alias: "/v1/models", lists=True),
     GatewayCall("GET", "/v1/models/{}", lambda alias: f"/v1/models/{alias}"),
@@ -85,6 +102,23 @@ async def send(call: GatewayCall, alias: str, token: str | None) -> Answer:
     return await request(application, call.method, call.path(alias), body=body, headers=headers)
 
 
+async def named(call: GatewayCall, alias: str, token: str) -> str:
+    """What the call is to name: the model, or a thing that this credential makes."""
+    if call.makes is None:
+        return alias
+    path, body = call.makes
+    made = await request(application, "POST", path, body=body(alias), headers={"Authorization": f"Bearer {token}"})
+    assert made.status_code == 200, made.text
+    name: str = made.json()["id"]
+    return name
+
+
+def nothing_like(name: str) -> str:
+    """A name of the same form that nothing has."""
+    kind, _, rest = name.rpartition("_")
+    return f"{kind}_{secrets.token_hex(len(rest) // 2)}" if kind else f"none-{secrets.token_hex(4)}"
+
+
 def comparable(response: Answer, alias: str) -> tuple[object, ...]:
     headers = {name: value for name, value in response.headers.items() if name not in ("x-request-id", "request-id")}
     request_id = response.headers["x-request-id"]
@@ -99,18 +133,25 @@ def test_every_route_has_an_example_call() -> None:
 @every_call
 async def test_alice_succeeds(cast: Cast, alias: str, call: GatewayCall) -> None:
     for credential in (cast.ours.owner.access_token(), cast.ours.api_key):
-        answer = await send(call, alias, credential)
+        name = await named(call, alias, credential)
+        answer = await send(call, name, credential)
         assert answer.status_code == 200, answer.text
-        assert alias in answer.text or not call.echoes
+        # The names of a thing's parts hold the end of its own.
+        assert name.rpartition("_")[2] in answer.text or not call.echoes
 
 
 @pytest.mark.parametrize("call", naming, ids=lambda call: call.name)
 async def test_mallory_finds_nothing(cast: Cast, alias: str, call: GatewayCall) -> None:
-    nothing = f"none-{secrets.token_hex(4)}"
-    for credential in (cast.theirs.owner.access_token(), cast.theirs.api_key):
-        refused = await send(call, alias, credential)
+    name = await named(call, alias, cast.ours.owner.access_token())
+    nothing = nothing_like(name)
+    strangers = [cast.theirs.owner.access_token(), cast.theirs.api_key]
+    if call.makes is not None:
+        # What a member made is not their company's.
+        strangers.append(cast.ours.api_key)
+    for credential in strangers:
+        refused = await send(call, name, credential)
         assert refused.status_code == 404
-        assert comparable(refused, alias) == comparable(await send(call, nothing, credential), nothing)
+        assert comparable(refused, name) == comparable(await send(call, nothing, credential), nothing)
 
 
 async def test_mallorys_models_are_her_own(cast: Cast, alias: str) -> None:

@@ -14,7 +14,9 @@ from tests.support.cast import Company
 
 ACROSS_TENANTS = {
     "chat.reap_generations": "generations whose process died, whosever they are",
+    "providers.expire_requests": "what was captured goes when its time is over, whosever it is",
     "providers.expire_cache": "answers whose time is over, whosever they are",
+    "providers.expire_responses": "responses whose time is over, whosever they are",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

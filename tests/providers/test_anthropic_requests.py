@@ -7,8 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.errors import InvalidRequest
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.anthropic.request_in import parse_messages_request
 from providers.adapters.anthropic.request_out import encode_messages_request
+from providers.adapters.openai.adapter import OpenAICompatible
+from providers.errors import Unsupported
+from providers.translate import fit
+from providers.types import (
+    ChatRequest,
+    Extras,
+    FunctionTool,
+    ImagePart,
+    Message,
+    Opaque,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    user_message,
+)
 
 pytestmark = pytest.mark.no_database
 
@@ -189,3 +206,236 @@ def test_what_is_normal_stays_as_it_is(body: JSON) -> None:
 def test_a_parsed_request_is_a_value(body: JSON) -> None:
     wire = json.dumps(body).encode()
     assert parse_messages_request(wire, {}) == parse_messages_request(wire, {})
+
+
+def _refused(body: bytes) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as wrong:
+        parse_messages_request(body, {})
+    return wrong.value
+
+
+HELLO = '{"role":"user","content":"x"}'
+
+
+def _of(content: str, role: str = "user") -> str:
+    return f'{{"model":"m","max_tokens":1,"messages":[{{"role":"{role}","content":{content}}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ("{}", "model"),
+        ('{"model":"m","max_tokens":1}', "messages"),
+        (f'{{"model":"m","messages":[{HELLO}]}}', "max_tokens"),
+        (f'{{"model":"m","max_tokens":-1,"messages":[{HELLO}]}}', "max_tokens"),
+        (f'{{"model":"m","max_tokens":"9","messages":[{HELLO}]}}', "max_tokens"),
+        ('{"model":"m","max_tokens":1,"messages":[]}', "messages"),
+        (_of('"x"', role="boss"), "messages[0].role"),
+        (_of("[]"), "messages[0].content"),
+        (_of("null"), "messages[0].content"),
+        (_of("[7]"), "messages[0].content[0]"),
+        (_of('[{"text":"x"}]'), "messages[0].content[0].type"),
+        (_of('[{"type":"text"}]'), "messages[0].content[0].text"),
+        (_of('[{"type":"image"}]'), "messages[0].content[0].source"),
+        (_of('[{"type":"image","source":{"type":"base64"}}]'), "messages[0].content[0].source"),
+        (_of('[{"type":"image","source":{}}]'), "messages[0].content[0].source.type"),
+        (_of('[{"type":"tool_result","content":"x"}]'), "messages[0].content[0].tool_use_id"),
+        (_of('[{"type":"tool_result","tool_use_id":"1","content":7}]'), "messages[0].content[0].content"),
+        (
+            _of('[{"type":"tool_result","tool_use_id":"1","content":[{"type":"text"}]}]'),
+            "messages[0].content[0].content[0].text",
+        ),
+        (_of('[{"type":"tool_use","name":"f","input":{}}]', role="assistant"), "messages[0].content[0].id"),
+        (_of('[{"type":"tool_use","id":"1","input":{}}]', role="assistant"), "messages[0].content[0].name"),
+        (
+            _of('[{"type":"tool_use","id":"1","name":"f","input":"x"}]', role="assistant"),
+            "messages[0].content[0].input",
+        ),
+        (_of('[{"type":"thinking"}]', role="assistant"), "messages[0].content[0].thinking"),
+        ('{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x","name":"y"}]}', "messages[0].name"),
+        (f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"temperature":1.5}}', "temperature"),
+        (f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"system":7}}', "system"),
+        (f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"stop_sequences":"x"}}', "stop_sequences"),
+        (f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"tools":[{{"name":"f"}}]}}', "tools[0].input_schema"),
+        (f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"tool_choice":{{"type":"tool"}}}}', "tool_choice.name"),
+        (f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"tool_choice":"auto"}}', "tool_choice"),
+        (
+            f'{{"model":"m","max_tokens":1,"messages":[{HELLO}],"output_config":{{"format":{{"type":"json_schema"}}}}}}',
+            "output_config.format.schema",
+        ),
+        ("[]", None),
+        ("", None),
+        ("{not json", None),
+        ('{"model":"m","max_tokens":1,"messages":' + "[" * 100_000, "messages[0]"),
+    ],
+)
+def test_what_is_wrong_is_named(body: str, param: str | None) -> None:
+    wrong = _refused(body.encode())
+    assert wrong.details == {"param": param}
+    assert param is None or param in wrong.message
+
+
+def test_a_body_that_is_not_utf_8_is_refused_even_where_it_is_unknown() -> None:
+    _refused(b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}],"unknown":"\xff"}')
+
+
+@given(st.binary(max_size=60) | json_value.map(lambda value: json.dumps(value).encode()))
+def test_no_body_breaks_the_parser(body: bytes) -> None:
+    _refused(body)
+
+
+def test_what_is_left_out_is_what_nobody_misses() -> None:
+    body = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [
+            {"role": "user", "content": "x"},
+            {
+                "role": "assistant",
+                "content": [{"type": "thinking", "thinking": "Hm.", "signature": ""}, {"type": "text", "text": "y"}],
+            },
+        ],
+        "system": "",
+        "temperature": None,
+        "tools": [{"type": "custom", "name": "f", "input_schema": {}}],
+        "stop_sequences": [],
+        "stream": False,
+    }
+    assert _sent(body) == {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+        "tools": [{"name": "f", "input_schema": {}}],
+    }
+
+
+def test_counting_needs_no_cap() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+    assert parse_messages_request(body, {}, counting=True).max_output_tokens is None
+
+
+# --- what was made in another format
+
+
+def _made(model: str = "claude-sonnet-4-6", **fields: Any) -> JSON:
+    request = ChatRequest(**{"model": "alias", "messages": (user_message("Hi"),)} | fields)
+    out: JSON = json.loads(encode_messages_request(request, model=model, stream=False))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "config", "effort"),
+    [
+        ("claude-opus-4-6", {"reasoning_effort": "high"}, {"type": "adaptive"}, "high"),
+        ("claude-opus-5-5", {"reasoning_effort": "minimal"}, {"type": "adaptive"}, "low"),
+        ("claude-new-9", {"reasoning_budget": 10_000}, {"type": "adaptive"}, "high"),
+        ("claude-new-9", {"reasoning_effort": "none"}, {"type": "disabled"}, None),
+        ("claude-haiku-4-5-20251001", {"reasoning_effort": "none"}, None, None),
+        (
+            "claude-haiku-4-5-20251001",
+            {"reasoning_effort": "medium"},
+            {"type": "enabled", "budget_tokens": 8_192},
+            None,
+        ),
+        ("claude-sonnet-4-5", {"reasoning_budget": 5_000}, {"type": "enabled", "budget_tokens": 5_000}, None),
+        ("claude-sonnet-4-5", {"reasoning_budget": 50}, {"type": "enabled", "budget_tokens": 1_024}, None),
+        (
+            "claude-opus-4-20250514",
+            {"reasoning_effort": "high", "max_output_tokens": 3_000},
+            {"type": "enabled", "budget_tokens": 2_999},
+            None,
+        ),
+        ("claude-3-7-sonnet-latest", {"reasoning_effort": "low", "max_output_tokens": 500}, None, None),
+    ],
+)
+def test_an_effort_or_a_budget_becomes_what_the_model_is_told(
+    model: str, said: JSON, config: JSON | None, effort: str | None
+) -> None:
+    out = _made(model, **said)
+    assert out.get("thinking") == config
+    assert out.get("output_config") == (None if effort is None else {"effort": effort})
+
+
+def test_a_model_that_cant_think_is_not_asked_to() -> None:
+    for said in ({"reasoning_effort": "high"}, {"reasoning_budget": 2_000}):
+        with pytest.raises(Unsupported) as refused:
+            _made("claude-3-5-haiku-latest", **said)
+        assert refused.value.param in said
+
+
+@pytest.mark.parametrize(
+    ("model", "cap"), [("claude-opus-4-1", 32_000), ("claude-sonnet-5", 128_000), ("fake-model", 4_096)]
+)
+def test_without_a_cap_the_models_own_holds(model: str, cap: int) -> None:
+    assert _made(model)["max_tokens"] == cap
+    assert _made(model, max_output_tokens=5)["max_tokens"] == 5
+
+
+def test_turns_of_another_format_become_those_of_this_one() -> None:
+    foreign = Extras("openai.chat", {})
+    out = _made(
+        messages=(
+            Message("developer", (TextPart("Be brief."),)),
+            Message("user", (TextPart("a"), ImagePart("https://x.example/a.png", "high"))),
+            Message("user", (ImagePart("data:image/gif,%00%01"),)),
+            Message("assistant", (ReasoningPart("Hm.", foreign),), tool_calls=(ToolCall("1", "f", "{broken"),)),
+            Message("tool", (TextPart("r"),), tool_call_id="1"),
+            Message("system", (TextPart("Be kind."),)),
+            Message("user", (TextPart("b"),)),
+        ),
+        parallel_tool_calls=False,
+        tools=(FunctionTool("f"),),
+    )
+    source = {"type": "base64", "media_type": "image/gif", "data": "AAE="}
+    assert out["system"] == [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
+    assert out["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
+                {"type": "image", "source": source},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {"INVALID_JSON": "{broken"}}],
+        },
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "1", "content": "r"}, {"type": "text", "text": "b"}],
+        },
+    ]
+    assert out["tools"] == [{"name": "f", "input_schema": {"type": "object"}}]
+    assert out["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 1.5}, "temperature"),
+        ({"messages": (Message("function", (TextPart("x"),), name="f"),)}, "messages[0].role"),
+        ({"messages": (Message("user", (Opaque("input_audio", Extras("openai.chat", {})),)),)}, "messages[0].content"),
+        ({"tools": (Opaque("custom", Extras("openai.chat", {})),)}, "tools[0]"),
+    ],
+)
+def test_what_cant_be_said_is_refused_by_name(fields: JSON, param: str) -> None:
+    with pytest.raises(Unsupported) as refused:
+        _made(**fields)
+    assert refused.value.param == param
+
+
+def test_models_that_take_no_sampling_parameters_are_not_told_any_but_the_usual() -> None:
+    adapter = Anthropic()
+    for model, unsaid in (("claude-opus-4-8", {"temperature"}), ("claude-opus-4-6", set())):
+        said = ChatRequest("a", (user_message("Hi"),), temperature=0.2, top_p=1.0)
+        assert adapter.terms(said, model)[1] == adapter.unsaid | unsaid
+
+
+def test_a_call_keeps_its_place_between_the_blocks_of_its_turn_and_no_other_format_needs_it() -> None:
+    call = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+    turn = [{"type": "text", "text": "a"}, call, {"type": "text", "text": "b"}, {**call, "id": "2"}]
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "assistant", "content": turn}]}
+    assert _sent(body)["messages"][0]["content"] == turn
+    fitted = fit(parse_messages_request(json.dumps(body).encode(), {}), OpenAICompatible(), drop=False)
+    assert fitted.dropped == ("messages[0].tool_calls[0].content_index",)

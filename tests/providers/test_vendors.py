@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from providers.adapters.cohere.adapter import Cohere
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
 from providers.assemble import Assembler
 from providers.base import Adapter, Target
@@ -33,6 +35,8 @@ from providers.types import (
     TextDelta,
     Usage,
 )
+from tests.fakes.cohere_upstream import CohereUpstream
+from tests.fakes.gemini_upstream import GeminiUpstream
 from tests.fakes.ollama_upstream import OllamaUpstream
 from tests.fakes.script import FAULTS
 from tests.fakes.upstream import Upstream, vector_of
@@ -41,6 +45,8 @@ from tests.providers.conftest import SHORT, ask, until
 pytestmark = pytest.mark.no_database
 
 VENDORS: dict[str, tuple[type[Adapter], type[Upstream]]] = {
+    "cohere": (Cohere, CohereUpstream),
+    "gemini": (Gemini, GeminiUpstream),
     "ollama": (Ollama, OllamaUpstream),
 }
 KEY = "vendor-secret"

@@ -6,7 +6,8 @@ UUIDv7 id or a sequence), so a page never repeats or loses a row while others ar
 
 import base64
 import binascii
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,11 +16,13 @@ from django.db.models import Model, QuerySet
 from rest_framework.request import Request
 
 from kernel.errors import InvalidRequest
+from kernel.ids import parse_uuid
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 _MAX_CURSOR_CHARS = 200
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,35 @@ class Page:
         return {"data": self.data, "next_cursor": self.next_cursor}
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins, in the caller's words: `after` is the ordering value of the last row seen, None at the start."""
+
+    limit: int
+    after: str | None
+
+    @classmethod
+    def of(cls, request: Request) -> "Cursor":
+        """What the request asks. Raises `InvalidRequest`."""
+        cursor = request.query_params.get("cursor")
+        return cls(limit=_limit(request), after=_decode(cursor) if cursor else None)
+
+    def uuid(self) -> uuid.UUID | None:
+        """`after` as an id. Raises `InvalidRequest` for what is none."""
+        if self.after is None:
+            return None
+        known = parse_uuid(self.after)
+        if known is None:
+            raise _bad_cursor()
+        return known
+
+    def page(self, found: Sequence[T], *, render: Callable[[T], Any], key: Callable[[T], str]) -> Page:
+        """The page of what was found, of which one more than `limit` was looked for. `key` is a row's ordering value."""
+        shown = found[: self.limit]
+        more = len(found) > self.limit
+        return Page(data=[render(row) for row in shown], next_cursor=_encode(key(shown[-1])) if more else None)
+
+
 def paginate(
     request: Request,
     rows: "QuerySet[M]",
@@ -43,19 +75,14 @@ def paginate(
     descending: bool = False,
 ) -> Page:
     """One page of `rows` by the unique column `order_by`. Raises `InvalidRequest` for a bad limit or cursor."""
-    limit = _limit(request)
-    if cursor := request.query_params.get("cursor"):
+    asked = Cursor.of(request)
+    if asked.after is not None:
         try:
-            rows = rows.filter(**{f"{order_by}__{'lt' if descending else 'gt'}": _decode(cursor)})
+            rows = rows.filter(**{f"{order_by}__{'lt' if descending else 'gt'}": asked.after})
         except (ValidationError, ValueError, TypeError) as error:
             raise _bad_cursor() from error
-    found = list(rows.order_by(f"-{order_by}" if descending else order_by)[: limit + 1])
-    more = len(found) > limit
-    found = found[:limit]
-    return Page(
-        data=[render(row) for row in found],
-        next_cursor=_encode(str(getattr(found[-1], order_by))) if more else None,
-    )
+    found = list(rows.order_by(f"-{order_by}" if descending else order_by)[: asked.limit + 1])
+    return asked.page(found, render=render, key=lambda row: str(getattr(row, order_by)))
 
 
 def _limit(request: Request) -> int:

@@ -45,7 +45,7 @@ class TenantAPIView(APIView):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in METHODS:
-            if name in cls.__dict__:
+            if name in cls.__dict__ and not getattr(cls.__dict__[name], "opens_its_own", False):
                 setattr(cls, name, _in_tenant_transaction(cls.__dict__[name]))
 
     def check_permissions(self, request: Request) -> None:
@@ -63,6 +63,19 @@ class TenantAPIView(APIView):
     def caller(self) -> Caller:
         """Whoever is calling."""
         return cast("Caller", self.request.auth)
+
+
+def without_transaction(handler: Callable[..., Response]) -> Callable[..., Response]:
+    """A handler of a `TenantAPIView` that waits for others, and holds no transaction open meanwhile: it opens its own,
+    which are its tenant's as well."""
+
+    @functools.wraps(handler)
+    def run(self: TenantAPIView, request: Request, *args: Any, **kwargs: Any) -> Response:
+        with tenant_scope(self.caller.tenant_id, person_id=self.caller.person_id):
+            return handler(self, request, *args, **kwargs)
+
+    run.opens_its_own = True  # type: ignore[attr-defined]
+    return run
 
 
 class PublicAPIView(APIView):

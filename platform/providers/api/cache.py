@@ -15,6 +15,7 @@ from kernel.api.views import TenantAPIView
 from providers.cache.models import MAX_BYTES, MAX_TTL_S, MIN_BYTES, MIN_TTL_S, CacheEntry, CacheNamespace
 from providers.services import cache
 from providers.services.cache import MAX_WARMED, Snapshot
+from tenants.api.base import principal_of
 
 MANAGE = "providers.manage"
 
@@ -123,7 +124,7 @@ class CacheView(TenantAPIView):
     def patch(self, request: Request) -> Response:
         given = CacheSettingsInput(data=request.data)
         given.is_valid(raise_exception=True)
-        return Response(_settings(cache.change_settings(given.validated_data)))
+        return Response(_settings(cache.change_settings(caller=principal_of(request), changes=given.validated_data)))
 
 
 class CacheStatsView(TenantAPIView):
@@ -157,7 +158,8 @@ class CacheInvalidateView(TenantAPIView):
     def post(self, request: Request) -> Response:
         given = InvalidateInput(data=request.data)
         given.is_valid(raise_exception=True)
-        return Response({"deleted": cache.invalidate(model=given.validated_data.get("model"))})
+        deleted = cache.invalidate(caller=principal_of(request), model=given.validated_data.get("model"))
+        return Response({"deleted": deleted})
 
 
 class CacheWarmUpView(TenantAPIView):
@@ -195,7 +197,7 @@ class CacheEntryView(TenantAPIView):
 
     @extend_schema(operation_id="cache_entries_delete", responses={204: None}, tags=["cache"])
     def delete(self, request: Request, entry_id: uuid.UUID) -> Response:
-        cache.delete_entry(entry_id=entry_id)
+        cache.delete_entry(caller=principal_of(request), entry_id=entry_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -1,11 +1,13 @@
-"""Routes of models and of the cache, below /api/v1/."""
+"""Routes of models, connections and the cache, below /api/v1/."""
 
 from django.urls import path
 
-from providers.api import cache, views
+from providers.api import access_views, cache, connection_views, limits, policies, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
+    path("limits", limits.LimitsView.as_view()),
+    path("limits/<uuid:limit_id>", limits.LimitView.as_view()),
     path("cache", cache.CacheView.as_view()),
     path("cache/stats", cache.CacheStatsView.as_view()),
     path("cache/stats/reset", cache.CacheStatsResetView.as_view()),
@@ -13,4 +15,16 @@ urlpatterns = [
     path("cache/warm-up", cache.CacheWarmUpView.as_view()),
     path("cache/entries", cache.CacheEntriesView.as_view()),
     path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
+    path("guardrails", policies.GuardrailsView.as_view()),
+    path("requests", policies.RequestsView.as_view()),
+    path("requests/<uuid:request_id>", policies.RequestView.as_view()),
+    path("route-access", access_views.RouteAccessesView.as_view()),
+    path("route-access/<path:alias>", access_views.RouteAccessView.as_view()),
+    path("connections", connection_views.ConnectionsView.as_view()),
+    path("connections/<uuid:connection_id>", connection_views.ConnectionView.as_view()),
+    path("connections/<uuid:connection_id>/test", connection_views.ConnectionTestView.as_view()),
+    path("connections/<uuid:connection_id>/deployments", connection_views.DeploymentsView.as_view()),
+    path(
+        "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>", connection_views.DeploymentView.as_view()
+    ),
 ]

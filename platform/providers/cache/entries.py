@@ -40,7 +40,7 @@ class Entry:
         self.tenant_id = tenant_id
         self.kept = kept
         self.size = size
-        self.bodies: dict[tuple[str, bool, bool], tuple[bytes, ...] | None] = {}
+        self.bodies: dict[tuple[str, ...], tuple[bytes, ...] | None] = {}
 
     def events(self) -> Iterator[StreamEvent]:
         """The answer in the pieces of a stream."""

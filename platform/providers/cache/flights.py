@@ -19,6 +19,7 @@ from kernel.per_loop import PerLoop
 from providers.cache.acknowledge import acknowledge
 from providers.cache.lookups import Place, remember
 from providers.cache.stats import stats
+from providers.guardrails.outward import Outward
 from providers.pipeline.answering import Answering
 from providers.pipeline.channel import Channel
 from providers.pipeline.pump import OnDisconnect, Remember
@@ -46,7 +47,15 @@ MAX_LAG_EVENTS = 256
 class Flight(Channel):
     """One job's pump, and its events kept for all listeners. The pump never waits for any of them."""
 
-    def __init__(self, job: Job, place: Place, on_disconnect: OnDisconnect, remembers: Sequence[Remember]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        place: Place,
+        on_disconnect: OnDisconnect,
+        *,
+        remembers: Sequence[Remember],
+        outward: Outward | None,
+    ) -> None:
         super().__init__(0)
         self.place = place
         self.listeners: list[Listener] = []
@@ -64,6 +73,7 @@ class Flight(Channel):
             on_disconnect="continue",
             remember=(partial(remember, place), *remembers),
             channel=self,
+            outward=outward,
         )
 
     @property
@@ -264,19 +274,28 @@ _flights = PerLoop(_Flights)
 
 
 def follow_or_lead(
-    job: Job, place: Place, *, on_disconnect: OnDisconnect, remembers: Sequence[Remember] = ()
+    job: Job,
+    place: Place,
+    *,
+    on_disconnect: OnDisconnect,
+    remembers: Sequence[Remember] = (),
+    outward: Outward | None = None,
 ) -> Answering:
     """Follow a flight of the same key if there is one, else be the first of a new one. Raises Unavailable once the
     process is going down."""
     if not place.reads:
         return pumps.start(
-            job=job, settle=record_result, on_disconnect=on_disconnect, remember=(partial(remember, place), *remembers)
+            job=job,
+            settle=record_result,
+            on_disconnect=on_disconnect,
+            remember=(partial(remember, place), *remembers),
+            outward=outward,
         )
     flight = _flights().get(place.key)
     if flight is not None and flight.takes_followers:
         job.report.cache = "dedupe"
         return flight.join(job, on_disconnect)
-    flight = Flight(job, place, on_disconnect, remembers)
+    flight = Flight(job, place, on_disconnect, remembers=remembers, outward=outward)
     if not flight.ended:
         _flights().add(flight)
     return flight.leader

@@ -18,11 +18,11 @@ from msgspec.structs import replace
 
 from kernel import crypto
 from providers.pipeline.values import Candidate, Job
-from providers.types import ChatRequest, Extras, Opaque
+from providers.types import Extras, Opaque
 
 VERSION = 1
 KEY_BYTES = 32
-UNKEYED = frozenset({"stream", "include_usage"})
+UNKEYED = ("stream", "include_usage", "as_base64")
 """Fields of requests that say how an answer is sent, not what it is."""
 
 IGNORED = frozenset(
@@ -41,7 +41,12 @@ IGNORED = frozenset(
 
 KEYED = frozenset(
     {
-        "encoding_format",
+        "anthropic-beta",
+        "caller",
+        "citations",
+        "content_index",
+        "data",
+        "eager_input_streaming",
         "is_error",
         "logit_bias",
         "min_p",
@@ -49,6 +54,7 @@ KEYED = frozenset(
         "repetition_penalty",
         "service_tier",
         "signature",
+        "thinking",
         "verbosity",
     }
 )
@@ -70,8 +76,8 @@ def key_of(job: Job, *, scope: Iterable[object], generations: tuple[int, int]) -
 
     `generations` are those of the tenant and of the model: raising one makes all older keys unreachable."""
     request, whole = job.request, True
-    if isinstance(request, ChatRequest) and (request.stream or request.include_usage):
-        request = replace(request, stream=False, include_usage=False)
+    if sending := {name: False for name in UNKEYED if getattr(request, name, False)}:
+        request = replace(request, **sending)
     try:
         said = _encode(request)
         if _SAYS_EXTRAS in said:

@@ -56,6 +56,7 @@ class KnownKeys:
 
     def __init__(self) -> None:
         self._tenants: OrderedDict[uuid.UUID, _Known] = OrderedDict()
+        self._reading: dict[uuid.UUID, asyncio.Task[_Known]] = {}
         self._retry_at = 0.0
 
     async def may_hold(self, tenant_id: uuid.UUID, key: bytes) -> bool:
@@ -66,7 +67,7 @@ class KnownKeys:
             if now < self._retry_at:
                 return False
             try:
-                known = await self._read(tenant_id)
+                known = await self._read_once(tenant_id)
             except (Error, Unavailable):
                 self._retry_at = now + RETRY_S
                 return False
@@ -85,10 +86,21 @@ class KnownKeys:
 
     async def close(self) -> None:
         """Let no query outlive the pools."""
-        looking = [known.looking for known in self._tenants.values() if known.looking is not None]
+        looking: list[asyncio.Task[Any]] = [
+            known.looking for known in self._tenants.values() if known.looking is not None
+        ]
+        looking += self._reading.values()
         for task in looking:
             task.cancel()
         await asyncio.gather(*looking, return_exceptions=True)
+
+    async def _read_once(self, tenant_id: uuid.UUID) -> _Known:
+        """One query for all who ask meanwhile. Who leaves doesn't end it."""
+        task = self._reading.get(tenant_id)
+        if task is None:
+            task = self._reading[tenant_id] = asyncio.create_task(self._read(tenant_id))
+            task.add_done_callback(lambda _: self._reading.pop(tenant_id, None))
+        return await asyncio.shield(task)
 
     async def _read(self, tenant_id: uuid.UUID) -> _Known:
         async with adb.transaction(tenant_id) as connection:

@@ -9,7 +9,7 @@ from kernel.redis import RedisError, async_redis, tenant_key
 from providers.types import Usage
 
 FLUSH_S = 0.5
-MAX_PENDING = 20_000
+MAX_TENANTS = 10_000
 NAMES = (
     "hits_memory",
     "hits_redis",
@@ -30,24 +30,31 @@ class Stats:
     """One event loop's counters that Redis doesn't have yet."""
 
     def __init__(self) -> None:
-        self._pending: dict[tuple[UUID, str], int] = {}
+        self._pending: dict[UUID, dict[str, int]] = {}
         self._flushing: asyncio.Task[None] | None = None
 
     def count(self, tenant_id: UUID, name: str, by: int = 1) -> None:
-        """Add to a counter. While Redis is away no more than `MAX_PENDING` counters wait for it."""
-        key = (tenant_id, name)
-        if key in self._pending:
-            self._pending[key] += by
-        elif len(self._pending) < MAX_PENDING:
-            self._pending[key] = by
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush_soon(), name="cache stats")
+        """Add to a counter."""
+        counters = self._of(tenant_id)
+        counters[name] = counters.get(name, 0) + by
 
     def hit(self, tenant_id: UUID, level: str, usage: Usage) -> None:
         """Count a hit and the tokens it saved."""
-        self.count(tenant_id, level)
-        self.count(tenant_id, "saved_input_tokens", usage.prompt)
-        self.count(tenant_id, "saved_output_tokens", usage.completion)
+        counters = self._of(tenant_id)
+        counters[level] = counters.get(level, 0) + 1
+        counters["saved_input_tokens"] = counters.get("saved_input_tokens", 0) + usage.prompt
+        counters["saved_output_tokens"] = counters.get("saved_output_tokens", 0) + usage.completion
+
+    def _of(self, tenant_id: UUID) -> dict[str, int]:
+        """A tenant's counters. While Redis is away those of no more than `MAX_TENANTS` wait for it."""
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush_soon(), name="cache stats")
+        counters = self._pending.get(tenant_id)
+        if counters is None:
+            counters = {}
+            if len(self._pending) < MAX_TENANTS:
+                self._pending[tenant_id] = counters
+        return counters
 
     async def flush(self) -> None:
         """Add what waits to the counters in Redis, or keep it for later."""
@@ -56,14 +63,17 @@ class Stats:
             return
         try:
             async with async_redis().pipeline(transaction=False) as pipe:
-                for (tenant_id, name), by in pending.items():
-                    pipe.hincrby(stats_key(tenant_id), name, by)
-                for tenant_id in {tenant_id for tenant_id, _ in pending}:
-                    pipe.hsetnx(stats_key(tenant_id), SINCE, str(int(time.time())))
+                for tenant_id, counters in pending.items():
+                    key = stats_key(tenant_id)
+                    for name, by in counters.items():
+                        pipe.hincrby(key, name, by)
+                    pipe.hsetnx(key, SINCE, str(int(time.time())))
                 await pipe.execute()
         except RedisError:
-            for key, by in pending.items():
-                self._pending[key] = self._pending.get(key, 0) + by
+            for tenant_id, counters in pending.items():
+                newer = self._pending.setdefault(tenant_id, {})
+                for name, by in counters.items():
+                    newer[name] = newer.get(name, 0) + by
 
     async def close(self) -> None:
         """Flush for the last time."""

@@ -14,7 +14,9 @@ from providers.gateway.completions import complete
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
 from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
+from providers.gateway.responses import create_response, delete_response, list_input_items, retrieve_response
 from providers.gateway.surface import ErrorFormat
+from providers.measure import request_answered
 from tenants.credentials import authenticate, confirm_now
 from tenants.principals import Principal
 
@@ -49,6 +51,12 @@ ROUTES: dict[str, Methods] = {
     "/v1/chat/completions": {"POST": Route("models.use", partial(complete, surface=CHAT), CHAT, admits=True)},
     "/v1/completions": {"POST": Route("models.use", partial(complete, surface=TEXT), TEXT, admits=True)},
     "/v1/embeddings": {"POST": Route("models.use", partial(complete, surface=EMBEDDINGS), EMBEDDINGS, admits=True)},
+    "/v1/responses": {"POST": Route("models.use", create_response)},
+    "/v1/responses/{}/input_items": {"GET": Route("models.use", list_input_items)},
+    "/v1/responses/{}": {
+        "GET": Route("models.use", retrieve_response),
+        "DELETE": Route("models.use", delete_response),
+    },
     "/v1/messages": {"POST": Route("models.use", partial(complete, surface=MESSAGES), MESSAGES, admits=True)},
     "/v1/messages/count_tokens": {"POST": Route("models.use", count_tokens, ANTHROPIC_ERRORS)},
     "/v1/models": {"GET": Route("models.use", list_models)},
@@ -63,6 +71,9 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 _PATTERNS = tuple((_pattern(path), methods) for path, methods in ROUTES.items() if "{}" in path)
+
+
+_SPELLED = tuple((path, _pattern(path)) for path in ROUTES if "{}" in path)
 
 
 class _WrongMethod(MethodNotAllowed):
@@ -99,6 +110,15 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception:
         log.exception("request_failed", path=request.path)
         await answer_error(responder, InternalError(), errors)
+    finally:
+        request_answered(surface=_surface(request.path), status=responder.status, cache_status=responder.cache_status)
+
+
+def _surface(path: str) -> str:
+    """The path as the routes spell it: one of few."""
+    if path in ROUTES:
+        return path
+    return next((spelled for spelled, pattern in _SPELLED if pattern.fullmatch(path)), "other")
 
 
 def _methods(path: str) -> Methods | None:

@@ -9,11 +9,13 @@ from kernel.errors import ParleyError
 from providers.cache.served import Served
 from providers.gateway.hits import hit_headers, send_hit
 from providers.gateway.http import ClientGone, Request, Responder
+from providers.gateway.pace import paced
 from providers.gateway.surface import Asked, FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
 from providers.pipeline import run
 from providers.pipeline.accept import accept
 from providers.pipeline.answering import Answering
+from providers.requests.record import record_refusal
 from providers.types import StreamEvent
 from tenants.principals import Principal
 
@@ -32,15 +34,26 @@ async def answer_request(
     request: Request, responder: Responder, principal: Principal, surface: Surface[Asked], asked: Asked, *, began: float
 ) -> Answering:
     """Answer what was asked in this API's format. `began` is `time.perf_counter()` at the start of the request."""
-    job = await accept(
-        principal=principal,
-        request=asked,
-        request_id=request.id,
-        surface=surface.name,
-        wishes=read_wishes(request.headers),
-    )
-    answering = await run.start(job)
-    if isinstance(answering, Served):
+    try:
+        job = await accept(
+            principal=principal,
+            request=asked,
+            request_id=request.id,
+            surface=surface.name,
+            wishes=read_wishes(request.headers),
+        )
+        answering = await run.start(job)
+    except ParleyError as error:
+        record_refusal(
+            principal=principal,
+            request_id=request.id,
+            surface=surface.name,
+            alias=asked.model,
+            error=error,
+            latency_s=time.perf_counter() - began,
+        )
+        raise
+    if isinstance(answering, Served) and not (asked.stream and principal.pace_tokens_per_s):
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
         return answering
     created = int(time.time())
@@ -57,7 +70,7 @@ async def answer_request(
 
 async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:
     """Nothing is sent before the first event, so what fails before it is answered with its own status."""
-    events = answering.events()
+    events = _events(answering)
     first = await anext(events, None)
     await responder.begin_stream(headers=_headers(answering, began))
     async with _pinging(responder, ping):
@@ -69,6 +82,13 @@ async def _stream(responder: Responder, answering: Answering, writer: FrameWrite
         except ParleyError as error:
             await responder.chunk(writer.error(error))
     await responder.end_stream()
+
+
+def _events(answering: Answering) -> AsyncIterator[StreamEvent]:
+    principal = answering.job.principal
+    if principal is None or principal.pace_tokens_per_s is None:
+        return answering.events()
+    return paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s)
 
 
 async def _write(responder: Responder, writer: FrameWriter, event: StreamEvent) -> None:
@@ -123,7 +143,7 @@ async def _pinging(responder: Responder, comment: bytes) -> AsyncIterator[None]:
         while True:
             quiet_s = time.monotonic() - responder.last_sent_at
             if quiet_s >= PING_AFTER_S:
-                await responder.chunk(comment)
+                await responder.comment(comment)
                 quiet_s = 0.0
             await asyncio.sleep(PING_AFTER_S - quiet_s)
 

@@ -81,6 +81,7 @@ _CORS = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-header
 
 class Responder:
     """Sends one response. Every response carries the request's id, under OpenAI's name for it and Anthropic's.
+    `before_sending` is awaited before each piece of it: what must be durable by then.
 
     Pages of any origin may read it: what they may do depends on the key they send, never on a cookie."""
 
@@ -91,10 +92,16 @@ class Responder:
         self._base = [(b"x-request-id", said), (b"request-id", said), *_CORS]
         self.started = False
         self.finished = False
+        self.status = 499
+        """Until it answers; what is logged for clients that left before."""
+        self.cache_status = ""
         self.last_sent_at = 0.0
+        self.before_sending: Callable[[], Awaitable[None]] | None = None
 
     async def whole(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         """A JSON body with its length."""
+        if self.before_sending is not None:
+            await self.before_sending()
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, [(b"content-type", b"application/json"), length], headers)
         self.finished = True
@@ -122,6 +129,12 @@ class Responder:
 
     async def chunk(self, data: bytes) -> None:
         """A piece of the stream, sent at once."""
+        if self.before_sending is not None:
+            await self.before_sending()
+        await self.comment(data)
+
+    async def comment(self, data: bytes) -> None:
+        """A piece that says nothing, so that the connection is kept open: there is nothing to be durable for it."""
         self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -133,6 +146,8 @@ class Responder:
     async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
         named = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()]
         self.started = True
+        self.status = status
+        self.cache_status = headers.get("x-parley-cache", "") if headers else ""
         self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.start", "status": status, "headers": fixed + self._base + named})
 

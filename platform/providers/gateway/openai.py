@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 
-from kernel.errors import ParleyError
+from kernel.errors import InvalidRequest, ParleyError
 from providers.adapters.openai import TEXT_FORMAT, WIRE_FORMAT
 from providers.adapters.openai.answer_out import StreamWriter, encode_answer
 from providers.adapters.openai.embeddings import encode_embedding_answer, parse_embedding_request
@@ -11,6 +11,7 @@ from providers.adapters.openai.errors import encode_error
 from providers.adapters.openai.request_in import parse_chat_request
 from providers.adapters.openai.text_in import parse_text_request
 from providers.adapters.openai.text_out import TextStreamWriter, encode_text_answer
+from providers.adapters.openai_responses.in_chat import parse_in_chat
 from providers.gateway.surface import FrameWriter, Surface
 from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest
 
@@ -34,7 +35,13 @@ class ChatCompletions(OpenAIErrors, Surface[ChatRequest]):
     name = WIRE_FORMAT
 
     def parse(self, body: bytes, headers: Mapping[str, str]) -> ChatRequest:
-        return parse_chat_request(body)
+        try:
+            return parse_chat_request(body)
+        except InvalidRequest as error:
+            # Some editors send here what belongs to responses.
+            if error.details == {"param": "messages"} and (asked := parse_in_chat(body)) is not None:
+                return asked
+            raise
 
     def answer(self, answer: ChatAnswer, asked: ChatRequest, *, request_id: uuid.UUID, created: int) -> bytes:
         return encode_answer(answer, answer_id=_answer_id(request_id), created=created, model=asked.model)

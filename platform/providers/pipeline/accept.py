@@ -120,14 +120,17 @@ async def _accept(
 
 
 def _candidate(deployment: ResolvedDeployment) -> Candidate:
+    # How an operator calls its accounts, and what it buys under an alias, is not for tenants to read in an error.
+    own = f"{deployment.connection}/{deployment.model}"
     return Candidate(
-        name=f"{deployment.connection}/{deployment.model}",
+        name=deployment.provider if deployment.platform else own,
         adapter=factory().adapter(deployment.provider),
         target=Target(
             provider=deployment.provider,
             base_url=deployment.base_url,
             model=deployment.model,
             secret=deployment.secret,
+            guarded=not deployment.platform,
         ),
         deployment=deployment,
     )

@@ -6,8 +6,10 @@ health how it went."""
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from kernel import egress
 from providers.assemble import Assembler, events_of
 from providers.errors import ProviderError, Skipped, caller_error
+from providers.images import Fetch
 from providers.pipeline.attempt import Attempt
 from providers.pipeline.health import health
 from providers.pipeline.retry import RETRIES, Retries
@@ -22,8 +24,9 @@ class Execution:
     """One job's attempts. `events` may be closed at any point; `outcomes` and `answer` then say how far it
     came."""
 
-    def __init__(self, job: Job, *, retries: Retries = RETRIES) -> None:
+    def __init__(self, job: Job, *, retries: Retries = RETRIES, fetch: Fetch = egress.fetch) -> None:
         self._job = job
+        self._fetch = fetch
         self._retries = retries
         self._attempts: list[Attempt] = []
 
@@ -31,7 +34,7 @@ class Execution:
         """The events of the first attempt that is answered; none before real content, so that the next can still
         take over unseen. Raises the ParleyError that lists every attempt when none is left to try, or when one
         failed that the caller has seen content of."""
-        turns = Turns(self._job, self._retries)
+        turns = Turns(self._job, self._retries, self._fetch)
         last: ProviderError | None = None
         while (turn := await turns.next()) is not None:
             attempt: Attempt | None = None

@@ -7,13 +7,15 @@ after settle, never before."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Literal
 
 import msgspec
 
 from kernel.errors import InternalError, ParleyError, Unavailable
+from providers.guardrails.outward import Outward
+from providers.measure import result_settled
 from providers.pipeline.answering import Answering
 from providers.pipeline.channel import Channel
 from providers.pipeline.execute import Execution
@@ -43,12 +45,14 @@ class Pump(Answering):
         settle: Settle,
         on_disconnect: OnDisconnect,
         remember: Sequence[Remember] = (),
+        outward: Outward | None = None,
         channel: Channel | None = None,
     ) -> None:
         self.job = job
         self._settle = settle
         self._on_disconnect = on_disconnect
         self._remember = remember
+        self._outward = outward
         self._execution = Execution(job)
         self._channel = channel or Channel(MAX_QUEUED_EVENTS)
         self._relaying = False
@@ -71,7 +75,8 @@ class Pump(Answering):
 
     def so_far(self) -> ChatAnswer:
         """The answer as far as it has come."""
-        return self._execution.answer()
+        answer = self._execution.answer()
+        return self._outward.answer(answer) if self._outward else answer
 
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer is seen, and the seconds that its provider took to its first content."""
@@ -107,7 +112,10 @@ class Pump(Answering):
         with completion_span(self.job) as span:
             result, settled = await self._run_and_settle()
             describe(span, result)
+        result_settled(result)
         self.result = result
+        if self._outward is not None:
+            self._put_all(self._outward.rest())
         if not settled:
             self._channel.close(error=Unavailable("The answer could not be recorded."))
         elif result.error is not None:
@@ -136,7 +144,7 @@ class Pump(Answering):
             job=self.job,
             status=status,
             attempts=attempts,
-            answer=msgspec.structs.replace(self._execution.answer(), usage=usage),
+            answer=msgspec.structs.replace(self.so_far(), usage=usage),
             error=error,
         )
         return result, await self._settled(result)
@@ -172,7 +180,14 @@ class Pump(Answering):
                     return
                 if self._channel.full:
                     await self._wait_for_consumer()
-                self._channel.put(event)
+                if self._outward is None:
+                    self._channel.put(event)
+                else:
+                    self._put_all(self._outward.feed(event))
+
+    def _put_all(self, events: Iterable[StreamEvent]) -> None:
+        for event in events:
+            self._channel.put(event)
 
     async def _wait_for_consumer(self) -> None:
         try:

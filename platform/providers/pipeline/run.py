@@ -6,6 +6,7 @@ answer it by returning another `Answering`."""
 from kernel.errors import ParleyError
 from providers.cache.flights import follow_or_lead
 from providers.cache.lookups import look_up, place_of, redis_key_of
+from providers.guardrails.stage import inspect
 from providers.limits.stage import admit
 from providers.pipeline.accept import accept_again
 from providers.pipeline.answering import Answering
@@ -19,22 +20,31 @@ from providers.scheduling.priority import priority_of
 async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
     """Let an accepted job through the stages. Raises the ParleyError of the stage that refuses it."""
     priority_of(job)  # a priority that the caller may not have is refused before anything is done
+    inspected = await inspect(job)
+    job = inspected.job
     place = await place_of(job)
     admission = await admit(job, cache_key=redis_key_of(place))
     cached = admission.cached
     if admission.principal != job.principal and admission.principal is not None:
         job = await accept_again(job, principal=admission.principal)
         place, cached = await place_of(job), None
+    remember = (*admission.remember, *inspected.remember())
     try:
         if place is not None:
             hit = await look_up(job, place, cached) or follow_or_lead(
-                job, place, on_disconnect=on_disconnect, remembers=admission.remember
+                job, place, on_disconnect=on_disconnect, remembers=remember, outward=inspected.outward()
             )
             if job.report.cache in ("exact", "dedupe"):
                 # Another's answer takes none of this caller's tokens.
                 await admission.correct(0)
             return hit
-        return pumps.start(job=job, settle=record_result, on_disconnect=on_disconnect, remember=admission.remember)
+        return pumps.start(
+            job=job,
+            settle=record_result,
+            on_disconnect=on_disconnect,
+            remember=remember,
+            outward=inspected.outward(),
+        )
     except ParleyError:
         await admission.correct(0)
         raise

@@ -12,12 +12,14 @@ from django.utils import timezone
 
 from kernel.errors import InvalidRequest, NotFound, Unavailable
 from kernel.redis import RedisError, sync_cache_redis, sync_redis
-from kernel.tenancy import current_tenant_id
+from kernel.tenancy import current_tenant_id, tenant_scope
 from providers.cache import namespaces, shared
 from providers.cache.models import DEFAULT_NAME, CacheEntry, CacheNamespace
 from providers.cache.stats import NAMES, SINCE, stats_key
 from providers.cache.stored import TRIM, opened
+from tenants.principals import Principal
 from tenants.services.audit import record
+from tenants.services.provisioning import all_tenants, tenant_by_slug
 
 MAX_EVICTED = 1_000
 """Keys of deleted entries that are remembered one by one; beyond that the whole tenant's cache is forgotten instead."""
@@ -43,7 +45,7 @@ def settings_now() -> CacheNamespace:
     return CacheNamespace.objects.filter(name=DEFAULT_NAME).first() or CacheNamespace(tenant_id=current_tenant_id())
 
 
-def change_settings(changes: Mapping[str, Any]) -> CacheNamespace:
+def change_settings(*, caller: Principal, changes: Mapping[str, Any]) -> CacheNamespace:
     """Change some settings, for every process within a second."""
     row = _locked()
     changes = {name: value for name, value in changes.items() if name in CHANGEABLE}
@@ -51,14 +53,14 @@ def change_settings(changes: Mapping[str, Any]) -> CacheNamespace:
         setattr(row, name, value)
     row.save()
     _trim(row.max_bytes)
-    record(action="cache.settings_changed", subject_kind="cache", subject_id=row.id, data=dict(changes))
+    record(action="cache.settings_changed", subject_kind="cache", subject_id=row.id, actor=caller, data=dict(changes))
     namespaces.announce(row)
     return row
 
 
-def invalidate(*, model: str | None) -> int:
+def invalidate(*, caller: Principal | None, model: str | None) -> int:
     """Forget every answer of a model (by alias), or of all. How many PostgreSQL held; memory and Redis lose theirs by
-    a new generation of keys."""
+    a new generation of keys. Without `caller` an operator wants it."""
     row = _locked()
     if model is None or len(row.model_generations) >= MAX_MODEL_GENERATIONS:
         row.generation += 1
@@ -68,12 +70,21 @@ def invalidate(*, model: str | None) -> int:
     row.save()
     entries = CacheEntry.objects.all() if model is None else CacheEntry.objects.filter(alias=model)
     deleted, _ = entries.delete()
-    record(action="cache.invalidated", subject_kind="cache", subject_id=row.id, data={"model": model})
+    record(action="cache.invalidated", subject_kind="cache", subject_id=row.id, actor=caller, data={"model": model})
     namespaces.announce(row)
     return deleted
 
 
-def delete_entry(*, entry_id: uuid.UUID) -> None:
+def invalidate_tenants(*, slug: str | None, model: str | None) -> int:
+    """The same for one tenant or, without `slug`, for each; as an operator. How many tenants. Raises NotFound."""
+    tenants = [tenant_by_slug(slug)] if slug is not None else list(all_tenants())
+    for tenant in tenants:
+        with tenant_scope(tenant.id), transaction.atomic():
+            invalidate(caller=None, model=model)
+    return len(tenants)
+
+
+def delete_entry(*, caller: Principal, entry_id: uuid.UUID) -> None:
     """Forget one answer, wherever it is kept. Raises NotFound."""
     entry = CacheEntry.objects.filter(id=entry_id).first()
     if entry is None:
@@ -90,6 +101,7 @@ def delete_entry(*, entry_id: uuid.UUID) -> None:
     row.save()
     key = shared.redis_key(row.tenant_id, bytes(entry.key))
     entry.delete()
+    record(action="cache.entry_deleted", subject_kind="cache_entry", subject_id=entry_id, actor=caller)
     transaction.on_commit(lambda: _forget(key))
     namespaces.announce(row)
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tenants.api import auth_views, views
+from tenants.api import auth_views, group_views, views
 
 urlpatterns = [
     path("auth/login", auth_views.LoginView.as_view()),
@@ -13,6 +13,10 @@ urlpatterns = [
     path("me", views.MeView.as_view()),
     path("members", views.MembersView.as_view()),
     path("members/<uuid:member_id>", views.MemberView.as_view()),
+    path("groups", group_views.GroupsView.as_view()),
+    path("groups/<uuid:group_id>", group_views.GroupView.as_view()),
+    path("groups/<uuid:group_id>/members", group_views.GroupMembersView.as_view()),
+    path("groups/<uuid:group_id>/members/<uuid:member_id>", group_views.GroupMemberView.as_view()),
     path("roles", views.RolesView.as_view()),
     path("api-keys", views.ApiKeysView.as_view()),
     path("api-keys/<uuid:key_id>", views.ApiKeyView.as_view()),

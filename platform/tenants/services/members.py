@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from tenants import epochs
-from tenants.models import ApiKey, Membership, Tenant
+from tenants.models import ApiKey, GroupMember, Membership, Tenant
 from tenants.permissions import BUILTIN_ROLES
 from tenants.principals import Principal
 from tenants.services.audit import record
@@ -54,6 +54,7 @@ def remove_member(*, caller: Principal, member_id: uuid.UUID) -> Membership:
     member.status, member.removed_at = Membership.Status.REMOVED, timezone.now()
     _changed(member, ["status", "removed_at"])
     _end_credentials(member)
+    GroupMember.objects.filter(membership=member).delete()
     record(action="member.removed", subject_kind="membership", subject_id=member.id, actor=caller)
     return member
 

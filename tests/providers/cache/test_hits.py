@@ -2,15 +2,19 @@
 
 import json
 import time
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from config.asgi import application
 from kernel.redis import async_redis
 from providers.cache import lookups, shared
 from providers.cache.entries import MAX_ENTRY_BYTES
+from providers.gateway.openai import ChatCompletions
 from tests.providers.cache.conftest import House, text_of
+from tests.support.asgi import Answer, request
 
 
 async def test_the_same_question_is_asked_of_the_provider_once(house: House) -> None:
@@ -196,3 +200,55 @@ async def test_an_answer_is_kept_for_its_time_to_live(
     monkeypatch.setattr(lookups, "time", SimpleNamespace(time=lambda: later))
     assert (await house.ask("Old news")).headers["x-parley-cache"] == "miss"
     assert house.asked == 2
+
+
+async def test_embeddings_are_kept_in_any_case(house: House) -> None:
+    async def embed(**body: Any) -> Answer:
+        headers = {"authorization": f"Bearer {house.company.api_key}"}
+        asked = {"model": house.model, "input": ["one", "two"]} | body
+        return await request(application, "POST", "/v1/embeddings", body=asked, headers=headers)
+
+    answers = [await embed(), await embed(), await embed(encoding_format="base64"), await embed(input=["one"])]
+    assert [answer.headers["x-parley-cache"] for answer in answers] == ["miss", "exact", "exact", "miss"]
+    plain, again, base64, _ = (answer.json() for answer in answers)
+    assert plain == again
+    assert isinstance(plain["data"][0]["embedding"], list)
+    assert isinstance(base64["data"][0]["embedding"], str)
+    assert base64["usage"] == plain["usage"]
+
+
+async def test_one_answer_serves_every_api(house: House) -> None:
+    first = await house.ask("Whichever", max_tokens=50)
+    body = {
+        "model": house.model,
+        "max_tokens": 50,
+        "temperature": 0,
+        "messages": [{"role": "user", "content": "Whichever"}],
+    }
+    headers = {"x-api-key": house.company.api_key, "anthropic-version": "2023-06-01"}
+    hits = [await request(application, "POST", "/v1/messages", body=body, headers=headers) for _ in range(2)]
+    assert {hit.headers["x-parley-cache"] for hit in hits} == {"exact"}
+    assert hits[0].json()["content"] == [{"type": "text", "text": text_of(first)}]
+    assert len({hit.json()["id"] for hit in hits}) == 2
+    streams = [
+        await request(application, "POST", "/v1/messages", body=body | {"stream": True}, headers=headers)
+        for _ in range(2)
+    ]
+    assert all("event: message_stop" in stream.text for stream in streams)
+    said = [line for line in streams[1].text.splitlines() if '"text_delta"' in line]
+    assert "".join(json.loads(line.removeprefix("data: "))["delta"]["text"] for line in said) == text_of(first)
+    assert house.asked == 1
+
+
+async def test_a_body_with_something_else_of_its_own_is_made_anew(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = count()
+
+    def numbered(self: ChatCompletions, *args: Any, **more: Any) -> bytes:
+        return b'{"number": %d}' % next(numbers)
+
+    await house.ask("Numbers")
+    monkeypatch.setattr(ChatCompletions, "answer", numbered)
+    seen = {(await house.ask("Numbers")).json()["number"] for _ in range(3)}
+    assert len(seen) == 3

@@ -61,7 +61,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    """Of a block, by its `type`; or of the message."""
+    """More of a block, by its `type`."""
 
     type: str = ""
     text: str | None = None
@@ -82,8 +82,12 @@ class _Event(msgspec.Struct):
     type: str = ""
     message: Raw | UnsetType = UNSET
     content_block: Fields | None = None
-    delta: Raw | UnsetType = UNSET
+    delta: _Delta | None = None
     usage: Raw | UnsetType = UNSET
+
+
+class _End(msgspec.Struct):
+    delta: Fields | None = None
 
 
 class _Model(msgspec.Struct):
@@ -102,11 +106,10 @@ class _Count(msgspec.Struct):
 
 _event = msgspec.json.Decoder(_Event)
 _message = msgspec.json.Decoder(_Message)
-_delta = msgspec.json.Decoder(_Delta)
+_end = msgspec.json.Decoder(_End)
 _usage = msgspec.json.Decoder(_Usage)
 _fields = msgspec.json.Decoder(Fields)
 _text = msgspec.json.Decoder(str)
-_kind = msgspec.json.Decoder(_Event)
 _models = msgspec.json.Decoder(_Models)
 _count = msgspec.json.Decoder(_Count)
 _encode = msgspec.json.encode
@@ -124,7 +127,7 @@ def _said(fields: Fields, known: Iterable[str]) -> Fields:
 def parse_answer(body: bytes) -> ChatAnswer:
     """Read a whole message. Raises the error in it, or Transient(garbage)."""
     try:
-        if _kind.decode(body).type == "error":
+        if _event.decode(body).type == "error":
             raise classify_frame(body)
         message = _message.decode(body)
         if message.content is None:
@@ -188,7 +191,7 @@ class EventReader:
             event = _event.decode(data)
             if event.type == "error":
                 raise classify_frame(data)
-            return list(self._read(event))
+            return list(self._read(event, data))
         except ProviderError:
             if self.finished:
                 return []  # The answer is whole: what follows can't take it back.
@@ -198,10 +201,10 @@ class EventReader:
                 return []
             raise Transient(str(error), cause="garbage") from error
 
-    def _read(self, event: _Event) -> Iterator[StreamEvent]:
+    def _read(self, event: _Event, data: bytes) -> Iterator[StreamEvent]:
         match event.type:
-            case "content_block_delta" if isinstance(event.delta, Raw):
-                yield from self._append(_delta.decode(event.delta))
+            case "content_block_delta" if event.delta is not None:
+                yield from self._append(event.delta)
             case "content_block_start" if event.content_block is not None:
                 yield from self._open(event.content_block)
             case "content_block_stop":
@@ -209,8 +212,7 @@ class EventReader:
             case "message_start" if isinstance(event.message, Raw):
                 yield self._start(_message.decode(event.message))
             case "message_delta":
-                said = _fields.decode(event.delta) if isinstance(event.delta, Raw) else {}
-                yield from self._stop(said, event.usage)
+                yield from self._stop(_end.decode(data).delta or {}, event.usage)
             case "message_stop":
                 self._done = True
 
@@ -223,9 +225,10 @@ class EventReader:
 
     def _open(self, fields: Fields) -> Iterator[StreamEvent]:
         kind = _text.decode(fields.pop("type", Raw(b'""')))
-        if kind == self._last_kind and kind in ("text", "thinking"):
+        alike = "thinking" if kind == "redacted_thinking" else kind
+        if alike == self._last_kind and alike in ("text", "thinking"):
             yield BOUNDARY
-        self._last_kind = "thinking" if kind == "redacted_thinking" else kind
+        self._last_kind = alike
         self._block = _Block(kind, fields)
         match kind:
             case "text":

@@ -43,6 +43,7 @@ class Facts:
 
 FACTS: dict[str, Facts] = {
     "claude-3-*": Facts("never"),
+    "claude-3-5-*": Facts("never"),
     "claude-3-7-*": Facts("budget"),
     "claude-*-4-2025*": Facts("budget"),
     "claude-*-4-0*": Facts("budget"),

@@ -50,11 +50,31 @@ class _Function(msgspec.Struct):
     arguments: str | None = None
 
 
+class _Custom(msgspec.Struct):
+    name: str | None = None
+    input: str | None = None
+
+
 class _CallDelta(msgspec.Struct):
     index: Index | None = None
     id: str | None = None
     function: _Function | None = None
+    custom: _Custom | None = None
     extra_content: Raw | UnsetType = UNSET
+
+    def called(self) -> _Function:
+        """What is called; of a custom tool, its input stands for arguments."""
+        if self.custom is not None:
+            return _Function(self.custom.name, self.custom.input)
+        return self.function or _Function()
+
+    def extras(self) -> Extras | None:
+        """What this format alone says of the call: that it is of a custom tool, with its first piece."""
+        if self.custom is None:
+            return _extras(extra_content=self.extra_content)
+        kind = Raw(b'"custom"') if self.custom.name else UNSET
+        said = Raw(msgspec.json.encode({"name": self.custom.name} if self.custom.name else {}))
+        return _extras(type=kind, custom=said, extra_content=self.extra_content)
 
 
 class _Piece(msgspec.Struct):
@@ -202,9 +222,9 @@ def _answer_choice(choice: _Choice) -> AnswerChoice:
     calls = tuple(
         ToolCall(
             id=call.id or "",
-            name=(call.function.name if call.function else None) or "",
-            arguments=(call.function.arguments if call.function else None) or "",
-            extras=_extras(extra_content=call.extra_content),
+            name=call.called().name or "",
+            arguments=call.called().arguments or "",
+            extras=call.extras(),
         )
         for call in message.tool_calls or ()
     )
@@ -297,9 +317,8 @@ class ChunkReader:
         number = call.index
         if number is None:
             number = known.setdefault(call.id, len(known)) if call.id else max(len(known) - 1, 0)
-        function = call.function or _Function()
-        extras = _extras(extra_content=call.extra_content)
-        return ToolCallDelta(number, function.arguments or "", call.id, function.name, index, extras)
+        function = call.called()
+        return ToolCallDelta(number, function.arguments or "", call.id, function.name, index, call.extras())
 
     def end(self) -> Finished:
         """The last event. Raises Transient(cut) if the stream stopped before its answer did."""

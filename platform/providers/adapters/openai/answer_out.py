@@ -67,8 +67,11 @@ def _choice(choice: AnswerChoice) -> JSON:
 
 
 def _call(call: ToolCall) -> JSON:
+    own: JSON = {**_own(call.extras)}
+    if "custom" in own:
+        return {"id": call.id, **own, "custom": {"name": call.name, "input": call.arguments}}
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function, **_own(call.extras)}
+    return {"id": call.id, "type": "function", "function": function, **own}
 
 
 class StreamWriter:
@@ -146,15 +149,12 @@ class StreamWriter:
 
 
 def _call_delta(event: ToolCallDelta) -> bytes:
-    function = (
-        {"arguments": event.arguments}
-        if event.name is None
-        else {
-            "name": event.name,
-            "arguments": event.arguments,
-        }
-    )
-    call: JSON = {"index": event.call, "function": function}
+    own: JSON = {**_own(event.extras)}
+    named = {} if event.name is None else {"name": event.name}
+    call: JSON = {"index": event.call} if event.id is None else {"index": event.call, "id": event.id}
+    if "custom" in own:
+        return _encode({"tool_calls": [{**call, **own, "custom": {**named, "input": event.arguments}}]})
     if event.id is not None:
-        call = {"index": event.call, "id": event.id, "type": "function", "function": function}
-    return _encode({"tool_calls": [call | _own(event.extras)]})
+        call["type"] = "function"
+    function = {**named, "arguments": event.arguments}
+    return _encode({"tool_calls": [{**call, "function": function, **own}]})

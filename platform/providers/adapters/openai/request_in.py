@@ -127,8 +127,12 @@ def _message(asked: wire.Message, fields: Fields, path: str) -> Message:
     )
 
 
+_TEXTS = frozenset({"text", "input_text", "output_text"})
+"""The last two are what responses call it, which some send here too."""
+
+
 def _part(asked: wire.Part, fields: Fields, path: str) -> Part:
-    if asked.type == "text":
+    if asked.type in _TEXTS:
         if asked.text is None:
             raise wrong(f"{path}.text", "it is required")
         return TextPart(asked.text, _extras(without(fields, {"type", "text"})))
@@ -162,6 +166,8 @@ def _tools(asked: Sequence[wire.Tool], raw: Raw | None) -> tuple[FunctionTool | 
 
 
 def _tool(asked: wire.Tool, fields: Fields, path: str) -> FunctionTool | Opaque:
+    if asked.type == "custom" and "custom" not in fields and asked.name is not None:
+        return custom_tool(fields)
     if asked.type != "function":
         return Opaque(asked.type, Extras(WIRE_FORMAT, fields))
     if asked.function is not None:
@@ -175,6 +181,20 @@ def _tool(asked: wire.Tool, fields: Fields, path: str) -> FunctionTool | Opaque:
     return FunctionTool(said.name, said.description, given(said.parameters), said.strict, _extras(rest))
 
 
+def custom_tool(flat: Fields) -> Opaque:
+    """A custom tool in this format's nested form, from the flat one of responses."""
+    custom = {key: flat[key] for key in ("name", "description") if given(flat.get(key)) is not None}
+    wanted = given(flat.get("format"))
+    if wanted is not None:
+        form = fields_of(wanted)
+        kind = form.pop("type", Raw(b'"text"'))
+        nested = {"type": kind, "grammar": form} if bytes(kind) == b'"grammar"' and "grammar" not in form else None
+        custom["format"] = wanted if nested is None else Raw(msgspec.json.encode(nested))
+    rest = without(flat, {"type", "name", "description", "format"})
+    fields = {"type": Raw(b'"custom"'), "custom": Raw(msgspec.json.encode(custom)), **rest}
+    return Opaque("custom", Extras(WIRE_FORMAT, fields))
+
+
 def _tool_choice(asked: str | wire.ToolChoice | None, raw: Raw | None) -> ToolChoice | Opaque | None:
     match asked:
         case None:
@@ -185,6 +205,9 @@ def _tool_choice(asked: str | wire.ToolChoice | None, raw: Raw | None) -> ToolCh
             return ToolChoice("required", function.name if function else name)
         case wire.ToolChoice("function"):
             raise wrong("tool_choice.function", "it is required")
+        case wire.ToolChoice("custom", None, str(name)):
+            chosen = Raw(msgspec.json.encode({"name": name}))
+            return Opaque("custom", Extras(WIRE_FORMAT, {"type": Raw(b'"custom"'), "custom": chosen}))
         case wire.ToolChoice(kind) if raw is not None:
             return Opaque(kind, Extras(WIRE_FORMAT, fields_of(raw)))
     raise wrong("tool_choice", "it is not understood")

@@ -1,0 +1,123 @@
+"""The shapes of connections in REST."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from kernel.api.serializers import StrictSerializer
+from providers.models import Connection, Deployment
+from providers.services.own_connections import MAX_SECRET_CHARS, secret_hint
+from providers.services.trial import Trial
+
+MAX_NANO_PER_MTOK = 10**15
+"""A million dollars for a million tokens."""
+
+
+class ConnectionInput(StrictSerializer):
+    """A new connection."""
+
+    name = serializers.CharField(min_length=1, max_length=64)
+    kind = serializers.CharField(max_length=64, help_text="What provider it is at.")
+    base_url = serializers.CharField(
+        max_length=500, required=False, allow_null=True, help_text="The provider's usual address if absent."
+    )
+    secret = serializers.CharField(
+        max_length=MAX_SECRET_CHARS,
+        required=False,
+        allow_null=True,
+        write_only=True,
+        trim_whitespace=False,
+        help_text="The key at the provider. It is never shown again.",
+    )
+
+
+class ConnectionUpdateInput(StrictSerializer):
+    """What to change. Another address or kind needs the secret again; an empty secret takes it away."""
+
+    name = serializers.CharField(min_length=1, max_length=64, required=False)
+    kind = serializers.CharField(max_length=64, required=False)
+    base_url = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    secret = serializers.CharField(
+        max_length=MAX_SECRET_CHARS, required=False, allow_blank=True, write_only=True, trim_whitespace=False
+    )
+
+
+class ConnectionOutput(serializers.Serializer[Connection]):
+    """A connection, without its secret."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    base_url = serializers.CharField()
+    has_secret = serializers.BooleanField()
+    secret_hint = serializers.CharField(
+        allow_null=True, help_text="The secret's last 4 characters; empty for a short one, null without one."
+    )
+    created_at = serializers.DateTimeField()
+
+
+class TrialInput(StrictSerializer):
+    """What to try: a model, or without one the list of models."""
+
+    model = serializers.CharField(max_length=200, required=False)
+
+
+class TrialOutput(serializers.Serializer[Trial]):
+    """How a test went."""
+
+    ok = serializers.BooleanField()
+    latency_ms = serializers.IntegerField()
+    problem = serializers.CharField(allow_null=True, help_text="The class of what went wrong, to branch on.")
+    reason = serializers.CharField(allow_null=True, help_text="The same for people.")
+    models = serializers.IntegerField(allow_null=True, help_text="How many models the provider lists, if it was asked.")
+
+
+class DeploymentInput(StrictSerializer):
+    """A model to offer."""
+
+    model = serializers.CharField(max_length=200, help_text="The provider's name for it.")
+    alias = serializers.CharField(max_length=200, required=False, help_text="What callers name it; `model` if absent.")
+    input_nano_per_mtok = serializers.IntegerField(
+        min_value=0, max_value=MAX_NANO_PER_MTOK, default=0, help_text="Nano-USD for a million tokens read."
+    )
+    output_nano_per_mtok = serializers.IntegerField(
+        min_value=0, max_value=MAX_NANO_PER_MTOK, default=0, help_text="Nano-USD for a million tokens written."
+    )
+
+
+class DeploymentOutput(serializers.Serializer[Deployment]):
+    """A model on a connection."""
+
+    id = serializers.UUIDField()
+    model = serializers.CharField()
+    aliases = serializers.ListField(child=serializers.CharField())
+    created_at = serializers.DateTimeField()
+
+
+def connection_body(row: Connection) -> dict[str, Any]:
+    """`ConnectionOutput`."""
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "kind": row.kind,
+        "base_url": row.base_url,
+        "has_secret": row.secret is not None,
+        "secret_hint": secret_hint(row),
+        "created_at": row.created_at,
+    }
+
+
+def trial_body(trial: Trial) -> dict[str, Any]:
+    """`TrialOutput`."""
+    return {
+        "ok": trial.problem is None,
+        "latency_ms": trial.latency_ms,
+        "problem": trial.problem,
+        "reason": trial.reason,
+        "models": trial.models,
+    }
+
+
+def deployment_body(row: Deployment, aliases: list[str]) -> dict[str, Any]:
+    """`DeploymentOutput`."""
+    return {"id": str(row.id), "model": row.model, "aliases": aliases, "created_at": row.created_at}

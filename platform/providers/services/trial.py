@@ -1,0 +1,84 @@
+"""Try a connection: one small call to its provider, to see whether address and secret are right."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+from django.conf import settings
+
+from kernel.errors import RateLimited
+from kernel.redis import RedisError, sync_redis, tenant_key
+from providers import registry
+from providers.base import Adapter, Target, Timeouts
+from providers.errors import ProviderError
+from providers.services.own_connections import access_connection, secret_of
+from providers.types import ChatRequest, user_message
+from tenants.principals import Principal
+from tenants.services.audit import record
+
+log = structlog.get_logger(__name__)
+
+TIMEOUTS = Timeouts(connect_s=5.0, first_token_s=15.0, between_tokens_s=15.0, total_s=15.0)
+_WINDOW_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How it went. `problem` is the class of what went wrong (`providers.errors`) and `reason` says it in our own words;
+    `models` counts those that the provider lists, when it was asked for them."""
+
+    latency_ms: int
+    problem: str | None = None
+    reason: str | None = None
+    models: int | None = None
+
+
+def begin_trial(*, caller: Principal, connection_id: uuid.UUID, model: str | None) -> Target:
+    """Where the call goes. Raises `NotFound`, and `RateLimited` when there were too many within a minute."""
+    row = access_connection(connection_id=connection_id)
+    _count(caller.tenant_id)
+    record(action="connection.tested", subject_kind="connection", subject_id=row.id, actor=caller)
+    return Target(provider=row.kind, base_url=row.base_url, model=model or "", secret=secret_of(row), guarded=True)
+
+
+async def make_trial(target: Target) -> Trial:
+    """Ask for the models, or of `target.model` for a word. Takes 15 s at most; its connections end with it."""
+    adapter = registry.get(target.provider).adapter()
+    started = time.monotonic()
+    try:
+        models = await _call(adapter, target)
+    except ProviderError as error:
+        return Trial(latency_ms=_since_ms(started), problem=error.code, reason=error.reason)
+    finally:
+        await adapter.close()
+    return Trial(latency_ms=_since_ms(started), models=models)
+
+
+async def _call(adapter: Adapter, target: Target) -> int | None:
+    if not target.model:
+        return len(await adapter.list_models(target, TIMEOUTS))
+    asked = ChatRequest(model=target.model, messages=(user_message("Hi"),), max_output_tokens=1)
+    await adapter.complete(asked, target, TIMEOUTS)
+    return None
+
+
+def _since_ms(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
+
+
+def _count(tenant_id: uuid.UUID) -> None:
+    """Trials knock at addresses that somebody typed in: few a minute are enough."""
+    key = tenant_key(tenant_id, "connection-trials")
+    try:
+        with sync_redis().pipeline(transaction=False) as pipe:
+            pipe.set(key, 0, ex=_WINDOW_S, nx=True)
+            pipe.incr(key)
+            pipe.ttl(key)
+            _, count, ttl = pipe.execute()
+    except RedisError:
+        log.warning("connection_trials_not_counted")
+        return
+    if count > settings.CONNECTION_TRIALS_PER_MINUTE:
+        raise RateLimited("Too many tests of connections. Try again later.", retry_after_s=cast("int", ttl))

@@ -1,0 +1,176 @@
+"""What a tenant denies is refused, what it masks leaves no answer, however the answer is cut into pieces."""
+
+import itertools
+import json
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from config.asgi import application
+from kernel.errors import InvalidRequest
+from providers.guardrails.deny import ContentDenied, inspect_in
+from providers.guardrails.mask import CARD_SAYS, SECRET_SAYS, Mask
+from providers.guardrails.outward import MAX_HELD_CHARS, Outward
+from providers.guardrails.rules import compile_expression, compile_rules
+from providers.services.connections import Offer, add_provider
+from providers.types import ChoiceFinished, EmbeddingRequest, TextDelta, ToolCallDelta
+from tests.providers.conftest import ask
+from tests.support.asgi import Answer, request
+from tests.support.cast import Company
+
+BOTH = Mask(secrets=True, cards=True)
+KEY = "sk-ant-" + "a1B2" * 8
+CARD = "4111 1111 1111 1111"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIB" + "x" * 300 + "\n-----END RSA PRIVATE KEY-----"
+TEXTS = [
+    f"The key is {KEY}, keep it.",
+    f"Pay with {CARD}.",
+    f"{PEM} and after",
+    "Nothing here: sk-short, 4111 1111 1111 1112, 1234567890123456, v1.4111111111111111 -- ok",
+    f"ghp_{'a' * 36} AKIA{'A' * 16} {KEY}",
+    f"cut off -----BEGIN PRIVATE KEY-----\n{'y' * 100}",
+    "日本語のテキスト と 4111111111111111 と -----BEGINNING",
+]
+
+
+@pytest.mark.no_database
+def test_secrets_and_card_numbers_are_replaced() -> None:
+    assert BOTH.text(TEXTS[0]) == f"The key is {SECRET_SAYS}, keep it."
+    assert BOTH.text(TEXTS[1]) == f"Pay with {CARD_SAYS}."
+    assert BOTH.text(TEXTS[2]) == f"{SECRET_SAYS} and after"
+    assert BOTH.text(TEXTS[3]) == TEXTS[3]
+    assert Mask(secrets=False, cards=True).text(TEXTS[0]) == TEXTS[0]
+
+
+@pytest.mark.no_database
+@given(text=st.sampled_from(TEXTS), cuts=st.lists(st.integers(0, 450), max_size=40))
+def test_a_stream_says_what_the_whole_says_however_it_is_cut(text: str, cuts: list[int]) -> None:
+    outward = Outward(BOTH)
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    said = []
+    for start, end in itertools.pairwise(edges):
+        said += [event.text for event in outward.feed(TextDelta(text[start:end])) if isinstance(event, TextDelta)]
+    said += [event.text for event in outward.feed(ChoiceFinished("stop")) if isinstance(event, TextDelta)]
+    assert "".join(said) == BOTH.text(text)
+
+
+@pytest.mark.no_database
+def test_only_a_word_is_held_back_and_never_for_ever() -> None:
+    outward = Outward(BOTH)
+    assert [event.text for event in outward.feed(TextDelta("Hello there, "))] == ["Hello there, "]
+    held = list(outward.feed(TextDelta("a" * MAX_HELD_CHARS)))
+    assert held == []
+    assert next(iter(outward.feed(TextDelta("a")))).text == "a" * (MAX_HELD_CHARS + 1)
+
+
+@pytest.mark.no_database
+def test_arguments_of_calls_are_masked_too() -> None:
+    outward = Outward(BOTH)
+    events = [
+        *outward.feed(ToolCallDelta(0, '{"key": "' + KEY[:10], id="c1", name="save")),
+        *outward.feed(ToolCallDelta(0, KEY[10:] + '"}')),
+        *outward.feed(ChoiceFinished("tool_calls")),
+    ]
+    calls = [event for event in events if isinstance(event, ToolCallDelta)]
+    assert (calls[0].id, calls[0].name) == ("c1", "save")
+    assert json.loads("".join(call.arguments for call in calls)) == {"key": SECRET_SAYS}
+
+
+def _rules(**said: Any) -> Any:
+    nothing = {"mask_secrets": False, "mask_cards": False, "mask_input": False, "capture_days": None}
+    return compile_rules(**{"deny": [], "allow": [], **nothing, **said})
+
+
+@pytest.mark.no_database
+def test_what_is_denied_is_refused_unless_it_is_allowed() -> None:
+    rules = _rules(deny=[{"name": "code name", "expression": "(?i)bluebird"}], allow=["bluebird street"])
+    with pytest.raises(ContentDenied) as refused:
+        inspect_in(ask("What of Bluebird?"), rules)
+    assert refused.value.details == {"param": "messages[0]", "rule": "code name"}
+    assert "(?i)" not in refused.value.message
+    fine = ask("I live in bluebird street")
+    assert inspect_in(fine, rules) is fine
+    with pytest.raises(ContentDenied):
+        inspect_in(ask("bluebird street, said bluebird"), rules)
+    with pytest.raises(ContentDenied):
+        inspect_in(EmbeddingRequest("m", ("fine", "a bluebird")), rules)
+
+
+@pytest.mark.no_database
+def test_what_is_masked_may_be_kept_from_the_models_too() -> None:
+    masked = inspect_in(ask(f"Use {KEY}"), _rules(mask_secrets=True, mask_input=True))
+    assert masked == replace(ask(), messages=ask(f"Use {SECRET_SAYS}").messages)
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("expression", ["(", "(?=look)", "a{1,100000}", "[z-a]"])
+def test_an_expression_that_cannot_be_read_is_refused(expression: str) -> None:
+    with pytest.raises(InvalidRequest):
+        compile_expression(expression)
+
+
+# --- through the front door
+
+
+@pytest.fixture
+def model(company: Company) -> str:
+    """A model that echoes, of the company's own."""
+    name = f"echo-{secrets.token_hex(4)}"
+    offer = Offer("fake", name, "http://127.0.0.1:9", "", ((name, "echo"),), 1_000, 1_000)
+    add_provider(offer, tenant_slug=company.tenant.slug)
+    return name
+
+
+Send = Callable[..., Any]
+
+
+async def _chat(company: Company, model: str, text: str, **fields: Any) -> Answer:
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+    headers = {"authorization": f"Bearer {company.api_key}"}
+    return await request(application, "POST", "/v1/chat/completions", body=body, headers=headers)
+
+
+def _set(company: Company, **rules: Any) -> None:
+    answer = company.alice.client.patch("/api/v1/guardrails", rules, format="json")
+    assert answer.status_code == 200, answer.content
+
+
+async def test_the_rules_hold_at_the_front_door(company: Company, model: str) -> None:
+    from asgiref.sync import sync_to_async
+
+    await sync_to_async(_set)(company, deny=[{"name": "birds", "expression": "bluebird"}], mask_secrets=True)
+    refused = await _chat(company, model, "a bluebird")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "content_denied"
+    plain = await _chat(company, model, f"the key is {KEY}")
+    assert plain.json()["choices"][0]["message"]["content"] == f"You said: the key is {SECRET_SAYS}"
+    streamed = await _chat(company, model, f"the key is {KEY} ok", stream=True)
+    frames = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: {")]
+    said = "".join(frame["choices"][0]["delta"].get("content", "") for frame in frames if frame["choices"])
+    assert said == f"You said: the key is {SECRET_SAYS} ok"
+
+
+def test_bad_rules_are_refused_and_change_nothing(company: Company) -> None:
+    client = company.alice.client
+    for bad, param in (
+        ({"deny": [{"name": "x", "expression": "("}]}, "deny[0]"),
+        ({"allow": ["ok", "[z-a]"]}, "allow[1]"),
+    ):
+        answer = client.patch("/api/v1/guardrails", bad, format="json")
+        assert answer.status_code == 400
+        assert answer.json()["details"]["param"] == param
+    assert client.patch("/api/v1/guardrails", {"capture_days": 0}, format="json").status_code == 400
+    assert client.get("/api/v1/guardrails").json() == {
+        "deny": [],
+        "allow": [],
+        "mask_secrets": False,
+        "mask_cards": False,
+        "mask_input": False,
+        "capture": False,
+        "capture_days": 7,
+    }
