@@ -69,8 +69,8 @@ class Execution:
             turn.health.left(turn.leave, answered=False)
         elif failure is not None:
             attempt.failed(failure)
-            if turn.health.failed(turn.leave, failure, turn.candidate) and health.on_news is not None:
-                health.on_news(turn.candidate, failure)
+            if turn.health.failed(turn.leave, failure, turn.candidate):
+                health.report(turn.health, turn.candidate, failure, self._job.payer.tenant_id)
         elif attempt.finished is not None:
             turn.health.succeeded(turn.leave, first_content_s=attempt.first_content_s)
         else:
