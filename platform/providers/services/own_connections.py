@@ -89,6 +89,9 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
     moved = (row.kind, row.base_url) != (before["kind"], before["base_url"])
     if moved:
         row.vouched = False
+    if moved:
+        # An operator vouched for the address that was.
+        row.vouched = False
     if changes.secret is not None:
         row.secret = _sealed(_secret(changes.secret), row.id)
     elif moved and row.secret is not None:
