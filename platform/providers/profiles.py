@@ -6,9 +6,11 @@ A profile is found by the longest pattern that fits the upstream's name for the 
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 Capability = Literal["stream", "tools", "images", "json_object", "json_schema", "logprobs", "reasoning", "seed"]
+
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 TEXT: frozenset[Capability] = frozenset({"stream"})
 LOCAL: frozenset[Capability] = frozenset({"stream", "json_object", "json_schema", "logprobs", "seed"})
