@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-PROGRAMS = ("bench.usage", "bench.cache")
+PROGRAMS = ("bench.usage", "bench.cache", "bench.limits")
 
 
 def main() -> int:

@@ -14,6 +14,10 @@ _SHARED: list[Any] = [
 ]
 
 
+_TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Where it happened, and never the values of the moment: among them are prompts, and providers' keys."""
+
+
 def logging_config(*, level: str, style: str) -> dict[str, Any]:
     """The dictConfig for `style` `json` or `console`, and structlog set up to flow through it."""
     structlog.configure(
@@ -26,7 +30,7 @@ def logging_config(*, level: str, style: str) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     renderers: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_TRACEBACKS), structlog.processors.JSONRenderer()]
         if style == "json"
         else [structlog.dev.ConsoleRenderer(colors=False)]
     )

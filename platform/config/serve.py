@@ -11,13 +11,17 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 
+from config.env import read_env
 from kernel import lifecycle
 
 APPLICATION = "config.asgi:application"
+OPERATORS = "config.ops:operators"
 DRAIN_TIMEOUT_S = 8.0
 SHUTDOWN_TIMEOUT_S = 1
 KEEP_ALIVE_S = 65
@@ -34,8 +38,16 @@ class DrainingServer(uvicorn.Server):
     shares: there, another process takes them.
     """
 
-    def __init__(self, config: uvicorn.Config, *, drain_timeout_s: float, shares_socket: bool = False) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain_timeout_s: float,
+        shares_socket: bool = False,
+        beside: "OperatorsServer | None" = None,
+    ) -> None:
         super().__init__(config)
+        self._beside = beside
         self._drain_timeout_s = drain_timeout_s
         self._shares_socket = shares_socket
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -44,7 +56,15 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop, and through the drain."""
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
+        if self._beside is None:
+            await super().serve(sockets)
+            return
+        beside = asyncio.create_task(self._beside.serve_beside())
+        try:
+            await super().serve(sockets)
+        finally:
+            self._beside.should_exit = True
+            await beside
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve. What was loaded by now stays: the collector of garbage needn't look at it again, nor, with
@@ -75,12 +95,48 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
 
 
+class OperatorsServer(uvicorn.Server):
+    """The operators' listener of a web process, on the same event loop. It goes on through the drain, to say so."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                OPERATORS,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+            )
+        )
+        self._listening = listening
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are for the server beside which it runs."""
+        yield
+
+    async def serve_beside(self) -> None:
+        """Serve, and sample what can't be counted, until told to exit."""
+        from kernel import metrics  # looks at the environment for where to write its numbers
+
+        sampling = asyncio.create_task(metrics.keep_sampling())
+        try:
+            await self.serve([self._listening])
+        finally:
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
+            metrics.sample_now()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one web process until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m config.serve", description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="an open listening socket, shared with other web processes")
+    parser.add_argument("--ops-fd", type=int, help="an open one for operators; else see PARLEY_OPS_PORT")
     parser.add_argument("--drain-timeout", type=float, default=DRAIN_TIMEOUT_S, metavar="SECONDS")
     options = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -98,10 +154,24 @@ def main(arguments: list[str] | None = None) -> None:
         ws_max_size=WEBSOCKET_FRAME_MAX_BYTES,
     )
     listening = None if options.fd is None else [socket.socket(fileno=options.fd)]
-    server = DrainingServer(config, drain_timeout_s=options.drain_timeout, shares_socket=listening is not None)
+    server = DrainingServer(
+        config,
+        drain_timeout_s=options.drain_timeout,
+        shares_socket=listening is not None,
+        beside=_operators_server(options),
+    )
     server.run(sockets=listening)
     if not server.started:
         sys.exit(3)
+
+
+def _operators_server(options: argparse.Namespace) -> OperatorsServer | None:
+    if options.ops_fd is not None:
+        return OperatorsServer(socket.socket(fileno=options.ops_fd))
+    env = read_env()
+    if env.parley_ops_port is None:
+        return None
+    return OperatorsServer(socket.create_server((env.parley_ops_host, env.parley_ops_port)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import structlog
 from psycopg import Error
 
+from kernel import metrics
 from kernel.errors import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class GroupCommit(Generic[Item]):
         self._name = name
         self._write = write
         self._max_batch = max_batch
+        self._sizes = metrics.batch_sizes.labels(name)
         self._failure = failure
         self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -75,6 +77,7 @@ class GroupCommit(Generic[Item]):
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+                self._sizes.observe(len(batch))
                 await self._written(batch)
                 if len(batch) >= BUSY_BATCH and len(self._waiting) < self._max_batch:
                     await asyncio.sleep(LINGER_S)

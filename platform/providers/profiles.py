@@ -6,9 +6,11 @@ A profile is found by the longest pattern that fits the upstream's name for the 
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 Capability = Literal["stream", "tools", "images", "json_object", "json_schema", "logprobs", "reasoning", "seed"]
+
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 TEXT: frozenset[Capability] = frozenset({"stream"})
 LOCAL: frozenset[Capability] = frozenset({"stream", "json_object", "json_schema", "logprobs", "seed"})
@@ -16,6 +18,8 @@ CHAT: frozenset[Capability] = frozenset({"stream", "tools", "json_object", "seed
 FULL: frozenset[Capability] = CHAT | {"images", "json_schema", "logprobs"}
 THINKING: frozenset[Capability] = FULL | {"reasoning"}
 LOGPROBS: frozenset[Capability] = frozenset({"logprobs"})
+COMMAND: frozenset[Capability] = CHAT | {"json_schema", "logprobs"}
+OLLAMA: frozenset[Capability] = LOCAL | {"tools"}
 JSON_SCHEMA: frozenset[Capability] = frozenset({"json_schema"})
 NEWER_CLAUDE: frozenset[Capability] = frozenset({"json_schema", "reasoning"})
 CLAUDE: frozenset[Capability] = frozenset({"stream", "tools", "images", "json_object", "json_schema", "reasoning"})
@@ -61,6 +65,22 @@ PROFILES: dict[str, Profile] = {
     "mistral-large*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
     "mistral-small*": Profile(128_000, None, CHAT | {"images", "json_schema"}),
     "llama-3.3-70b*": Profile(131_072, 32_768, CHAT),
+    "gemini-2.0-flash*": Profile(1_048_576, 8_192, FULL),
+    "gemini-2.5*": Profile(1_048_576, 65_536, THINKING),
+    "gemini-3*": Profile(1_048_576, 65_536, THINKING),
+    "command-a-03-2025*": Profile(256_000, 8_000, COMMAND),
+    "command-a-reasoning*": Profile(256_000, 32_000, COMMAND | {"reasoning"}),
+    "command-a-vision*": Profile(128_000, 8_000, (COMMAND - {"tools"}) | {"images"}),
+    "command-r*": Profile(128_000, 4_000, COMMAND),
+    # What a model of these holds is up to the Ollama server (`num_ctx`), not to the model.
+    "llama3.1*": Profile(None, None, OLLAMA),
+    "llama3.2*": Profile(None, None, OLLAMA),
+    "llama3.2-vision*": Profile(None, None, LOCAL | {"images"}),
+    "qwen3*": Profile(None, None, OLLAMA | {"reasoning"}),
+    "qwen3-vl*": Profile(None, None, OLLAMA | {"reasoning", "images"}),
+    "gpt-oss*": Profile(None, None, OLLAMA | {"reasoning"}),
+    "gemma3*": Profile(None, None, LOCAL | {"images"}),
+    "llava*": Profile(None, None, LOCAL | {"images"}),
     # The model was trained on 8,192; this is what a slot of the local server holds (config.embedded.llama_server).
     "smollm2*": Profile(2_048, None, LOCAL),
 }

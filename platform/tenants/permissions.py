@@ -17,6 +17,7 @@ PERMISSIONS: frozenset[str] = frozenset(
         "access.manage",  # say who may use which model
         "connections.manage",  # the tenant's own accounts at providers
         "providers.manage",
+        "limits.manage",
         "models.use",
         "rooms.read",
         "rooms.write",

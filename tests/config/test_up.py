@@ -137,4 +137,4 @@ def test_a_bad_external_database_is_explained(tmp_path: Path, monkeypatch: pytes
     up = Up(tmp_path / "home", tmp_path / "log", "--port", "0")
     assert up.process.wait(60) == 1
     assert "DATABASE_URL" in up.output
-    assert "prepare failed" in up.output
+    assert "can't start with this environment" in up.output

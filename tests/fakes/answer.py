@@ -22,6 +22,8 @@ class Answer(ABC):
     half_frame: ClassVar[bytes] = b'data: {"id":"x","choi'
     garbage_frame: ClassVar[bytes] = b"data: {this is not json}\n\n"
     comment: ClassVar[bytes] = b": PROCESSING\n\n"
+    crlf: ClassVar[bool] = False
+    """Whether lines always end with CRLF, and not only when a script says so."""
 
     def __init__(self, request: web.Request, script: Script, record: Record) -> None:
         self._request = request
@@ -158,7 +160,7 @@ class Answer(ABC):
         raise Cut
 
     async def _raw(self, response: web.StreamResponse, data: bytes) -> None:
-        if self._script.crlf:
+        if self._script.crlf or self.crlf:
             data = data.replace(b"\n", b"\r\n")
         step = self._script.split or len(data)
         for i in range(0, len(data), step):

@@ -87,6 +87,11 @@ CALLS = (
     Call("GET", "api-keys", lambda company: Made(listed=(_key(company),))),
     Call("POST", "api-keys", lambda company: Made(body={"name": "another key"}), status=201),
     Call("GET", "api-keys/<uuid:key_id>", lambda company: Made(ids={"key_id": _key(company)})),
+    Call(
+        "PATCH",
+        "api-keys/<uuid:key_id>",
+        lambda company: Made(ids={"key_id": _key(company)}, body={"max_priority": "batch"}),
+    ),
     Call("DELETE", "api-keys/<uuid:key_id>", lambda company: Made(ids={"key_id": _key(company)}), status=204),
     Call(
         "POST",

@@ -46,8 +46,8 @@ pytestmark = pytest.mark.no_database
 SCHEMA = b'{"type":"object","properties":{"n":{"type":"integer","minimum":1.0}}}'
 
 
-def _body(request: ChatRequest) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(encode_chat_request(request, model="m", stream=False))
+def _body(request: ChatRequest, model: str = "m") -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(encode_chat_request(request, model=model, stream=False))
     return body
 
 
@@ -111,7 +111,7 @@ def test_a_conversation_with_calls_results_images_and_thoughts() -> None:
         ),
         ({"response_format": ResponseFormat("text")}, {}),
         ({"reasoning_effort": "none"}, {"think": False}),
-        ({"reasoning_effort": "high"}, {"think": "high"}),
+        ({"reasoning_effort": "high"}, {"think": True}),
         ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
         ({"tools": (FunctionTool("f"),), "tool_choice": ToolChoice("none")}, {}),
         (
@@ -129,6 +129,11 @@ def test_a_conversation_with_calls_results_images_and_thoughts() -> None:
 )
 def test_what_is_said_beside_the_conversation(fields: dict[str, Any], expected: dict[str, Any]) -> None:
     assert _body(ask(**fields)) == _body(ask()) | expected
+
+
+@pytest.mark.parametrize(("effort", "expected"), [("high", "high"), ("minimal", "low"), ("none", False)])
+def test_how_hard_to_think_is_said_to_those_that_know(effort: str, expected: bool | str) -> None:
+    assert _body(ask(reasoning_effort=effort), "someone/gpt-oss:20b")["think"] == expected
 
 
 @pytest.mark.parametrize(
@@ -206,6 +211,7 @@ def test_a_plain_answer_that_is_none(line: bytes) -> None:
     ("status", "words", "kind"),
     [
         (400, "registry.ollama.ai/library/x does not support tools", Unsupported),
+        (400, 'think value "high" is not supported for this model', Unsupported),
         (400, "input length exceeds maximum context length", TooLong),
         (404, 'model "x" not found, try pulling it first', Misconfigured),
         (429, "slow down", RateLimitedUpstream),

@@ -159,13 +159,21 @@ class Stack:
         """Offer a model of an OpenAI-compatible upstream at $1 and $2 per million tokens."""
         self.add_models([f"{alias}={upstream}" if upstream else alias], base_url, name=f"fake-{alias}", tenant=tenant)
 
-    def add_models(self, models: Sequence[str], base_url: str, *, name: str, tenant: str | None = None) -> None:
-        """The same for several, on one connection of this name."""
+    def add_models(
+        self,
+        models: Sequence[str],
+        base_url: str,
+        *,
+        name: str,
+        tenant: str | None = None,
+        kind: str = "openai-compatible",
+    ) -> None:
+        """The same for several, on one connection of this name, to a provider of this kind."""
         prices = ("--input-price", "1", "--output-price", "2")
         whose = ("--tenant", tenant) if tenant else ()
         connection = ("--name", name, "--base-url", base_url, "--api-key", "upstream-secret")
         named = (word for model in models for word in ("--model", model))
-        self.manage("add_provider", "openai-compatible", *connection, *named, *prices, *whose)
+        self.manage("add_provider", kind, *connection, *named, *prices, *whose)
 
     def sign_in(self, email: str, password: str) -> dict[str, Any]:
         """A session; the refresh token comes in the body."""

@@ -3,7 +3,7 @@
     secrets/    generated keys and passwords, readable by their owner alone
     postgres/   PostgreSQL's data
     valkey/     Valkey's append-only file
-    run/        what only matters while `up` runs: sockets, child processes, beat's schedule
+    run/        what only matters while `up` runs: sockets, child processes, beat's schedule, metrics
 
 A Unix socket's path has a limit of 107 bytes (`sun_path` in unix(7)). Where the home's own path leaves no room, the
 sockets live in a short private folder elsewhere, and `run/sockets.path` says where.
@@ -41,7 +41,13 @@ class Home:
         self.postgres = self.path / "postgres"
         self.valkey = self.path / "valkey"
         self.run = self.path / "run"
+        self.metrics = self.run / "metrics"
         self._sockets_record = self.run / "sockets.path"
+
+    def clear_metrics(self) -> None:
+        """An empty folder for the numbers of this run's processes."""
+        shutil.rmtree(self.metrics, ignore_errors=True)
+        self.metrics.mkdir(mode=0o700, parents=True)
 
     @property
     def has_database(self) -> bool:

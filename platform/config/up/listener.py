@@ -1,12 +1,16 @@
 """The one listening socket of all web processes. It is opened first of all, so that a taken port stops nothing else."""
 
+import contextlib
 import errno
 import ipaddress
 import socket
 
 from config.embedded.home import HomeProblem
+from config.env import read_env
 
 BACKLOG = 2048
+OPERATORS_PORT = 9464
+"""Where OpenTelemetry's exporters for Prometheus listen."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -25,6 +29,19 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise _explain(error, host, port) from error
     return bound
+
+
+def bind_for_operators(*, web_port: int) -> socket.socket:
+    """The socket of the operators' listener: where the environment says, else `OPERATORS_PORT` on loopback, or a free port where
+    that is taken or `--port 0` was asked for.
+    """
+    env = read_env()
+    if env.parley_ops_port is not None:
+        return bind(env.parley_ops_host, env.parley_ops_port)
+    if web_port:
+        with contextlib.suppress(HomeProblem):
+            return bind(env.parley_ops_host, OPERATORS_PORT)
+    return bind(env.parley_ops_host, 0)
 
 
 def port_of(listening: socket.socket) -> int:

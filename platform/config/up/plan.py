@@ -53,18 +53,26 @@ def prepare_spec(
     )
 
 
-def web_specs(environment: dict[str, str], *, host: str, port: int, fd: int, workers: int) -> list[ChildSpec]:
-    """The web processes. They share one listening socket; the first is asked whether all is ready."""
+def web_specs(
+    environment: dict[str, str], *, host: str, port: int, fd: int, ops_fd: int, metrics: Path, workers: int
+) -> list[ChildSpec]:
+    """The web processes. They share one listening socket, another for operators, and the folder of their metrics; the first
+    is asked whether all is ready.
+    """
+    shared = {"PARLEY_WEB_PROCESSES": str(workers), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
     ready = http_answers(host, port, "/readyz")
     return [
         ChildSpec(
             name="web" if workers == 1 else f"web.{index}",
-            command=(*PYTHON, "config.serve", "--fd", str(fd), "--drain-timeout", str(WEB_DRAIN_S)),
-            environment=environment | {"PARLEY_WORKER_INDEX": str(index), "PARLEY_WEB_PROCESSES": str(workers)},
+            command=(
+                *(*PYTHON, "config.serve", "--fd", str(fd), "--ops-fd", str(ops_fd)),
+                *("--drain-timeout", str(WEB_DRAIN_S)),
+            ),
+            environment=environment | shared | {"PARLEY_WORKER_INDEX": str(index)},
             ready=ready if index == 0 else None,
             ready_timeout_s=60.0,
             stop_grace_s=WEB_GRACE_S,
-            pass_fds=(fd,),
+            pass_fds=(fd, ops_fd),
         )
         for index in range(workers)
     ]

@@ -35,9 +35,10 @@ def run(options: UpOptions) -> int:
     console = Console()
     try:
         listening = listener.bind(options.host, options.port)
+        operators = listener.bind_for_operators(web_port=options.port)
         home = Home(options.home)
-        with listening, lock.hold(home), _tidied(home, console):
-            return asyncio.run(_Up(options, home, listening, console).supervise())
+        with listening, operators, lock.hold(home), _tidied(home, console):
+            return asyncio.run(_Up(options, home, listening, operators, console).supervise())
     except HomeProblem as problem:
         sys.stderr.write(f"{problem}\n")
         return USAGE_STATUS
@@ -55,6 +56,7 @@ def _tidied(home: Home, console: Console) -> Iterator[None]:
     children.unlink(missing_ok=True)
     console.say(f"home folder {home.path}")
     home.prepare()
+    home.clear_metrics()
     try:
         yield
     finally:
@@ -64,10 +66,13 @@ def _tidied(home: Home, console: Console) -> Iterator[None]:
 class _Up:
     """One run: what was asked for, and what came of it so far."""
 
-    def __init__(self, options: UpOptions, home: Home, listening: socket.socket, console: Console) -> None:
+    def __init__(
+        self, options: UpOptions, home: Home, listening: socket.socket, operators: socket.socket, console: Console
+    ) -> None:
         self._options = options
         self._home = home
         self._listening = listening
+        self._operators = operators
         self._console = console
         self._supervisor = Supervisor(console, record_path=home.run / "children.json")
         self._model = LocalModel(free_port(), secrets.token_urlsafe(24)) if options.local_model else None
@@ -98,11 +103,15 @@ class _Up:
             host=listener.reachable_host(self._options.host),
             port=port,
             fd=self._listening.fileno(),
+            ops_fd=self._operators.fileno(),
+            metrics=self._home.metrics,
             workers=self._options.workers,
         )
         self._console.say("starting web")
         await self._supervisor.start(webs)
         self._show_demo()
+        host, ops_port = self._operators.getsockname()[:2]
+        self._console.say(f"operators look at {listener.url(host, ops_port)} (/metrics, /readyz)")
         self._console.headline(f"Parley is ready at {listener.url(self._options.host, port)}")
         # They have no part in readiness, and would only compete with web for the processor until then.
         await self._supervisor.start(plan.background_specs(environment, self._home))

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, policies, views
+from providers.api import access_views, cache, connection_views, limits, policies, routing, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
+    path("limits", limits.LimitsView.as_view()),
+    path("limits/<uuid:limit_id>", limits.LimitView.as_view()),
     path("cache", cache.CacheView.as_view()),
     path("cache/stats", cache.CacheStatsView.as_view()),
     path("cache/stats/reset", cache.CacheStatsResetView.as_view()),
@@ -13,6 +15,10 @@ urlpatterns = [
     path("cache/warm-up", cache.CacheWarmUpView.as_view()),
     path("cache/entries", cache.CacheEntriesView.as_view()),
     path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
+    path("model-roles", routing.ModelRolesView.as_view()),
+    path("routes", routing.RoutesView.as_view()),
+    path("routes/<uuid:route_id>", routing.RouteView.as_view()),
+    path("providers/status", routing.ProvidersStatusView.as_view()),
     path("guardrails", policies.GuardrailsView.as_view()),
     path("requests", policies.RequestsView.as_view()),
     path("requests/<uuid:request_id>", policies.RequestView.as_view()),

@@ -16,6 +16,7 @@ from providers.gateway.models import list_models, retrieve_model
 from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
 from providers.gateway.responses import create_response, delete_response, list_input_items, retrieve_response
 from providers.gateway.surface import ErrorFormat
+from providers.measure import request_answered
 from tenants.credentials import authenticate, confirm_now
 from tenants.principals import Principal
 
@@ -72,6 +73,9 @@ def _pattern(path: str) -> re.Pattern[str]:
 _PATTERNS = tuple((_pattern(path), methods) for path, methods in ROUTES.items() if "{}" in path)
 
 
+_SPELLED = tuple((path, _pattern(path)) for path in ROUTES if "{}" in path)
+
+
 class _WrongMethod(MethodNotAllowed):
     """Says, as RFC 9110 wants it, which methods there are."""
 
@@ -106,6 +110,15 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception:
         log.exception("request_failed", path=request.path)
         await answer_error(responder, InternalError(), errors)
+    finally:
+        request_answered(surface=_surface(request.path), status=responder.status, cache_status=responder.cache_status)
+
+
+def _surface(path: str) -> str:
+    """The path as the routes spell it: one of few."""
+    if path in ROUTES:
+        return path
+    return next((spelled for spelled, pattern in _SPELLED if pattern.fullmatch(path)), "other")
 
 
 def _methods(path: str) -> Methods | None:

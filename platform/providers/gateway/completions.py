@@ -9,6 +9,7 @@ from kernel.errors import ParleyError
 from providers.cache.served import Served
 from providers.gateway.hits import hit_headers, send_hit
 from providers.gateway.http import ClientGone, Request, Responder
+from providers.gateway.pace import paced
 from providers.gateway.surface import Asked, FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
 from providers.pipeline import run
@@ -69,7 +70,7 @@ async def answer_request(
 
 async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:
     """Nothing is sent before the first event, so what fails before it is answered with its own status."""
-    events = answering.events()
+    events = _events(answering)
     first = await anext(events, None)
     await responder.begin_stream(headers=_headers(answering, began))
     async with _pinging(responder, ping):
@@ -81,6 +82,13 @@ async def _stream(responder: Responder, answering: Answering, writer: FrameWrite
         except ParleyError as error:
             await responder.chunk(writer.error(error))
     await responder.end_stream()
+
+
+def _events(answering: Answering) -> AsyncIterator[StreamEvent]:
+    principal = answering.job.principal
+    if principal is None or principal.pace_tokens_per_s is None:
+        return answering.events()
+    return paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s)
 
 
 async def _write(responder: Responder, writer: FrameWriter, event: StreamEvent) -> None:

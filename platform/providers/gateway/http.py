@@ -92,6 +92,9 @@ class Responder:
         self._base = [(b"x-request-id", said), (b"request-id", said), *_CORS]
         self.started = False
         self.finished = False
+        self.status = 499
+        """Until it answers; what is logged for clients that left before."""
+        self.cache_status = ""
         self.last_sent_at = 0.0
         self.before_sending: Callable[[], Awaitable[None]] | None = None
 
@@ -143,6 +146,8 @@ class Responder:
     async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
         named = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()]
         self.started = True
+        self.status = status
+        self.cache_status = headers.get("x-parley-cache", "") if headers else ""
         self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.start", "status": status, "headers": fixed + self._base + named})
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kernel.errors import RateLimited
-from providers.limits.buckets import Kind
+from providers.limits.buckets import Bucket, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,14 @@ class LimitExceeded(RateLimited):
 
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, retry_after_s: float, states: tuple[LimitState, ...], subject: str) -> None:
+    def __init__(self, message: str, *, retry_after_s: float, states: tuple[LimitState, ...], bucket: Bucket) -> None:
         super().__init__(
             message,
             retry_after_s=-int(-retry_after_s // 1),
-            details={"subject": subject, "retry_after_s": retry_after_s},
+            details={"subject": bucket.subject, "retry_after_s": retry_after_s},
         )
         self.states = states
+        self.bucket = bucket
         self._exactly_s = retry_after_s
 
     @property

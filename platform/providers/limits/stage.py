@@ -7,6 +7,7 @@ While Redis is away, buckets of this process stand in, each with its share of ev
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from kernel import metrics
 from kernel.lag import lag
 from kernel.per_loop import PerLoop
 from kernel.redis import RedisError, line, tenant_key
@@ -89,7 +90,9 @@ class Limiter:
             scale *= self.processes.count
         states = tightest(_state(bucket, used, scale) for bucket, used in zip(buckets, taken.used_us, strict=True))
         if not taken.granted:
-            raise _refusal(buckets, amounts, taken, scale, states)
+            refusal = _refusal(buckets, amounts, taken, scale, states)
+            metrics.limited.labels(refusal.bucket.subject, refusal.bucket.kind).inc()
+            raise refusal
         tokens = any(bucket.kind == "tokens" for bucket in buckets)
         correct = _Correction(self, buckets, amounts, scale, is_local) if tokens else _nothing_to_correct
         headers = limit_headers(states)
@@ -220,5 +223,5 @@ def _refusal(
         f"The limit of {bucket.per_minute} {bucket.kind} a minute of {whose} is reached.",
         retry_after_s=max(waits[worst], 1) / 1_000_000,
         states=states,
-        subject=bucket.subject,
+        bucket=bucket,
     )

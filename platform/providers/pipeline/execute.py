@@ -6,14 +6,17 @@ health how it went."""
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from kernel import egress
 from providers.assemble import Assembler, events_of
 from providers.errors import ProviderError, Skipped, caller_error
+from providers.images import Fetch
 from providers.pipeline.attempt import Attempt
 from providers.pipeline.health import health
 from providers.pipeline.retry import RETRIES, Retries
 from providers.pipeline.slots import slot
 from providers.pipeline.turns import Turn, Turns
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
+from providers.scheduling.scheduler import Slot
 from providers.types import ChatAnswer, EmbeddingRequest, Finished, StreamEvent, is_content
 
 
@@ -21,8 +24,9 @@ class Execution:
     """One job's attempts. `events` may be closed at any point; `outcomes` and `answer` then say how far it
     came."""
 
-    def __init__(self, job: Job, *, retries: Retries = RETRIES) -> None:
+    def __init__(self, job: Job, *, retries: Retries = RETRIES, fetch: Fetch = egress.fetch) -> None:
         self._job = job
+        self._fetch = fetch
         self._retries = retries
         self._attempts: list[Attempt] = []
 
@@ -30,15 +34,15 @@ class Execution:
         """The events of the first attempt that is answered; none before real content, so that the next can still
         take over unseen. Raises the ParleyError that lists every attempt when none is left to try, or when one
         failed that the caller has seen content of."""
-        turns = Turns(self._job, self._retries)
+        turns = Turns(self._job, self._retries, self._fetch)
         last: ProviderError | None = None
         while (turn := await turns.next()) is not None:
             attempt: Attempt | None = None
             failure: ProviderError | None = None
             try:
-                async with slot(turn.candidate, self._job):
+                async with slot(turn.candidate, self._job) as place:
                     attempt = self._begin(turn)
-                    async with aclosing(self._attempt(attempt, turn)) as events:
+                    async with aclosing(self._attempt(attempt, turn, place)) as events:
                         async for event in events:
                             yield event
                 return
@@ -65,14 +69,14 @@ class Execution:
             turn.health.left(turn.leave, answered=False)
         elif failure is not None:
             attempt.failed(failure)
-            if turn.health.failed(turn.leave, failure, turn.candidate) and health.on_news is not None:
-                health.on_news(turn.candidate, failure)
+            if turn.health.failed(turn.leave, failure, turn.candidate):
+                health.report(turn.health, turn.candidate, failure, self._job.payer.tenant_id)
         elif attempt.finished is not None:
             turn.health.succeeded(turn.leave, first_content_s=attempt.first_content_s)
         else:
             turn.health.left(turn.leave, answered=attempt.visible)
 
-    async def _attempt(self, attempt: Attempt, turn: Turn) -> AsyncGenerator[StreamEvent, None]:
+    async def _attempt(self, attempt: Attempt, turn: Turn, place: Slot) -> AsyncGenerator[StreamEvent, None]:
         held: list[StreamEvent] = []
         async with aclosing(_upstream(turn)) as events:
             async for event in events:
@@ -83,6 +87,7 @@ class Execution:
                 held.append(event)
                 if is_content(event) or isinstance(event, Finished):
                     attempt.visible = True
+                    place.answered()
                     for early in held:
                         yield early
 

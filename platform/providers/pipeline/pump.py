@@ -15,6 +15,7 @@ import msgspec
 
 from kernel.errors import InternalError, ParleyError, Unavailable
 from providers.guardrails.outward import Outward
+from providers.measure import result_settled
 from providers.pipeline.answering import Answering
 from providers.pipeline.channel import Channel
 from providers.pipeline.execute import Execution
@@ -111,6 +112,7 @@ class Pump(Answering):
         with completion_span(self.job) as span:
             result, settled = await self._run_and_settle()
             describe(span, result)
+        result_settled(result)
         self.result = result
         if self._outward is not None:
             self._put_all(self._outward.rest())

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from providers.base import Timeouts
 from providers.errors import Failure, ProviderError, Skipped, TooLong, Transient, Unsupported
+from providers.images import Fetch, inline
 from providers.pipeline.breaker import Pass
 from providers.pipeline.health import DeploymentHealth, health
 from providers.pipeline.retry import Retries
 from providers.pipeline.values import Candidate, Job
 from providers.profiles import profile
 from providers.translate import fit
-from providers.types import Request
+from providers.types import ChatRequest, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,13 @@ class Turn:
 
 
 class Turns:
-    """The attempts of one job, as they become due. `failures` are those of the deployments tried or passed over."""
+    """The attempts of one job, as they become due. `failures` are those of the deployments tried or passed over. `fetch`
+    gets the images that some of them must be sent as data."""
 
-    def __init__(self, job: Job, retries: Retries) -> None:
+    def __init__(self, job: Job, retries: Retries, fetch: Fetch) -> None:
         self._job = job
+        self._fetch = fetch
+        self._images: dict[str, str] = {}
         self._retries = retries
         self._waiting = deque(job.candidates)
         self._spared: deque[Candidate] = deque()
@@ -50,12 +54,12 @@ class Turns:
             wait_s = self._retries.wait_s(self._tries)
             if self._now() + wait_s < self._began_s + self._job.timeouts.first_token_s:
                 await self._retries.sleep(wait_s)
-                turn = self._turn(again)
+                turn = await self._turn(again)
                 if turn is not None:
                     return turn
         while (candidate := self._following()) is not None:
             self._tries = 0
-            turn = self._turn(candidate)
+            turn = await self._turn(candidate)
             if turn is not None:
                 return turn
         return None
@@ -81,13 +85,13 @@ class Turns:
                 return candidate
         return None
 
-    def _turn(self, candidate: Candidate) -> Turn | None:
+    async def _turn(self, candidate: Candidate) -> Turn | None:
         spent_s = self._now() - self._began_s
         timeouts = self._job.timeouts
         if spent_s >= timeouts.total_s:
             self.failed(candidate, Skipped("late"))
             return None
-        request = self._fitted(candidate)
+        request = await self._fitted(candidate)
         if request is None:
             return None
         known = health.of(candidate.deployment.id)
@@ -98,20 +102,23 @@ class Turns:
             else:
                 self.failed(candidate, leave)
             return None
+        spent_s = self._now() - self._began_s
         if self.failures:
             timeouts = Timeouts(
                 timeouts.connect_s, timeouts.first_token_s, timeouts.between_tokens_s, timeouts.total_s - spent_s
             )
         return Turn(candidate, request, timeouts, known, leave)
 
-    def _fitted(self, candidate: Candidate) -> Request | None:
+    async def _fitted(self, candidate: Candidate) -> Request | None:
         """The request as this candidate can say it; None, and nothing was tried, if it can't."""
+        adapter = candidate.adapter
         try:
-            fitted = fit(
-                self._job.request, candidate.adapter, model=candidate.target.model, drop=self._job.wishes.drop_params
-            )
+            fitted = fit(self._job.request, adapter, model=candidate.target.model, drop=self._job.wishes.drop_params)
+            request = fitted.request
+            if adapter.inlines_images and isinstance(request, ChatRequest):
+                request = await inline(request, self._fetch, known=self._images)
         except Unsupported as error:
             self.failed(candidate, error)
             return None
         self._job.report.dropped[:] = fitted.dropped
-        return fitted.request
+        return request

@@ -40,7 +40,7 @@ def change_policy(*, actor: Principal, changes: Mapping[str, Any]) -> GatewayPol
         data={"fields": sorted(changes)},
     )
     # Answers that were kept passed the rules there were; these must not be given past the new ones.
-    invalidate(caller=actor, model=None)
+    invalidate(model=None, caller=actor)
     forget(policy.tenant_id)
     return policy
 

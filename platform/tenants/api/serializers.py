@@ -7,6 +7,7 @@ from rest_framework import serializers
 from kernel.api.serializers import StrictSerializer, list_of
 from tenants.models import ApiKey, Membership, Person
 from tenants.permissions import BUILTIN_ROLES, effective_permissions
+from tenants.principals import PRIORITIES
 from tenants.selectors import TenantOfPerson
 from tenants.services.sessions import Session
 
@@ -147,6 +148,24 @@ class ApiKeyInput(StrictSerializer):
         default=None,
         max_length=100,
     )
+    max_priority = serializers.ChoiceField(
+        PRIORITIES, default="normal", help_text="The highest class that requests with it may ask for."
+    )
+    pace_tokens_per_s = serializers.IntegerField(
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="How fast answers are streamed; null: as they come.",
+    )
+
+
+class ApiKeyChanges(StrictSerializer):
+    """What is changed of a key; what isn't named stays."""
+
+    max_priority = serializers.ChoiceField(PRIORITIES, required=False)
+    pace_tokens_per_s = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False, allow_null=True)
 
 
 class RotateInput(StrictSerializer):
@@ -165,6 +184,8 @@ class ApiKeyOutput(serializers.Serializer[Any]):
     scopes = serializers.ListField(child=serializers.CharField())
     allowed_models = serializers.ListField(child=serializers.CharField(), allow_null=True)
     allowed_ips = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    max_priority = serializers.ChoiceField(PRIORITIES)
+    pace_tokens_per_s = serializers.IntegerField(allow_null=True)
     status = serializers.ChoiceField(["active", "revoked", "expired"])
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)
@@ -237,6 +258,8 @@ def api_key_body(key: ApiKey, *, now: Any) -> dict[str, Any]:
         "scopes": key.scopes,
         "allowed_models": key.allowed_models,
         "allowed_ips": key.allowed_networks,
+        "max_priority": key.max_priority,
+        "pace_tokens_per_s": key.pace_tokens_per_s,
         "status": "revoked" if key.revoked_at else "expired" if expired else "active",
         "created_at": key.created_at,
         "expires_at": key.expires_at,

@@ -16,6 +16,7 @@ from kernel.errors import NotAuthenticated
 from tenants import selectors
 from tenants.api.base import principal_of
 from tenants.api.serializers import (
+    ApiKeyChanges,
     ApiKeyInput,
     ApiKeyOutput,
     IssuedKeyOutput,
@@ -142,6 +143,8 @@ class ApiKeysView(TenantAPIView):
             expires_at=given.validated_data["expires_at"],
             allowed_models=given.validated_data["allowed_models"],
             allowed_networks=given.validated_data["allowed_ips"],
+            max_priority=given.validated_data["max_priority"],
+            pace_tokens_per_s=given.validated_data["pace_tokens_per_s"],
         )
         return _issued(issued)
 
@@ -149,11 +152,25 @@ class ApiKeysView(TenantAPIView):
 class ApiKeyView(TenantAPIView):
     """One key."""
 
-    permissions = {"GET": "api_keys.use", "DELETE": "api_keys.use"}
+    permissions = {"GET": "api_keys.use", "PATCH": "api_keys.use", "DELETE": "api_keys.use"}
 
     @extend_schema(operation_id="api_keys_get", responses=ApiKeyOutput, tags=["API keys"])
     def get(self, request: Request, key_id: uuid.UUID) -> Response:
         key = api_keys.access_key(caller=principal_of(request), key_id=key_id)
+        return Response(api_key_body(key, now=timezone.now()))
+
+    @extend_schema(operation_id="api_keys_update", request=ApiKeyChanges, responses=ApiKeyOutput, tags=["API keys"])
+    def patch(self, request: Request, key_id: uuid.UUID) -> Response:
+        given = ApiKeyChanges(data=request.data)
+        given.is_valid(raise_exception=True)
+        caller = principal_of(request)
+        now = api_keys.access_key(caller=caller, key_id=key_id)
+        key = api_keys.change_api_key(
+            caller=caller,
+            key_id=key_id,
+            max_priority=given.validated_data.get("max_priority", now.max_priority),
+            pace_tokens_per_s=given.validated_data.get("pace_tokens_per_s", now.pace_tokens_per_s),
+        )
         return Response(api_key_body(key, now=timezone.now()))
 
     @extend_schema(operation_id="api_keys_revoke", responses={204: None}, tags=["API keys"])

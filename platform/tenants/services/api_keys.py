@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.conf import settings
 from django.utils import timezone
@@ -15,7 +16,7 @@ from tenants import epochs
 from tenants.keys import make_key
 from tenants.models import ApiKey, Membership
 from tenants.permissions import DEFAULT_SCOPES, PERMISSIONS
-from tenants.principals import Principal
+from tenants.principals import PRIORITIES, Principal, Priority
 from tenants.services.audit import record
 
 MAX_OVERLAP_S = 7 * 24 * 3600
@@ -37,6 +38,8 @@ def issue_key(
     expires_at: datetime | None = None,
     allowed_models: Sequence[str] | None = None,
     allowed_networks: Sequence[str] | None = None,
+    max_priority: Priority = "normal",
+    pace_tokens_per_s: int | None = None,
     using: str = "default",
 ) -> IssuedKey:
     """Make a key for a membership of the tenant in scope. What it may do is never more than the membership may."""
@@ -56,6 +59,8 @@ def issue_key(
         expires_at=expires_at,
         allowed_models=list(allowed_models) if allowed_models is not None else None,
         allowed_networks=_networks(allowed_networks),
+        max_priority=max_priority,
+        pace_tokens_per_s=pace_tokens_per_s,
     )
     return IssuedKey(row=row, text=new.text)
 
@@ -68,6 +73,8 @@ def create_api_key(
     expires_at: datetime | None,
     allowed_models: Sequence[str] | None,
     allowed_networks: Sequence[str] | None,
+    max_priority: Priority = "normal",
+    pace_tokens_per_s: int | None = None,
 ) -> IssuedKey:
     """Make a key for the caller. Raises `PermissionDenied` for a scope the caller lacks, and, when the caller is a key itself,
     for a life, models or addresses beyond its own.
@@ -78,6 +85,7 @@ def create_api_key(
     if caller.allowed_models is not None and (allowed_models is None or not all(map(caller.may_use, allowed_models))):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "allowed_models"})
     _check_within_key(caller, expires_at=expires_at, networks=_networks(allowed_networks))
+    _check_terms(caller, max_priority=max_priority, pace_tokens_per_s=pace_tokens_per_s, before="normal")
     issued = issue_key(
         membership=Membership.objects.get(id=caller.membership_id),
         name=name,
@@ -85,6 +93,8 @@ def create_api_key(
         expires_at=expires_at,
         allowed_models=allowed_models,
         allowed_networks=allowed_networks,
+        max_priority=max_priority,
+        pace_tokens_per_s=pace_tokens_per_s,
     )
     record(action="api_key.created", subject_kind="api_key", subject_id=issued.row.id, actor=caller)
     return issued
@@ -122,6 +132,8 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
         expires_at=old.expires_at,
         allowed_models=old.allowed_models,
         allowed_networks=old.allowed_networks,
+        max_priority=cast("Priority", old.max_priority),
+        pace_tokens_per_s=old.pace_tokens_per_s,
     )
     end = now + timedelta(seconds=overlap_s)
     old.expires_at = min(old.expires_at, end) if old.expires_at else end
@@ -137,6 +149,33 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
         data={"successor": str(issued.row.id), "overlap_s": overlap_s},
     )
     return issued
+
+
+def change_api_key(
+    *, caller: Principal, key_id: uuid.UUID, max_priority: Priority, pace_tokens_per_s: int | None
+) -> ApiKey:
+    """Change the priority that a key may ask for, and the pace of what is streamed to it. Raises `PermissionDenied` for one who
+    would give it more than they may.
+    """
+    key = access_key(caller=caller, key_id=key_id, lock=True)
+    before = cast("Priority", key.max_priority)
+    _check_terms(caller, max_priority=max_priority, pace_tokens_per_s=pace_tokens_per_s, before=before)
+    if (key.max_priority, key.pace_tokens_per_s) == (max_priority, pace_tokens_per_s):
+        return key
+    if key.pace_tokens_per_s is not None and not caller.may("api_keys.manage"):
+        _refuse_quicker(key.pace_tokens_per_s, pace_tokens_per_s)
+    key.max_priority, key.pace_tokens_per_s = max_priority, pace_tokens_per_s
+    key.epoch += 1
+    key.save(update_fields=["max_priority", "pace_tokens_per_s", "epoch"])
+    epochs.announce(key.tenant_id, {f"k:{key.id}": key.epoch})
+    record(
+        action="api_key.changed",
+        subject_kind="api_key",
+        subject_id=key.id,
+        actor=caller,
+        data={"max_priority": max_priority, "pace_tokens_per_s": pace_tokens_per_s},
+    )
+    return key
 
 
 def revoke_api_key(*, caller: Principal, key_id: uuid.UUID) -> ApiKey:
@@ -177,6 +216,24 @@ def _check_successor_within_key(caller: Principal, old: ApiKey) -> None:
     if not narrower:
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "scopes"})
     _check_within_key(caller, expires_at=old.expires_at, networks=old.allowed_networks)
+
+
+def _check_terms(caller: Principal, *, max_priority: Priority, pace_tokens_per_s: int | None, before: Priority) -> None:
+    """Who manages keys raises their priority; and no key gives more than it has itself."""
+    rank = PRIORITIES.index(max_priority)
+    if rank < PRIORITIES.index(before) and not caller.may("api_keys.manage"):
+        raise PermissionDenied("Who manages keys raises their priority.", details={"param": "max_priority"})
+    if caller.api_key_id is None:
+        return
+    if rank < PRIORITIES.index(caller.priority):
+        raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "max_priority"})
+    if caller.pace_tokens_per_s is not None:
+        _refuse_quicker(caller.pace_tokens_per_s, pace_tokens_per_s)
+
+
+def _refuse_quicker(pace: int, wanted: int | None) -> None:
+    if wanted is None or wanted > pace:
+        raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "pace_tokens_per_s"})
 
 
 def is_live(key: ApiKey, now: datetime) -> bool:

@@ -16,7 +16,7 @@ RULES: tuple[Rule, ...] = (
         statuses=_ANY_CLIENT_ERROR | {500},
         words=words(r"exceeds? (the )?(maximum |available )?context|context (length|size|window)|prompt too long"),
     ),
-    Rule("unsupported", statuses=_ANY_CLIENT_ERROR, words=words(r"does not support")),
+    Rule("unsupported", statuses=_ANY_CLIENT_ERROR, words=words(r"does not support|is not supported")),
     Rule("quota", statuses=frozenset({402})),
     Rule("quota", statuses=frozenset({429}), words=words(r"usage limit|quota|upgrade")),
     *BY_STATUS,

@@ -1,6 +1,7 @@
 """Requests into the bodies that Ollama gets."""
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -33,7 +34,9 @@ _OPTIONS = {
 }
 """Fields of the value, and the options they are."""
 THINK: dict[str, bool | str] = {"none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high"}
-"""Reasoning efforts, as `think`. Models that only think or don't take any level for true."""
+"""Reasoning efforts, as `think`."""
+TAKE_LEVELS = ("gpt-oss*",)
+"""Models that know how hard to think; all others either think or don't, and refuse a level."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,9 +61,7 @@ def encode_chat_request(request: ChatRequest, *, model: str, stream: bool) -> by
     if isinstance(request.response_format, ResponseFormat) and request.response_format.kind != "text":
         body["format"] = request.response_format.schema or "json"
     if request.reasoning_effort is not None:
-        if request.reasoning_effort not in THINK:
-            raise Unsupported(param="reasoning_effort")
-        body["think"] = THINK[request.reasoning_effort]
+        body["think"] = _think(request.reasoning_effort, model)
     if request.logprobs:
         body["logprobs"] = True
         if request.top_logprobs:
@@ -68,6 +69,13 @@ def encode_chat_request(request: ChatRequest, *, model: str, stream: bool) -> by
     for key, value in own_fields(request.extras, WIRE_FORMAT).items():
         body.setdefault(key, value)
     return _encode(body)
+
+
+def _think(effort: str, model: str) -> bool | str:
+    if effort not in THINK:
+        raise Unsupported(param="reasoning_effort")
+    takes_levels = any(fnmatchcase(model.rsplit("/", 1)[-1].lower(), pattern) for pattern in TAKE_LEVELS)
+    return THINK[effort] if takes_levels else THINK[effort] is not False
 
 
 def encode_embedding_request(request: EmbeddingRequest, *, model: str) -> bytes:

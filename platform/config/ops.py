@@ -1,0 +1,59 @@
+"""The operators' listener: `/metrics`, `/healthz`, and `/readyz` in detail. On loopback unless told otherwise; it asks for no
+credential.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+import msgspec
+import structlog
+
+from config.health import answer, find_degradations, find_problems
+from kernel import metrics
+from kernel.lag import lag
+from providers.limits.stage import limiter
+from providers.pipeline.pumps import pumps
+
+log = structlog.get_logger(__name__)
+
+
+@metrics.sample
+def _sample() -> None:
+    one = limiter()
+    metrics.lag.set(lag().ewma_s)
+    metrics.limits_local.set(int(one.is_local))
+    metrics.limits_factor.set(one.overload.factor)
+    metrics.running.set(len(pumps))
+
+
+async def operators(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """The ASGI app."""
+    if scope["type"] != "http":
+        return
+    match scope["path"]:
+        case "/metrics":
+            metrics.sample_now()
+            found = await asyncio.to_thread(metrics.exposition)
+            await answer(send, 200, found, content_type=metrics.CONTENT_TYPE.encode())
+        case "/healthz":
+            await answer(send, 200, b'{"status":"alive"}')
+        case "/readyz":
+            problems, degraded = await asyncio.gather(find_problems(), find_degradations())
+            detail = {"status": "not ready" if problems else "ready", "problems": problems, "degraded": degraded}
+            await answer(send, 503 if problems else 200, msgspec.json.encode(detail | _this_process()))
+        case _:
+            await answer(send, 404, b'{"status":"not found"}')
+
+
+def _this_process() -> dict[str, Any]:
+    one = limiter()
+    return {
+        "process": os.getpid(),
+        "limits": {
+            "mode": "local" if one.is_local else "redis",
+            "share_of": one.processes.count,
+            "factor": one.overload.factor,
+        },
+        "event_loop_lag_ms": round(lag().ewma_s * 1000, 1),
+    }
