@@ -22,6 +22,7 @@ from chat import lifecycle, loop
 from config.bootstrap import prepare_database
 from kernel import adb, redis
 from providers.cache import lifecycle as cache
+from providers.pipeline import upkeep
 from tenants import passwords
 from tests.support.cast import Company, found_company
 from tests.support.servers import database_url, with_database
@@ -74,6 +75,7 @@ def _database(request: pytest.FixtureRequest) -> Iterator[None]:
 async def _no_pools_left() -> AsyncIterator[None]:
     """Close what the test's event loop opened."""
     yield
+    await upkeep.close()
     await cache.close()
     await adb.close()
     await redis.close()

@@ -1,6 +1,7 @@
 """Rooms' questions, answered by the completion pipeline."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,7 +17,8 @@ from providers.pipeline.answering import Answering
 from providers.pipeline.record import OrphanFacts, orphan_facts, record_orphan, sold_nano
 from providers.pipeline.values import Job
 from providers.profiles import profile
-from providers.routes import ModelNotFound, list_models, resolve_route
+from providers.route_rows import WILDCARD
+from providers.routes import DEFAULT_MODEL, ModelNotFound, list_models, resolve_route
 from providers.types import ChatRequest, Message, TextDelta, TextPart
 from tenants.principals import Principal
 
@@ -27,13 +29,15 @@ class PipelineAnswering:
     """`chat.answering.Answering` by way of `providers.pipeline`."""
 
     async def choose_model(self, *, principal: Principal, alias: str | None) -> str:
-        """The alias given, if the principal may use it, else the first one they may."""
+        """The alias given, if the principal may use it, else the tenant's default, else the first one they may."""
         if alias is not None:
             return (await resolve_route(principal, alias)).alias
-        models = await list_models(principal)
-        if not models:
+        with suppress(ModelNotFound):
+            return (await resolve_route(principal, DEFAULT_MODEL)).alias
+        named = [model.alias for model in await list_models(principal) if not model.alias.endswith(WILDCARD)]
+        if not named:
             raise ModelNotFound("There is no model that you may use yet.")
-        return models[0].alias
+        return named[0]
 
     async def context_tokens(self, *, principal: Principal, alias: str) -> int | None:
         """The least that any deployment of the model reads."""

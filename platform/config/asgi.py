@@ -26,6 +26,7 @@ from config.telemetry import start_telemetry  # noqa: E402
 from kernel import adb, lifecycle, redis  # noqa: E402
 from providers.cache import lifecycle as cache  # noqa: E402
 from providers.gateway.app import gateway  # noqa: E402
+from providers.pipeline import upkeep  # noqa: E402
 from providers.pipeline.accept import factory  # noqa: E402
 from providers.pipeline.pumps import pumps  # noqa: E402
 
@@ -73,6 +74,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         else:
             await rooms.close()
             await factory().close()
+            await upkeep.close()
             await cache.close()
             await adb.close()
             await redis.close()

@@ -53,12 +53,17 @@ class Env(BaseSettings):
     parley_upstream_between_tokens_s: Seconds = 30.0
     parley_upstream_total_s: Seconds = 600.0
 
+    llm_primary_provider: str | None = None
+    llm_fallback_providers: Names = ()
+    parley_region: str = Field(default="", max_length=32, description="where this process is, such as eu-central-1")
+
     parley_cache_memory_mib: Annotated[int, Field(ge=0, le=65_536)] = 64
     parley_default_rpm: Rate | None = None
     parley_default_tpm: Rate | None = None
     parley_web_processes: Annotated[int, Field(ge=1, le=10_000)] = 1
     parley_ops_host: str = "127.0.0.1"
     parley_ops_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+
     parley_egress_allowed_networks: Names = ()
     parley_egress_ports: Names = ("443",)
 
@@ -73,6 +78,7 @@ class Env(BaseSettings):
         "allowed_hosts",
         "parley_allowed_origins",
         "trusted_proxies",
+        "llm_fallback_providers",
         "parley_egress_allowed_networks",
         "parley_egress_ports",
         mode="before",
@@ -129,6 +135,19 @@ def read_env() -> Env:
     except ValidationError as error:
         lines = [f"  {str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
         raise BadEnvironment("Parley can't start with this environment:\n" + "\n".join(lines)) from None
+
+
+def provider_variables() -> dict[str, str]:
+    """The keys and addresses of providers: every variable that ends as those do, whichever providers there are.
+
+    `NAME_API_KEY_FILE` holds the path of a file whose content is `NAME_API_KEY`. Raises `BadEnvironment`."""
+    found: dict[str, str] = {}
+    for name in sorted(os.environ):
+        if name.endswith(("_API_KEY", "_BASE_URL", "_ENDPOINT")):
+            found[name] = os.environ[name].strip()
+        elif name.endswith("_API_KEY_FILE") and os.environ[name]:
+            found[name.removesuffix("_FILE")] = _read_secret(name.removesuffix("_FILE"))
+    return {name: value for name, value in found.items() if value}
 
 
 def _read_secret(name: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config.databases import DatabaseUrls, django_databases
 from config.embedded.home import Home
-from config.env import ROOT, read_env
+from config.env import ROOT, provider_variables, read_env
 from config.logs import logging_config
 
 env = read_env()
@@ -249,6 +249,11 @@ UPSTREAM_CONNECT_S = env.parley_upstream_connect_s
 UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
 UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s
 UPSTREAM_TOTAL_S = env.parley_upstream_total_s
+
+LLM_PRIMARY_PROVIDER = env.llm_primary_provider
+LLM_FALLBACK_PROVIDERS = env.llm_fallback_providers
+PROVIDER_VARIABLES = provider_variables()
+REGION = env.parley_region
 
 CONNECTIONS_PER_TENANT_MAX = 100
 DEPLOYMENTS_PER_CONNECTION_MAX = 500

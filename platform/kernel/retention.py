@@ -76,6 +76,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.Deployment": _CONFIGURATION,
         "providers.Route": _CONFIGURATION,
         "providers.RouteTarget": _CONFIGURATION,
+        "providers.ModelRole": _CONFIGURATION,
         "providers.GatewayPolicy": _CONFIGURATION,
         "providers.RequestLog": _erase("what somebody asked, where the tenant keeps it; expires by itself"),
         "providers.RouteAccess": _CONFIGURATION,

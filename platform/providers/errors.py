@@ -7,12 +7,14 @@
     ├── Misconfigured          401, 403, 404, redirects           next      502
     ├── TooLong                the context length is exceeded     next      400 context_length_exceeded
     ├── Unsupported            the deployment can't say it        next      400 unsupported_parameter, named
+    ├── Overloaded             no slot in time; `retry_after_s`   next      503 or 429, with Retry-After
     ├── Skipped                not tried: it failed or paused     next      503 or 429, with Retry-After
     └── Rejected               400, 422, content policy           stop      400 rejected_by_provider
 
     UpstreamFailed, UpstreamTimeout, RateLimited, InvalidRequest, Unavailable (kernel.errors)
     ├── UpstreamUnusable       502  upstream_failed, with x-should-retry: false
     ├── NoneAvailable          503  upstream_unavailable, with Retry-After
+    │   └── OverCapacity       503  overloaded, with Retry-After
     ├── ContextTooLong         400  context_length_exceeded
     ├── NotSupported           400  unsupported_parameter
     └── RequestRejected        400  rejected_by_provider
@@ -171,6 +173,19 @@ class Rejected(ProviderError):
     moves_on = False
 
 
+class Overloaded(ProviderError):
+    """There is no slot at this deployment in the time that the caller has. Nothing was sent. With `over_share` it is the
+    caller's tenant who asks for more than its part."""
+
+    code = "overloaded"
+    summary = "not tried, because too much is waiting for it"
+
+    def __init__(self, words: str = "", *, over_share: bool, retry_after_s: float) -> None:
+        self.over_share = over_share
+        self.retry_after_s = retry_after_s
+        super().__init__(words)
+
+
 class Skipped(ProviderError):
     """It was not tried. `why` says what it did before, `retry_after_s` when it may be tried again."""
 
@@ -233,6 +248,22 @@ class RequestRejected(InvalidRequest):
     code = "rejected_by_provider"
 
 
+class OverCapacity(NoneAvailable):
+    """More is asked of this model than can be answered in time."""
+
+    code = "overloaded"
+
+
+_PUSHBACK_STATUSES = frozenset({503, 529})
+
+
+def is_pushback(error: object) -> bool:
+    """Whether an upstream says by this that it has too much to do."""
+    if isinstance(error, Transient):
+        return error.cause == "timeout" or error.status in _PUSHBACK_STATUSES
+    return isinstance(error, RateLimitedUpstream)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One attempt that failed: where (`provider`, and the deployment's `name`) and why."""
@@ -279,17 +310,29 @@ def _providers_fault(
 ) -> ParleyError:
     listed = "; ".join(f"{failure.name}: {failure.error.reason}" for failure in failures)
     errors = [error for error in errors if not isinstance(error, Unsupported)]
-    skipped = [error for error in errors if isinstance(error, Skipped)]
     tried = [error for error in errors if not isinstance(error, Skipped)]
-    limits = [error for error in tried if isinstance(error, RateLimitedUpstream)]
-    if len(limits) == len(tried):
-        waits = [*((error.retry_after_s or 0.0) for error in limits), *(error.retry_after_s for error in skipped)]
-        wait_s = math.ceil(min(waits, default=0.0))
-        if limits or all(error.why == "rate_limited" for error in skipped):
-            return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
-        return NoneAvailable(f"No provider can be asked now. {listed}", retry_after_s=wait_s, details=details)
+    put_off = [error for error in errors if isinstance(error, Skipped | Overloaded | RateLimitedUpstream)]
+    if len(put_off) == len(errors):
+        return _put_off(put_off, listed, details)
     if all(isinstance(error, Transient) and error.cause == "timeout" for error in tried):
         return UpstreamTimeout(f"The provider did not answer in time. {listed}", details=details)
     unusable = all(isinstance(error, Misconfigured | QuotaExceeded) for error in errors)
     kind = UpstreamUnusable if unusable else UpstreamFailed
     return kind(f"No provider could answer. {listed}", details=details)
+
+
+def _put_off(
+    errors: Sequence[Skipped | Overloaded | RateLimitedUpstream], listed: str, details: dict[str, Any]
+) -> ParleyError:
+    """The 429 or 503 of a request that nobody refused for good, and when the first will take it."""
+    wait_s = math.ceil(min((error.retry_after_s or 0.0 for error in errors), default=0.0))
+    if any(isinstance(error, Overloaded) and error.over_share for error in errors):
+        return RateLimited(f"Too many requests of yours are waiting. {listed}", retry_after_s=wait_s, details=details)
+    skipped = [error for error in errors if isinstance(error, Skipped)]
+    if any(isinstance(error, RateLimitedUpstream) for error in errors) or (
+        len(skipped) == len(errors) and all(error.why == "rate_limited" for error in skipped)
+    ):
+        return RateLimited(f"The provider is limiting requests. {listed}", retry_after_s=wait_s, details=details)
+    if len(skipped) < len(errors):
+        return OverCapacity(f"Too many requests are waiting. {listed}", retry_after_s=wait_s, details=details)
+    return NoneAvailable(f"No provider can be asked now. {listed}", retry_after_s=wait_s, details=details)

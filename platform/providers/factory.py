@@ -40,6 +40,11 @@ class ModelFactory:
             registry.get(name)
         self._adapters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Adapter]] = WeakKeyDictionary()
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The primary provider, then the fallbacks."""
+        return self._order
+
     def adapter(self, provider: str) -> Adapter:
         """The adapter of this provider for the running event loop. Raises UnknownProvider."""
         pool = self._adapters.setdefault(asyncio.get_running_loop(), {})

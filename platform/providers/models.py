@@ -16,6 +16,17 @@ from providers.cache import models as cache_models  # noqa: F401 - those tables 
 from tenants.models import ApiKey, BuiltinRole, Group, Membership
 
 
+class Strategy(models.TextChoices):
+    """How a route chooses among its deployments (`providers.choice`)."""
+
+    PRIORITY = "priority"
+    WEIGHTED = "weighted"
+    LEAST_IN_FLIGHT = "least_in_flight"
+    LOWEST_LATENCY = "lowest_latency"
+    CHEAPEST = "cheapest"
+    NEAREST_REGION = "nearest_region"
+
+
 class ConnectionTerms(models.Model):
     """An account at a provider: what kind, where, and the secret."""
 
@@ -24,6 +35,9 @@ class ConnectionTerms(models.Model):
     kind = models.CharField(max_length=64, help_text="a name of providers.registry")
     base_url = models.CharField(max_length=500)
     secret = models.BinaryField(null=True, help_text="encrypted")
+    region = models.CharField(max_length=32, blank=True, default="", db_default="", help_text="such as eu-central-1")
+    published_models = models.JSONField(null=True, help_text="the names its provider last said that it serves")
+    published_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -36,6 +50,9 @@ class DeploymentTerms(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     model = models.CharField(max_length=200, help_text="the upstream's name for it")
     price_model = models.CharField(max_length=270)
+    prompt_format = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="a name of providers.prompt_formats"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -43,10 +60,17 @@ class DeploymentTerms(models.Model):
 
 
 class RouteTerms(models.Model):
-    """A model alias, as callers name it."""
+    """A model alias, as callers name it, or with `*` at its end all that begin so.
+
+    `fallbacks` are the aliases to go to, in order, when none of its own deployments can answer."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     alias = models.CharField(max_length=200)
+    strategy = models.CharField(
+        max_length=16, choices=Strategy, default=Strategy.PRIORITY, db_default=Strategy.PRIORITY.value
+    )
+    fallbacks = models.JSONField(default=list, db_default=[])
+    requires = models.JSONField(default=list, db_default=[], help_text="capabilities that each deployment must have")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -87,6 +111,7 @@ class PlatformRouteTarget(models.Model):
     route = models.ForeignKey(PlatformRoute, on_delete=models.CASCADE, related_name="targets", db_index=False)
     deployment = models.ForeignKey(PlatformDeployment, on_delete=models.CASCADE, related_name="+")
     position = models.PositiveSmallIntegerField()
+    weight = models.PositiveSmallIntegerField(default=1, db_default=1)
 
     class Meta:
         constraints: ClassVar[list[Any]] = [
@@ -96,7 +121,9 @@ class PlatformRouteTarget(models.Model):
 
 
 class Connection(ConnectionTerms, TenantModel):
-    """A tenant's own account."""
+    """A tenant's own account. Its address must be a public one, unless an operator vouches for it."""
+
+    vouched = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints: ClassVar[list[Any]] = [
@@ -143,6 +170,7 @@ class RouteTarget(TenantModel):
         PlatformDeployment, null=True, on_delete=models.CASCADE, related_name="+", db_index=False
     )
     position = models.PositiveSmallIntegerField()
+    weight = models.PositiveSmallIntegerField(default=1, db_default=1)
 
     deployment_id: uuid.UUID | None
     platform_deployment_id: uuid.UUID | None
@@ -158,6 +186,28 @@ class RouteTarget(TenantModel):
                 condition=models.Q(deployment=None, platform_deployment__isnull=False)
                 | models.Q(deployment__isnull=False, platform_deployment=None),
             ),
+        ]
+
+
+class ModelRole(TenantModel):
+    """The alias that a tenant uses for a purpose, where nobody names a model."""
+
+    class Role(models.TextChoices):
+        """The purposes there are; `chat` is what the model `default` means."""
+
+        CHAT = "chat"
+        TITLE = "title"
+        SUMMARY = "summary"
+        EMBEDDING = "embedding"
+        MODERATION = "moderation"
+
+    role = models.CharField(max_length=16, choices=Role)
+    alias = models.CharField(max_length=200)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("model_role"),
+            models.UniqueConstraint(fields=["tenant", "role"], name="model_role_key"),
         ]
 
 

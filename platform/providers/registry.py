@@ -23,7 +23,10 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, CLAUDE, COMMAND, FULL, LOCAL, OLLAMA, TEXT, THINKING, Capability
+from providers.profiles import CHAT, CLAUDE, COMMAND, FULL, OLLAMA, THINKING, Capability
+
+ANY = None
+"""The capabilities of a provider that serves whatever models there are."""
 
 
 class UnknownProvider(ValueError):
@@ -35,6 +38,7 @@ class ProviderSpec:
     """One provider.
 
     `name` is what connections and settings call it; `base_url` None means that it must be given.
+    `capabilities` are those of its models that `profiles` doesn't know; None where they may have any.
     `key_variable` and `url_variable` are the environment's names for its key and address; without `needs_key`
     it also works without one."""
 
@@ -43,7 +47,7 @@ class ProviderSpec:
     adapter: Callable[[], Adapter]
     base_url: str | None = None
     models: tuple[str, ...] = ()
-    capabilities: frozenset[Capability] = CHAT
+    capabilities: frozenset[Capability] | None = CHAT
     key_variable: str | None = None
     url_variable: str | None = None
     needs_key: bool = True
@@ -83,7 +87,7 @@ for _spec in (
         _speaking(OPENAI),
         "https://api.openai.com/v1",
         ("gpt-4o-mini", "gpt-4o"),
-        FULL,
+        THINKING,
         "OPENAI_API_KEY",
         "OPENAI_BASE_URL",
     ),
@@ -103,7 +107,7 @@ for _spec in (
         _speaking(AZURE),
         None,
         (),
-        FULL,
+        ANY,
         "AZURE_OPENAI_API_KEY",
         "AZURE_OPENAI_ENDPOINT",
     ),
@@ -133,7 +137,7 @@ for _spec in (
         _speaking(OPENROUTER),
         "https://openrouter.ai/api/v1",
         ("openai/gpt-4o-mini",),
-        FULL,
+        ANY,
         "OPENROUTER_API_KEY",
         "OPENROUTER_BASE_URL",
     ),
@@ -143,7 +147,7 @@ for _spec in (
         _speaking(TOGETHER),
         "https://api.together.xyz/v1",
         ("meta-llama/Llama-3.3-70B-Instruct-Turbo",),
-        CHAT,
+        ANY,
         "TOGETHER_API_KEY",
         "TOGETHER_BASE_URL",
     ),
@@ -153,7 +157,7 @@ for _spec in (
         _speaking(GROQ),
         "https://api.groq.com/openai/v1",
         ("llama-3.3-70b-versatile",),
-        CHAT,
+        ANY,
         "GROQ_API_KEY",
         "GROQ_BASE_URL",
     ),
@@ -163,7 +167,7 @@ for _spec in (
         _speaking(DEEPSEEK),
         "https://api.deepseek.com/v1",
         ("deepseek-chat", "deepseek-reasoner"),
-        CHAT,
+        CHAT | {"logprobs", "reasoning"},
         "DEEPSEEK_API_KEY",
         "DEEPSEEK_BASE_URL",
     ),
@@ -173,7 +177,7 @@ for _spec in (
         _speaking(MISTRAL),
         "https://api.mistral.ai/v1",
         ("mistral-small-latest", "mistral-large-latest"),
-        CHAT,
+        FULL,
         "MISTRAL_API_KEY",
         "MISTRAL_BASE_URL",
     ),
@@ -183,7 +187,7 @@ for _spec in (
         _speaking(LLAMA_CPP),
         None,
         ("smollm2-135m-instruct",),
-        LOCAL,
+        ANY,
         "LLAMA_CPP_API_KEY",
         "LLAMA_CPP_BASE_URL",
         needs_key=False,
@@ -205,11 +209,11 @@ for _spec in (
         OpenAICompatible,
         None,
         (),
-        TEXT,
+        ANY,
         "OPENAI_COMPATIBLE_API_KEY",
         "OPENAI_COMPATIBLE_BASE_URL",
         needs_key=False,
     ),
-    ProviderSpec("fake", "Fake", FakeAdapter, "fake://", ("echo",), TEXT, needs_key=False),
+    ProviderSpec("fake", "Fake", FakeAdapter, "fake://", ("echo",), ANY, needs_key=False),
 ):
     register(_spec)

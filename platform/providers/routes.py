@@ -8,25 +8,33 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import connection
 
+from billing.errors import UnknownPrice
 from billing.tariffs import known_tariff, tariffs_in_force
 from billing.types import Tariff
 from kernel import adb
 from kernel.errors import NotFound
+from providers import route_rows
 from providers.access import Allowed, ByRoute, allowed_by_route, allowed_by_route_sync
-from providers.profiles import profile
+from providers.profiles import Capability, profile
+from providers.route_rows import patterns
 from providers.secrets import unseal
 from tenants.principals import Principal
 
 ROUTE_TTL_S = 5.0
 ANY_MODEL = "*"
 """The model of a deployment that takes whatever name the caller asked for."""
+DEFAULT_MODEL = "default"
+"""The name that stands for the tenant's model for chats, where no route is called so; `default/title` is that for
+titles, and so on for each role."""
 _MAX_ROUTES = 10_000
 MAX_MODELS_LISTED = 1000
+MAX_HOPS = 8
+"""How many routes one alias may come to by way of fallbacks, itself included."""
 
 
 class ModelNotFound(NotFound):
@@ -37,7 +45,9 @@ class ModelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedDeployment:
-    """A deployment that can be called, and what it costs. `platform` tells the operator's from the tenant's own."""
+    """A deployment that can be called, and what it costs. `platform` tells the operator's from the tenant's own.
+
+    `model` is the upstream's name for what was asked for; `any_model` says that it is the caller's name, passed on."""
 
     id: uuid.UUID
     provider: str
@@ -47,15 +57,42 @@ class ResolvedDeployment:
     platform: bool
     tariff: Tariff
     secret: str | None = field(repr=False)
+    any_model: bool = False
+    weight: int = 1
+    region: str = ""
+    prompt_format: str = ""
+    guarded: bool = False
+    """Whether a tenant chose its address, which must then be a public one."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it. How an operator calls its accounts, and what it buys under an alias, is not for tenants to
+        read there."""
+        return self.provider if self.platform else f"{self.connection}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Deployments among which `strategy` chooses. Each must have the capabilities that the route `requires`. They are for
+    those `allowed`, None for all."""
+
+    strategy: str
+    deployments: tuple[ResolvedDeployment, ...]
+    requires: tuple[Capability, ...] = ()
+    allowed: Allowed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRoute:
-    """An alias and its deployments, in the order in which they are tried. It is for those `allowed`, None for all."""
+    """What an alias comes to: its own deployments, then those of its fallbacks. `matched` is the alias of the route
+    that was found, which may be a wildcard."""
 
     alias: str
+    matched: str
+    groups: tuple[Group, ...]
     deployments: tuple[ResolvedDeployment, ...]
     allowed: Allowed | None = None
+    """Whom the route itself is for, None for all; of the fallbacks each group says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,57 +104,6 @@ class ModelEntry:
     created: int
     context_tokens: int | None
 
-
-# A tenant's own alias hides the platform's.
-_SQL = """
-    WITH own AS (
-        SELECT t.position, d.id, d.model, d.price_model, c.id AS connection_id, c.name, c.kind, c.base_url, c.secret,
-               false AS platform, r.id AS route_id
-        FROM providers_route r
-        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
-        JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
-        JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
-        WHERE r.alias = %(alias)s
-        UNION ALL
-        SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true, r.id
-        FROM providers_route r
-        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
-        JOIN providers_platformdeployment d ON d.id = t.platform_deployment_id
-        JOIN providers_platformconnection c ON c.id = d.connection_id
-        WHERE r.alias = %(alias)s
-    )
-    SELECT * FROM own
-    UNION ALL
-    SELECT t.position, d.id, d.model, d.price_model, c.id, c.name, c.kind, c.base_url, c.secret, true, r.id
-    FROM providers_platformroute r
-    JOIN providers_platformroutetarget t ON t.route_id = r.id
-    JOIN providers_platformdeployment d ON d.id = t.deployment_id
-    JOIN providers_platformconnection c ON c.id = d.connection_id
-    WHERE r.alias = %(alias)s AND NOT EXISTS (SELECT FROM providers_route WHERE alias = %(alias)s)
-    ORDER BY position
-    LIMIT 20
-"""
-
-_LIST_SQL = """
-    SELECT DISTINCT ON (alias) alias, route_id, kind, model, created_at FROM (
-        SELECT r.alias, r.id AS route_id, coalesce(c.kind, pc.kind) AS kind, coalesce(d.model, pd.model) AS model, r.created_at,
-               t.position, 0 AS rank
-        FROM providers_route r
-        JOIN providers_routetarget t ON t.tenant_id = r.tenant_id AND t.route_id = r.id
-        LEFT JOIN providers_deployment d ON d.tenant_id = t.tenant_id AND d.id = t.deployment_id
-        LEFT JOIN providers_connection c ON c.tenant_id = d.tenant_id AND c.id = d.connection_id
-        LEFT JOIN providers_platformdeployment pd ON pd.id = t.platform_deployment_id
-        LEFT JOIN providers_platformconnection pc ON pc.id = pd.connection_id
-        UNION ALL
-        SELECT r.alias, r.id, c.kind, d.model, r.created_at, t.position, 1
-        FROM providers_platformroute r
-        JOIN providers_platformroutetarget t ON t.route_id = r.id
-        JOIN providers_platformdeployment d ON d.id = t.deployment_id
-        JOIN providers_platformconnection c ON c.id = d.connection_id
-    ) models
-    ORDER BY alias, rank, position
-    LIMIT %s
-"""
 
 _kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = OrderedDict()
 
@@ -142,16 +128,27 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
 
 
 def _checked(route: ResolvedRoute, principal: Principal) -> ResolvedRoute:
-    """The route, if it is for this caller: to others it doesn't exist."""
+    """The route, if it is for this caller, without the fallbacks that aren't: to others they don't exist."""
     if route.allowed is not None and not route.allowed.admits(principal):
         raise _missing(route.alias)
-    return route
+    if all(group.allowed is None or group.allowed.admits(principal) for group in route.groups):
+        return route
+    groups = tuple(group for group in route.groups if group.allowed is None or group.allowed.admits(principal))
+    if not groups:
+        raise _missing(route.alias)
+    return replace(route, groups=groups, deployments=tuple(one for group in groups for one in group.deployments))
+
+
+def forget_routes(tenant_id: uuid.UUID) -> None:
+    """Read this tenant's routes anew, in this process; others do so within `ROUTE_TTL_S`."""
+    for key in [key for key in _kept if key[0] == tenant_id]:
+        del _kept[key]
 
 
 async def list_models(principal: Principal) -> Sequence[ModelEntry]:
     """The models this caller may use, by alias; at most `MAX_MODELS_LISTED`."""
     async with adb.transaction(principal.tenant_id) as opened:
-        cursor = await opened.execute(_LIST_SQL, (MAX_MODELS_LISTED,))
+        cursor = await opened.execute(route_rows.LIST, (MAX_MODELS_LISTED,))
         rows = await cursor.fetchall()
         allowed = await allowed_by_route(opened)
     return _entries(principal, rows, allowed)
@@ -160,7 +157,7 @@ async def list_models(principal: Principal) -> Sequence[ModelEntry]:
 def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
     """The same, for threads, in the transaction of the caller's tenant."""
     with connection.cursor() as cursor:
-        cursor.execute(_LIST_SQL, [MAX_MODELS_LISTED])
+        cursor.execute(route_rows.LIST, [MAX_MODELS_LISTED])
         names = [column.name for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     return _entries(principal, rows, allowed_by_route_sync())
@@ -170,9 +167,9 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]], allowed_by
     return [
         ModelEntry(
             alias=row["alias"],
-            provider=row["kind"],
+            provider=row["kind"] or "",
             created=int(row["created_at"].timestamp()),
-            context_tokens=profile(row["model"]).context_tokens,
+            context_tokens=profile(row["model"] or "").context_tokens,
         )
         for row in rows
         if principal.may_use(row["alias"])
@@ -182,37 +179,101 @@ def _entries(principal: Principal, rows: Sequence[Mapping[str, Any]], allowed_by
 
 async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
     async with adb.transaction(tenant_id) as opened:
-        cursor = await opened.execute(_SQL, {"alias": alias})
-        rows = await cursor.fetchall()
+        rows = await _rows(opened, alias)
+        if not rows and alias.partition("/")[0] == DEFAULT_MODEL:
+            purpose = alias.partition("/")[2] or "chat"
+            role = await (await opened.execute(route_rows.ROLE, (purpose,))).fetchone()
+            alias = role["alias"] if role else DEFAULT_MODEL
+            rows = await _rows(opened, alias)
         if not rows:
             raise _missing(alias)
-        route_id = rows[0]["route_id"]
-        allowed = (await allowed_by_route(opened, [route_id])).get(route_id)
-        platform_tariffs, tenant_tariffs = await tariffs_in_force(
+        found = [(alias, rows)]
+        wanted = [name for name in rows[0]["fallbacks"] if isinstance(name, str)]
+        seen = {alias}
+        while wanted and len(found) < MAX_HOPS:
+            name = wanted.pop(0)
+            if name not in seen:
+                seen.add(name)
+                if more := await _rows(opened, name):
+                    found.append((name, more))
+                    wanted.extend(more[0]["fallbacks"])
+        allowed = await allowed_by_route(opened, [more[0]["route_id"] for _, more in found])
+        targets = [row for _, more in found for row in more if row["id"] is not None]
+        tariffs = await tariffs_in_force(
             opened,
-            platform_models=[row["price_model"] for row in rows if row["platform"]],
-            tenant_models=[row["price_model"] for row in rows if not row["platform"]],
+            platform_models=[row["price_model"] for row in targets if row["platform"]],
+            tenant_models=[row["price_model"] for row in targets if not row["platform"]],
         )
+    return _resolved(tenant_id, alias, found, tariffs, allowed)
+
+
+async def _rows(opened: adb.Connection, name: str) -> list[dict[str, Any]]:
+    cursor = await opened.execute(route_rows.ROUTE, {"patterns": list(patterns(name))})
+    return await cursor.fetchall()
+
+
+Found = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
+
+
+def _resolved(
+    tenant_id: uuid.UUID,
+    alias: str,
+    found: Found,
+    tariffs: tuple[dict[str, Tariff], dict[str, Tariff]],
+    allowed: ByRoute,
+) -> ResolvedRoute:
+    """Each deployment once, where it comes first. One without a price is left out, unless none has any."""
+    seen: set[uuid.UUID] = set()
+    groups: list[Group] = []
+    unpriced: UnknownPrice | None = None
+    for name, rows in found:
+        deployments: list[ResolvedDeployment] = []
+        for row in rows:
+            if row["id"] is None or row["id"] in seen:
+                continue
+            seen.add(row["id"])
+            try:
+                deployments.append(_deployment(tenant_id, name, row, tariffs))
+            except UnknownPrice as error:
+                unpriced = error
+        if deployments:
+            whom = allowed.get(rows[0]["route_id"])
+            groups.append(Group(rows[0]["strategy"], tuple(deployments), tuple(rows[0]["requires"]), whom))
+    if not groups and unpriced is not None:
+        raise unpriced
+    if not groups:
+        raise _missing(alias)
+    every = tuple(deployment for group in groups for deployment in group.deployments)
+    first = found[0][1][0]
     return ResolvedRoute(
         alias=alias,
-        allowed=allowed,
-        deployments=tuple(
-            ResolvedDeployment(
-                id=row["id"],
-                provider=row["kind"],
-                connection=row["name"],
-                base_url=row["base_url"],
-                model=row["model"],
-                platform=row["platform"],
-                tariff=known_tariff(platform_tariffs if row["platform"] else tenant_tariffs, row["price_model"]),
-                secret=unseal(
-                    row["secret"],
-                    connection_id=row["connection_id"],
-                    tenant_id=None if row["platform"] else tenant_id,
-                ),
-            )
-            for row in rows
+        matched=first["alias"],
+        groups=tuple(groups),
+        deployments=every,
+        allowed=allowed.get(first["route_id"]),
+    )
+
+
+def _deployment(
+    tenant_id: uuid.UUID, name: str, row: Mapping[str, Any], tariffs: tuple[dict[str, Tariff], dict[str, Tariff]]
+) -> ResolvedDeployment:
+    any_model = row["model"] == ANY_MODEL
+    return ResolvedDeployment(
+        id=row["id"],
+        provider=row["kind"],
+        connection=row["name"],
+        base_url=row["base_url"],
+        model=name if any_model else row["model"],
+        any_model=any_model,
+        platform=row["platform"],
+        tariff=known_tariff(tariffs[0] if row["platform"] else tariffs[1], row["price_model"]),
+        secret=unseal(
+            row["secret"], connection_id=row["connection_id"], tenant_id=None if row["platform"] else tenant_id
         ),
+        weight=row["weight"],
+        region=row["region"],
+        prompt_format=row["prompt_format"],
+        guarded=not (row["platform"] or row["vouched"]),
     )
 
 

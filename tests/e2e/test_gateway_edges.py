@@ -120,9 +120,7 @@ def test_an_unknown_path_is_not_found(api: httpx.Client, path: str) -> None:
     [
         ("GET", COMPLETIONS, "POST"),
         ("DELETE", COMPLETIONS, "POST"),
-        ("OPTIONS", COMPLETIONS, "POST"),
         ("POST", "/v1/models", "GET, HEAD"),
-        ("OPTIONS", "/v1/models", "GET, HEAD"),
         ("PUT", f"/v1/models/{MODEL}", "GET, HEAD"),
         ("PROPFIND", "/v1/models", "GET, HEAD"),
     ],
@@ -131,6 +129,17 @@ def test_a_method_that_a_path_has_not_is_refused(api: httpx.Client, method: str,
     answer = api.request(method, path)
     assert error_of(answer, 405)["code"] == "method_not_allowed"
     assert answer.headers["allow"] == allowed
+
+
+def test_a_page_of_another_origin_may_ask_what_it_may_do(api: httpx.Client) -> None:
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    answer = api.request("OPTIONS", COMPLETIONS, headers={**asked, "Authorization": ""})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-methods"] == "POST"
+    assert "authorization" in answer.headers["access-control-allow-headers"]
+    refused = api.post(COMPLETIONS, json={}, headers={"Origin": "https://app.example", "Authorization": ""})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "*")
 
 
 def test_head_is_get_without_the_body(api: httpx.Client) -> None:

@@ -16,6 +16,7 @@ from providers.models import RequestLog, Route
 from providers.services.access import Access, set_route_access
 from providers.services.own_connections import create_connection
 from providers.services.own_deployments import create_deployment
+from tests.isolation import calls_routes
 from tests.isolation.calls import Call, Made
 from tests.isolation.calls_of_limits import LIMIT_CALLS
 from tests.support.cast import Company
@@ -88,6 +89,7 @@ def _cache_entry(company: Company) -> uuid.UUID:
 
 CALLS = (
     Call("GET", "models"),
+    *calls_routes.CALLS,
     *LIMIT_CALLS,
     Call("GET", "guardrails"),
     Call(

@@ -11,7 +11,7 @@ from providers.adapters.cohere.adapter import MAX_BATCH, Cohere
 from providers.adapters.cohere.answer_in import EventReader, parse_answer
 from providers.adapters.cohere.errors import classify
 from providers.adapters.cohere.request_out import encode_chat_request
-from providers.base import Target
+from providers.base import DEFAULT_TIMEOUTS, Target
 from providers.errors import (
     Misconfigured,
     ProviderError,
@@ -40,7 +40,7 @@ from providers.types import (
     Usage,
 )
 from tests.fakes.cohere_upstream import CohereUpstream
-from tests.providers.conftest import SHORT, ask
+from tests.providers.conftest import ask
 
 pytestmark = pytest.mark.no_database
 
@@ -277,7 +277,9 @@ def upstream() -> Iterator[CohereUpstream]:
 async def test_many_texts_are_embedded_batch_by_batch(upstream: CohereUpstream) -> None:
     adapter = Cohere()
     inputs = tuple(f"text {i}" for i in range(MAX_BATCH + 1))
-    answer = await adapter.embed(EmbeddingRequest("alias", inputs), Target("cohere", upstream.base_url, "m"), SHORT)
+    answer = await adapter.embed(
+        EmbeddingRequest("alias", inputs), Target("cohere", upstream.base_url, "m"), DEFAULT_TIMEOUTS
+    )
     await adapter.close()
     assert len(answer.vectors) == len(inputs)
     assert [len(record.body["texts"]) for record in upstream.records] == [MAX_BATCH, 1]
@@ -291,6 +293,6 @@ async def test_the_list_of_models_is_read_page_by_page(
     monkeypatch.setattr("providers.adapters.cohere.adapter.PAGE", 3)
     upstream.models = tuple(f"command-{i}" for i in range(7))
     adapter = Cohere()
-    found = await adapter.list_models(Target("cohere", upstream.base_url, "m"), SHORT)
+    found = await adapter.list_models(Target("cohere", upstream.base_url, "m"), DEFAULT_TIMEOUTS)
     await adapter.close()
     assert [model.id for model in found] == list(upstream.models)

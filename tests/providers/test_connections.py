@@ -128,6 +128,19 @@ def test_without_the_secret_its_place_may_change(company: Company) -> None:
     assert patch(company.alice, made, kind="openai", base_url="").status_code == 400, "that one needs a key"
 
 
+def test_an_operator_vouches_for_the_address_that_is_and_no_other(company: Company) -> None:
+    alias = offer(company)
+    (row,) = stored(company)
+    assert row.vouched
+    made = {"id": str(row.id)}
+    assert patch(company.alice, made, name="still there").status_code == 200
+    assert stored(company)[0].vouched
+    assert patch(company.alice, made, base_url=PUBLIC, secret=SECRET).status_code == 200
+    assert not stored(company)[0].vouched
+    route = async_to_sync(resolve_route)(company.bob.principal, alias)
+    assert [each.guarded for each in route.deployments] == [True]
+
+
 @pytest.mark.parametrize(
     "base_url",
     [
@@ -237,7 +250,7 @@ def test_a_tenants_deployment_is_guarded_and_carries_its_own_key_alone(company: 
     made = created(company.alice)
     deploy(company.alice, made, alias=alias)
     route = async_to_sync(resolve_route)(company.bob.principal, alias)
-    assert [(each.secret, each.base_url, each.platform) for each in route.deployments] == [(SECRET, PUBLIC, False)]
+    assert [(each.secret, each.base_url, each.guarded) for each in route.deployments] == [(SECRET, PUBLIC, True)]
 
 
 def test_an_alias_that_hides_the_platforms_is_for_the_same_people(company: Company) -> None:

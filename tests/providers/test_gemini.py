@@ -12,7 +12,7 @@ from msgspec import Raw
 from providers.adapters.gemini.adapter import MAX_BATCH, Gemini
 from providers.adapters.gemini.answer_in import FrameReader, parse_answer
 from providers.adapters.gemini.errors import classify, classify_frame
-from providers.base import Target
+from providers.base import DEFAULT_TIMEOUTS, Target
 from providers.errors import (
     Misconfigured,
     ProviderError,
@@ -32,7 +32,6 @@ from providers.types import (
 )
 from tests.fakes.gemini_upstream import GeminiUpstream
 from tests.fakes.upstream import vector_of
-from tests.providers.conftest import SHORT
 
 pytestmark = pytest.mark.no_database
 
@@ -188,7 +187,7 @@ async def test_many_texts_are_embedded_batch_by_batch(upstream: GeminiUpstream) 
     adapter = Gemini()
     target = Target("gemini", upstream.base_url, "m", secret="secret")
     inputs = tuple(f"text {i}" for i in range(2 * MAX_BATCH + 1))
-    answer = await adapter.embed(EmbeddingRequest("alias", inputs), target, SHORT)
+    answer = await adapter.embed(EmbeddingRequest("alias", inputs), target, DEFAULT_TIMEOUTS)
     assert len(answer.vectors) == len(inputs)
     assert [len(record.body["requests"]) for record in upstream.records] == [MAX_BATCH, MAX_BATCH, 1]
     assert upstream.records[0].body["requests"][0]["model"] == "models/m"
@@ -196,7 +195,7 @@ async def test_many_texts_are_embedded_batch_by_batch(upstream: GeminiUpstream) 
     upstream.script(fault="500", times=1)
     upstream.script(usage="never", times=1)
     with pytest.raises(Transient) as failed:
-        await adapter.embed(EmbeddingRequest("alias", inputs), target, SHORT)
+        await adapter.embed(EmbeddingRequest("alias", inputs), target, DEFAULT_TIMEOUTS)
     assert failed.value.worked
     await adapter.close()
 

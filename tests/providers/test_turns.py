@@ -196,7 +196,7 @@ async def test_one_that_is_misconfigured_is_marked_until_it_works() -> None:
     fake = FakeAdapter({"m": Script(fault=Misconfigured(status=401))})
     only = candidate(fake, model="m")
     news: list[str] = []
-    health.on_news = lambda candidate, error: news.append(error.code)
+    health.on_news = lambda candidate, error, tenant_id: news.append(error.code)
     try:
         for _ in range(3):
             with pytest.raises(UpstreamUnusable):

@@ -14,7 +14,7 @@ from providers.adapters.cohere.adapter import Cohere
 from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.ollama.adapter import Ollama
 from providers.assemble import Assembler
-from providers.base import Adapter, Target
+from providers.base import DEFAULT_TIMEOUTS, Adapter, Target, Timeouts
 from providers.errors import (
     Misconfigured,
     ProviderError,
@@ -69,15 +69,17 @@ class Vendor:
     def target(self) -> Target:
         return Target(self.name, self.upstream.base_url, "fake-model", secret=KEY)
 
-    async def events(self, request: ChatRequest | None = None) -> list[StreamEvent]:
-        return [event async for event in self.adapter.stream(request or ask(), self.target, SHORT)]
+    async def events(
+        self, request: ChatRequest | None = None, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
+    ) -> list[StreamEvent]:
+        return [event async for event in self.adapter.stream(request or ask(), self.target, timeouts)]
 
-    async def answer(self, request: ChatRequest, *, stream: bool) -> ChatAnswer:
+    async def answer(self, request: ChatRequest, *, stream: bool, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> ChatAnswer:
         """The whole answer, by way of a stream or not."""
         if not stream:
-            return await self.adapter.complete(request, self.target, SHORT)
+            return await self.adapter.complete(request, self.target, timeouts)
         assembler = Assembler()
-        for event in await self.events(request):
+        for event in await self.events(request, timeouts=timeouts):
             assembler.add(event)
         return assembler.answer()
 
@@ -197,7 +199,7 @@ async def test_a_connection_serves_again_after_a_stream(vendor: Vendor) -> None:
 
 async def test_closing_a_stream_early_ends_the_upstreams_work(vendor: Vendor) -> None:
     vendor.upstream.script(text="x" * 4000, delay_ms=5)
-    events = vendor.adapter.stream(ask(), vendor.target, SHORT)
+    events = vendor.adapter.stream(ask(), vendor.target, DEFAULT_TIMEOUTS)
     async for event in events:
         if isinstance(event, TextDelta):
             break
@@ -211,12 +213,12 @@ async def test_a_stream_that_hangs_after_its_end_is_whole(vendor: Vendor) -> Non
     answer = await vendor.answer(ask(), stream=True)
     assert answer.text == "abc"
     assert answer.usage.reported
-    assert time.monotonic() - began < SHORT.between_tokens_s
+    assert time.monotonic() - began < DEFAULT_TIMEOUTS.between_tokens_s
 
 
 async def test_the_key_goes_in_a_header_and_never_in_the_address(vendor: Vendor) -> None:
     await vendor.events()
-    await vendor.adapter.embed(EmbeddingRequest("alias", ("a",)), vendor.target, SHORT)
+    await vendor.adapter.embed(EmbeddingRequest("alias", ("a",)), vendor.target, DEFAULT_TIMEOUTS)
     wrong = Target(vendor.name, vendor.upstream.base_url, "fake-model", secret="wrong")
     with pytest.raises(Misconfigured):
         await vendor.adapter.list_models(wrong, SHORT)
@@ -231,7 +233,9 @@ async def test_the_key_goes_in_a_header_and_never_in_the_address(vendor: Vendor)
 
 async def test_embeddings_come_in_the_order_of_their_texts(vendor: Vendor) -> None:
     inputs = tuple(f"text number {i}, 北京" for i in range(7))
-    answer = await vendor.adapter.embed(EmbeddingRequest("alias", inputs, dimensions=16), vendor.target, SHORT)
+    answer = await vendor.adapter.embed(
+        EmbeddingRequest("alias", inputs, dimensions=16), vendor.target, DEFAULT_TIMEOUTS
+    )
     assert [list(struct.unpack("<16f", vector)) for vector in answer.vectors] == [vector_of(t, 16) for t in inputs]
     assert answer.choices == ()
     assert answer.usage.prompt == sum(record.prompt_tokens for record in vendor.upstream.records) == 7 * 4
@@ -240,7 +244,7 @@ async def test_embeddings_come_in_the_order_of_their_texts(vendor: Vendor) -> No
 
 async def test_token_numbers_are_refused_by_name(vendor: Vendor) -> None:
     with pytest.raises(Unsupported) as refused:
-        await vendor.adapter.embed(EmbeddingRequest("alias", ((1, 2, 3),)), vendor.target, SHORT)
+        await vendor.adapter.embed(EmbeddingRequest("alias", ((1, 2, 3),)), vendor.target, DEFAULT_TIMEOUTS)
     assert refused.value.param == "input"
     assert vendor.upstream.records == []
 
@@ -256,7 +260,7 @@ async def test_embeddings_fail_as_chats_do(vendor: Vendor, fault: str) -> None:
 
 
 async def test_it_lists_its_models(vendor: Vendor) -> None:
-    assert [model.id for model in await vendor.adapter.list_models(vendor.target, SHORT)] == ["fake-model"]
+    assert [model.id for model in await vendor.adapter.list_models(vendor.target, DEFAULT_TIMEOUTS)] == ["fake-model"]
 
 
 # --- faults
@@ -301,7 +305,7 @@ async def test_a_fault_instead_of_an_answer(vendor: Vendor, fault: str, stream: 
     vendor.upstream.script(fault=fault, retry_after=2.5, status=599)
     began = time.monotonic()
     with pytest.raises(ProviderError) as failed:
-        await vendor.answer(ask(stream=stream), stream=stream)
+        await vendor.answer(ask(stream=stream), stream=stream, timeouts=SHORT)
     assert time.monotonic() - began < SHORT.total_s + 1
     kind, cause = AT_ONCE[fault]
     assert type(failed.value) is kind
@@ -330,7 +334,7 @@ async def test_a_fault_in_mid_stream_comes_after_the_text_that_was_sent(vendor: 
 async def test_a_plain_answer_that_is_cut_or_never_comes(vendor: Vendor, fault: str) -> None:
     vendor.upstream.script(fault=fault)
     with pytest.raises(Transient) as failed:
-        await vendor.answer(ask(stream=False), stream=False)
+        await vendor.answer(ask(stream=False), stream=False, timeouts=SHORT)
     assert failed.value.cause == ("cut" if fault == "cut" else "timeout")
 
 

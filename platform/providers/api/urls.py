@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, limits, policies, views
+from providers.api import access_views, cache, connection_views, limits, policies, routing, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
@@ -15,6 +15,10 @@ urlpatterns = [
     path("cache/warm-up", cache.CacheWarmUpView.as_view()),
     path("cache/entries", cache.CacheEntriesView.as_view()),
     path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
+    path("model-roles", routing.ModelRolesView.as_view()),
+    path("routes", routing.RoutesView.as_view()),
+    path("routes/<uuid:route_id>", routing.RouteView.as_view()),
+    path("providers/status", routing.ProvidersStatusView.as_view()),
     path("guardrails", policies.GuardrailsView.as_view()),
     path("requests", policies.RequestsView.as_view()),
     path("requests/<uuid:request_id>", policies.RequestView.as_view()),

@@ -15,6 +15,7 @@ from billing.types import Payer
 from kernel.errors import ParleyError
 from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
+from providers.pipeline.candidates import in_order
 from providers.pipeline.values import NO_WISHES, Candidate, Job, Wishes
 from providers.routes import ResolvedDeployment, resolve_route
 from providers.types import Request
@@ -51,7 +52,7 @@ async def accept(
 ) -> Job:
     """The job of a request that came by `surface` (an API, or `room`). The subject is what it is for, such as a room.
 
-    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `LimitReached`.
+    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice`, `NotSupported` and `LimitReached`.
     """
     job = partial(
         _accept,
@@ -111,7 +112,10 @@ async def _accept(
             subject_kind=subject_kind,
             subject_id=subject_id,
         ),
-        candidates=tuple(_candidate(deployment) for deployment in route.deployments),
+        candidates=tuple(
+            _candidate(deployment)
+            for deployment in in_order(route, request, region=settings.REGION, lenient=wishes.drop_params)
+        ),
         timeouts=timeouts(),
         principal=principal,
         wishes=wishes,
@@ -120,17 +124,15 @@ async def _accept(
 
 
 def _candidate(deployment: ResolvedDeployment) -> Candidate:
-    # How an operator calls its accounts, and what it buys under an alias, is not for tenants to read in an error.
-    own = f"{deployment.connection}/{deployment.model}"
     return Candidate(
-        name=deployment.provider if deployment.platform else own,
+        name=deployment.name,
         adapter=factory().adapter(deployment.provider),
         target=Target(
             provider=deployment.provider,
             base_url=deployment.base_url,
             model=deployment.model,
             secret=deployment.secret,
-            guarded=not deployment.platform,
+            guarded=deployment.guarded,
         ),
         deployment=deployment,
     )

@@ -16,6 +16,7 @@ from providers.pipeline.retry import RETRIES, Retries
 from providers.pipeline.slots import slot
 from providers.pipeline.turns import Turn, Turns
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
+from providers.scheduling.scheduler import Slot
 from providers.types import ChatAnswer, EmbeddingRequest, Finished, StreamEvent, is_content
 
 
@@ -39,9 +40,9 @@ class Execution:
             attempt: Attempt | None = None
             failure: ProviderError | None = None
             try:
-                async with slot(turn.candidate, self._job):
+                async with slot(turn.candidate, self._job) as place:
                     attempt = self._begin(turn)
-                    async with aclosing(self._attempt(attempt, turn)) as events:
+                    async with aclosing(self._attempt(attempt, turn, place)) as events:
                         async for event in events:
                             yield event
                 return
@@ -68,14 +69,14 @@ class Execution:
             turn.health.left(turn.leave, answered=False)
         elif failure is not None:
             attempt.failed(failure)
-            if turn.health.failed(turn.leave, failure, turn.candidate) and health.on_news is not None:
-                health.on_news(turn.candidate, failure)
+            if turn.health.failed(turn.leave, failure, turn.candidate):
+                health.report(turn.health, turn.candidate, failure, self._job.payer.tenant_id)
         elif attempt.finished is not None:
             turn.health.succeeded(turn.leave, first_content_s=attempt.first_content_s)
         else:
             turn.health.left(turn.leave, answered=attempt.visible)
 
-    async def _attempt(self, attempt: Attempt, turn: Turn) -> AsyncGenerator[StreamEvent, None]:
+    async def _attempt(self, attempt: Attempt, turn: Turn, place: Slot) -> AsyncGenerator[StreamEvent, None]:
         held: list[StreamEvent] = []
         async with aclosing(_upstream(turn)) as events:
             async for event in events:
@@ -86,6 +87,7 @@ class Execution:
                 held.append(event)
                 if is_content(event) or isinstance(event, Finished):
                     attempt.visible = True
+                    place.answered()
                     for early in held:
                         yield early
 

@@ -12,7 +12,6 @@ from typing import Literal
 from providers.errors import Misconfigured, ProviderError, RateLimitedUpstream, Rejected, Skipped, TooLong, Transient
 from providers.pipeline.breaker import Breaker, BreakerState, Chance, Clock, Pass
 from providers.pipeline.values import Candidate
-from providers.routes import ANY_MODEL
 
 PAUSE_S = 1.0
 """For how long a deployment is left alone that limits requests without saying how long."""
@@ -25,8 +24,8 @@ RECENT = 128
 MAX_DEPLOYMENTS = 10_000
 
 Condition = Literal["healthy", "recovering", "pausing", "misconfigured", "failing"]
-OnNews = Callable[[Candidate, ProviderError], None]
-"""Told of a failure that other processes should know of, or somebody who could mend it."""
+OnNews = Callable[[Candidate, ProviderError, uuid.UUID], None]
+"""Told of a failure that other processes should know of, or somebody who could mend it, and of the tenant that met it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,8 @@ class DeploymentHealth:
 
     def __init__(self, deployment_id: uuid.UUID, *, now: Clock, chance: Chance | None = None) -> None:
         self.id = deployment_id
+        self.candidate: Candidate | None = None
+        """How to reach it, once it has failed."""
         self.breaker = Breaker(now=now) if chance is None else Breaker(now=now, chance=chance)
         self.in_flight = 0
         self.latency_s: float | None = None
@@ -140,7 +141,7 @@ class DeploymentHealth:
 
 def _wrong_name(error: Misconfigured, candidate: Candidate) -> bool:
     """Whether a caller of a wildcard asked for a model that isn't there, which is no fault of the deployment."""
-    return error.status == 404 and candidate.deployment.model == ANY_MODEL
+    return error.status == 404 and candidate.deployment.any_model
 
 
 class Health:
@@ -149,6 +150,7 @@ class Health:
     def __init__(self, *, now: Clock = time.monotonic) -> None:
         self._now = now
         self._known: OrderedDict[uuid.UUID, DeploymentHealth] = OrderedDict()
+        self._troubled: dict[uuid.UUID, DeploymentHealth] = {}
         self.on_news: OnNews | None = None
 
     def of(self, deployment_id: uuid.UUID) -> DeploymentHealth:
@@ -163,6 +165,25 @@ class Health:
     def known(self, deployment_id: uuid.UUID) -> DeploymentHealth | None:
         """This deployment's, if it was tried here."""
         return self._known.get(deployment_id)
+
+    def report(self, known: DeploymentHealth, candidate: Candidate, error: ProviderError, tenant_id: uuid.UUID) -> None:
+        """A failure that is news."""
+        known.candidate = candidate
+        self.in_trouble(known)
+        if self.on_news is not None:
+            self.on_news(candidate, error, tenant_id)
+
+    def in_trouble(self, known: DeploymentHealth) -> None:
+        """Look after this one until it has `recovered`."""
+        self._troubled[known.id] = known
+
+    def recovered(self, known: DeploymentHealth) -> None:
+        """It is well again."""
+        self._troubled.pop(known.id, None)
+
+    def troubled(self) -> list["DeploymentHealth"]:
+        """Those that failed or paused of late."""
+        return list(self._troubled.values())
 
     def _forget_one(self) -> None:
         idle = next((known.id for known in self._known.values() if not known.in_flight), None)

@@ -13,11 +13,15 @@ from providers.pipeline.answering import Answering
 from providers.pipeline.pump import OnDisconnect
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
+from providers.pipeline.upkeep import keep_up
 from providers.pipeline.values import Job
+from providers.scheduling.priority import priority_of
 
 
 async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
     """Let an accepted job through the stages. Raises the ParleyError of the stage that refuses it."""
+    priority_of(job)  # a priority that the caller may not have is refused before anything is done
+    keep_up()
     inspected = await inspect(job)
     job = inspected.job
     place = await place_of(job)

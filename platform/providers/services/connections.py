@@ -127,11 +127,13 @@ def _ensure_connection(
     rows = tables.connection.objects.using(PLATFORM)
     known = rows.filter(name=offer.name, **owned).first()
     connection_id: uuid.UUID = known.id if known else uuid7()
-    values = {
+    values: dict[str, Any] = {
         "kind": offer.kind,
         "base_url": offer.base_url.rstrip("/"),
         "secret": seal(offer.api_key, connection_id=connection_id, tenant_id=tenant_id) if offer.api_key else None,
     }
+    if tenant_id:
+        values["vouched"] = True
     if known:
         rows.filter(id=connection_id).update(**values)
     else:

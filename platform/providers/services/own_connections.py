@@ -87,6 +87,11 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
     if changes.base_url is not None:
         row.base_url = _address(spec, changes.base_url or spec.base_url or "")
     moved = (row.kind, row.base_url) != (before["kind"], before["base_url"])
+    if moved:
+        row.vouched = False
+    if moved:
+        # An operator vouched for the address that was.
+        row.vouched = False
     if changes.secret is not None:
         row.secret = _sealed(_secret(changes.secret), row.id)
     elif moved and row.secret is not None:
@@ -120,7 +125,7 @@ def routes_served_by(*, deployments: Iterable[uuid.UUID]) -> list[uuid.UUID]:
 
 def delete_idle_routes(*, route_ids: Iterable[uuid.UUID]) -> None:
     """Delete those of the routes that lead nowhere any more: they would hide the platform's of the same alias."""
-    Route.objects.filter(id__in=route_ids, targets=None).delete()
+    Route.objects.filter(id__in=route_ids, targets=None, fallbacks=[]).delete()
 
 
 def secret_of(row: Connection) -> str | None:

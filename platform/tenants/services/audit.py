@@ -3,6 +3,10 @@
 import uuid
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
+from kernel import adb
+from kernel.ids import uuid7
 from kernel.tenancy import current_tenant_id
 from tenants.models import AuditEvent
 from tenants.principals import Principal
@@ -26,4 +30,21 @@ def record(
         subject_kind=subject_kind,
         subject_id=subject_id,
         data=data or {},
+    )
+
+
+async def record_unasked(
+    opened: adb.Connection,
+    *,
+    tenant_id: uuid.UUID,
+    action: str,
+    subject_kind: str,
+    subject_id: uuid.UUID,
+    data: dict[str, Any],
+) -> None:
+    """Write down, in a transaction of the tenant's, what no member did: the platform noticed it on the operator's behalf."""
+    await opened.execute(
+        "INSERT INTO tenants_auditevent (id, tenant_id, at, actor_kind, actor_id, action, subject_kind, subject_id, data)"
+        " VALUES (%s, %s, now(), 'operator', NULL, %s, %s, %s, %s)",
+        (uuid7(), tenant_id, action, subject_kind, subject_id, Jsonb(data)),
     )

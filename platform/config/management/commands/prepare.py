@@ -33,6 +33,7 @@ class Command(BaseCommand):
         prepare_database(_administrator_url())
         if _is_behind():
             call_command("migrate", database=OWNER, interactive=False, verbosity=1)
+        call_command("ensure_providers", stdout=self.stdout, stderr=self.stderr)
         if options["local_model"]:
             call_command("ensure_local_model", stdout=self.stdout)
         if options["demo"]:
