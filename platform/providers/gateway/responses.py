@@ -22,7 +22,7 @@ from providers.adapters.openai_responses.request_in import (
 from providers.adapters.openai_responses.response import JSON
 from providers.adapters.openai_responses.stream_out import ResponseWriter
 from providers.gateway.completions import answer_request
-from providers.gateway.http import Request, Responder
+from providers.gateway.http import Request, Responder, whole_number
 from providers.gateway.openai import OpenAIErrors
 from providers.gateway.surface import FrameWriter, Surface
 from providers.responses import Kept
@@ -234,7 +234,7 @@ def _choice(query: Query, name: str, choices: tuple[str, ...]) -> str:
 
 
 def _limit(query: Query) -> int:
-    said = _one(query, "limit") or str(PAGE)
-    if not (said.isascii() and said.isdigit() and 1 <= int(said[:9]) <= MAX_PAGE):
+    limit = whole_number(_one(query, "limit") or str(PAGE), least=1, most=MAX_PAGE)
+    if limit is None:
         raise InvalidRequest(f"`limit` is a number from 1 to {MAX_PAGE}.", details={"param": "limit"})
-    return int(said)
+    return limit

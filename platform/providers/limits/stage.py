@@ -75,7 +75,7 @@ class Limiter:
         principal = job.principal
         tenant_id = job.payer.tenant_id
         rules = await rules_of(tenant_id)
-        buckets = rules.buckets(api_key_id=job.payer.api_key_id, alias=job.request.model)
+        buckets = rules.buckets(api_key_id=job.payer.api_key_id, alias=job.alias)
         unconfirmed = principal.unconfirmed if principal is not None else None
         if not buckets and unconfirmed is None and cache_key is None:
             return Admission(principal)
