@@ -72,6 +72,13 @@ class TrialOutput(serializers.Serializer[Trial]):
     models = serializers.IntegerField(allow_null=True, help_text="How many models the provider lists, if it was asked.")
 
 
+class PublishedModelsOutput(serializers.Serializer[Connection]):
+    """What a connection's provider last said that it serves."""
+
+    models = serializers.ListField(child=serializers.CharField(), help_text="The provider's names, to deploy one of.")
+    published_at = serializers.DateTimeField(allow_null=True, help_text="Null if it hasn't said yet.")
+
+
 class DeploymentInput(StrictSerializer):
     """A model to offer."""
 
@@ -116,6 +123,11 @@ def trial_body(trial: Trial) -> dict[str, Any]:
         "reason": trial.reason,
         "models": trial.models,
     }
+
+
+def published_body(row: Connection) -> dict[str, Any]:
+    """`PublishedModelsOutput`."""
+    return {"models": row.published_models or [], "published_at": row.published_at}
 
 
 def deployment_body(row: Deployment, aliases: list[str]) -> dict[str, Any]:

@@ -88,10 +88,9 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
         row.base_url = _address(spec, changes.base_url or spec.base_url or "")
     moved = (row.kind, row.base_url) != (before["kind"], before["base_url"])
     if moved:
+        # An operator vouched for the address that was, and the models were those of that.
         row.vouched = False
-    if moved:
-        # An operator vouched for the address that was.
-        row.vouched = False
+        row.published_models = row.published_at = None
     if changes.secret is not None:
         row.secret = _sealed(_secret(changes.secret), row.id)
     elif moved and row.secret is not None:
