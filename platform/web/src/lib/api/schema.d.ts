@@ -1027,6 +1027,8 @@ export interface components {
             base_url?: string | null;
             /** @description The key at the provider. It is never shown again. */
             secret?: string | null;
+            /** @description Where it computes, such as eu-central-1. */
+            region?: string;
         };
         /** @description A connection, without its secret. */
         ConnectionOutput: {
@@ -1035,6 +1037,8 @@ export interface components {
             name: string;
             kind: string;
             base_url: string;
+            /** @description Empty if nobody said. */
+            region: string;
             has_secret: boolean;
             /** @description The secret's last 4 characters; empty for a short one, null without one. */
             secret_hint: string | null;
@@ -1083,6 +1087,8 @@ export interface components {
              * @default 0
              */
             output_nano_per_mtok: number;
+            /** @description For a model that only continues text: chatml, llama-3, mistral-instruct, plain. */
+            prompt_format?: string;
         };
         /** @description A model on a connection. */
         DeploymentOutput: {
@@ -1090,6 +1096,8 @@ export interface components {
             id: string;
             model: string;
             aliases: string[];
+            /** @description Empty for a model that takes conversations. */
+            prompt_format: string;
             /** Format: date-time */
             created_at: string;
         };
@@ -1436,6 +1444,7 @@ export interface components {
             kind?: string;
             base_url?: string;
             secret?: string;
+            region?: string;
         };
         /** @description A group's name. */
         PatchedGroupInputRequest: {
