@@ -240,6 +240,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-requests": {"task": "providers.expire_requests", "schedule": timedelta(hours=1)},
     "expire-cache": {"task": "providers.expire_cache", "schedule": timedelta(minutes=5)},
     "expire-responses": {"task": "providers.expire_responses", "schedule": timedelta(hours=1)},
+    "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 
