@@ -5,7 +5,7 @@ TEST_ARGS ?= -n auto --dist loadfile --cov
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench web schema requirements environment environment-dev
+.PHONY: help setup run test lint format bench web clients schema requirements environment environment-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -15,7 +15,7 @@ setup: environment web ## set up what is missing: .venv, packages, web build
 run: setup ## run the whole platform: make run ARGS="--port 8001"
 	@$(PY) manage.py up $(ARGS)
 
-test: environment-dev web ## run the whole suite: make test TEST_ARGS="tests/kernel -x"
+test: environment-dev web clients ## run the whole suite: make test TEST_ARGS="tests/kernel -x"
 	$(PY) -m pytest $(TEST_ARGS)
 ifneq (,$(findstring --cov,$(TEST_ARGS)))
 	@echo kernel and tenants, percent covered:
@@ -45,6 +45,9 @@ schema: environment-dev ## write the API's schema, and the browser app's types f
 
 requirements: environment-dev ## compile requirements/*.txt from pyproject.toml
 	$(PY) -m tools.requirements
+
+clients: environment
+	@$(PY) -m tools.clients
 
 environment:
 	@$(PYTHON) -m tools.environment run

@@ -38,7 +38,6 @@ LIST_PRICES: Mapping[tuple[str, str], ListPrice] = {
     ("anthropic", "claude-opus-5"): _usd(5.00, 25.00),
     ("gemini", "gemini-2.5-flash"): _usd(0.30, 2.50),
     ("gemini", "gemini-2.5-pro"): _usd(1.25, 10.00),
-    ("cohere", "command-r-08-2024"): _usd(0.15, 0.60),
     ("cohere", "command-a-03-2025"): _usd(2.50, 10.00),
 }
 """(provider, upstream's name) → price."""

@@ -6,6 +6,7 @@ A profile is found by the longest pattern that fits the upstream's name for the 
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Literal, get_args
 
 Capability = Literal["stream", "tools", "images", "json_object", "json_schema", "logprobs", "reasoning", "seed"]
@@ -86,6 +87,7 @@ PROFILES: dict[str, Profile] = {
 }
 
 
+@lru_cache(maxsize=4_096)
 def profile(model: str) -> Profile:
     """What is known about a model, by the upstream's name for it."""
     name = model.rsplit("/", 1)[-1].lower()

@@ -65,7 +65,9 @@ def marks(prompt_format: PromptFormat) -> frozenset[str]:
 def as_text(request: ChatRequest, name: str) -> ChatRequest:
     """The request as one text to be continued. Raises Unsupported, naming what can't be written so: tools, images, a
     format of the answer."""
-    prompt_format = PROMPT_FORMATS[name]
+    prompt_format = PROMPT_FORMATS.get(name)
+    if prompt_format is None:
+        raise Unsupported(f"There is no prompt format {name!r}.", param="prompt_format")
     if request.as_text:
         return request
     for field in ("tools", "tool_choice", "response_format"):

@@ -38,8 +38,9 @@ def weather(city: str) -> str:
 
 
 @pytest.fixture
-def client(stack: Stack, tenant: Tenant) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
+def client(stack: Stack, tenant: Tenant) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from collections.abc import Iterator
 
 import openai
 import pytest
@@ -18,8 +19,9 @@ pytestmark = pytest.mark.no_database
 
 
 @pytest.fixture
-def client(stack: Stack, tenant: Tenant) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
+def client(stack: Stack, tenant: Tenant) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 def test_the_client_asks_for_base64_and_gets_the_upstreams_numbers(client: openai.OpenAI) -> None:
@@ -47,8 +49,8 @@ def test_token_arrays_are_embedded(client: openai.OpenAI) -> None:
 
 def test_they_are_on_the_bill(stack: Stack) -> None:
     tenant = stack.create_tenant()
-    client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
-    answer = client.embeddings.create(model=MODEL, input="one two three four")
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0) as client:
+        answer = client.embeddings.create(model=MODEL, input="one two three four")
     (record,) = stack.usage(tenant.api_key)
     assert record["tokens"]["input"] == answer.usage.prompt_tokens == 4
     assert record["tokens"]["output"] == 0
@@ -63,18 +65,28 @@ def test_what_is_wrong_is_named(client: openai.OpenAI, upstream: OpenAIUpstream)
     assert len(upstream.records) == before
 
 
-def test_langchain_embeds_texts(stack: Stack, tenant: Tenant) -> None:
+@pytest.fixture
+def http_client() -> Iterator[openai.DefaultHttpxClient]:
+    """One that is closed in the end: LangChain keeps its own for as long as the process lives."""
+    with openai.DefaultHttpxClient() as client:
+        yield client
+
+
+def test_langchain_embeds_texts(stack: Stack, tenant: Tenant, http_client: openai.DefaultHttpxClient) -> None:
     embeddings = OpenAIEmbeddings(
         model=MODEL,
         base_url=f"{stack.url}/v1",
         api_key=tenant.api_key,  # type: ignore[arg-type]
         check_embedding_ctx_length=False,
+        http_client=http_client,
     )
     assert [tuple(vector) for vector in embeddings.embed_documents(["a b", "c"])] == [vector_of("a b"), vector_of("c")]
     assert tuple(embeddings.embed_query("q")) == vector_of("q")
 
 
-def test_langchain_embeds_tokens(stack: Stack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_langchain_embeds_tokens(
+    stack: Stack, tenant: Tenant, http_client: openai.DefaultHttpxClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As it does unless told otherwise. A vocabulary of single bytes stands for the one that would be downloaded."""
     name = "cl100k_base"
     single_bytes = tiktoken.Encoding(
@@ -84,7 +96,12 @@ def test_langchain_embeds_tokens(stack: Stack, tenant: Tenant, monkeypatch: pyte
         special_tokens={},
     )
     monkeypatch.setitem(tiktoken.registry.ENCODINGS, name, single_bytes)
-    embeddings = OpenAIEmbeddings(model=MODEL, base_url=f"{stack.url}/v1", api_key=tenant.api_key)  # type: ignore[arg-type]
+    embeddings = OpenAIEmbeddings(
+        model=MODEL,
+        base_url=f"{stack.url}/v1",
+        api_key=tenant.api_key,  # type: ignore[arg-type]
+        http_client=http_client,
+    )
     (vector,) = embeddings.embed_documents(["hello"])
     assert tuple(vector) == vector_of(list(b"hello"))
 

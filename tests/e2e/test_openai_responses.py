@@ -1,6 +1,7 @@
 """The official client's responses, and LangChain's use of them, against the gateway."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -34,8 +35,9 @@ class City(BaseModel):
 
 
 @pytest.fixture
-def client(stack: Stack, tenant: Tenant) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
+def client(stack: Stack, tenant: Tenant) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 def test_a_response_is_made_and_kept(client: openai.OpenAI, upstream: OpenAIUpstream) -> None:
@@ -274,12 +276,12 @@ def test_another_key_finds_nothing(stack: Stack, tenant: Tenant, client: openai.
     made = client.responses.create(model=MODEL, input="x")
     key = stack.manage("create_api_key", tenant.slug, "--name", "another")["api_key"]
     for stranger in (key, stack.create_tenant().api_key):
-        other = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stranger, max_retries=0)
-        for use in (other.responses.retrieve, other.responses.delete, other.responses.input_items.list):
-            with pytest.raises(openai.NotFoundError):
-                use(made.id)
-        with pytest.raises(openai.NotFoundError) as raised:
-            other.responses.create(model=MODEL, input="y", previous_response_id=made.id)
+        with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=stranger, max_retries=0) as other:
+            for use in (other.responses.retrieve, other.responses.delete, other.responses.input_items.list):
+                with pytest.raises(openai.NotFoundError):
+                    use(made.id)
+            with pytest.raises(openai.NotFoundError) as raised:
+                other.responses.create(model=MODEL, input="y", previous_response_id=made.id)
         assert raised.value.code == "previous_response_not_found"
     assert client.responses.retrieve(made.id).id == made.id
 

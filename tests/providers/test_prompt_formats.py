@@ -1,11 +1,15 @@
 """Conversations are written out as each family of models was trained to read them, and nobody speaks in another's name."""
 
+from dataclasses import replace
+
 import pytest
 
-from providers.errors import Unsupported
+from providers.adapters.fake import FakeAdapter
+from providers.errors import NotSupported, Unsupported
+from providers.pipeline.execute import Execution
 from providers.prompt_formats import PROMPT_FORMATS, as_text, marks
 from providers.types import ChatRequest, FunctionTool, ImagePart, Message, ResponseFormat, TextPart
-from tests.providers.conftest import ask
+from tests.providers.conftest import ask, candidate, job
 
 pytestmark = pytest.mark.no_database
 
@@ -69,3 +73,16 @@ def test_what_can_not_be_written_out_is_refused_by_name(request_: ChatRequest, p
     with pytest.raises(Unsupported) as refused:
         as_text(request_, "chatml")
     assert refused.value.param == param
+
+
+async def test_a_deployment_with_a_prompt_format_is_sent_the_text() -> None:
+    fake = FakeAdapter()
+    found = candidate(fake)
+    only = replace(found, deployment=replace(found.deployment, prompt_format="plain"))
+    assert [event async for event in Execution(job(only, request=ask("Hello"))).events()]
+    ((sent, _),) = fake.calls
+    assert (sent.as_text, sent.messages[0].text) == (True, "User: Hello\nAssistant:")
+    unknown = replace(found, deployment=replace(found.deployment, prompt_format="runes"))
+    events = Execution(job(unknown)).events()
+    with pytest.raises(NotSupported, match="runes"):
+        await anext(events)

@@ -19,10 +19,10 @@ from providers.cache.stats import stats
 
 log = structlog.get_logger(__name__)
 
-LINGER_S = 0.1
-"""How long answers gather before they are written."""
-MAX_BATCH = 64
-MAX_WAITING = 2_000
+LINGER_S = 0.25
+"""How long answers gather before they are written: nobody waits for them, and many cost little more than one."""
+MAX_BATCH = 256
+MAX_WAITING = 4_000
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 THREAD_FROM_BYTES = 64 * 1024
 """A batch of so many bytes is compressed and encrypted outside of the event loop."""
@@ -80,6 +80,8 @@ class Writes:
                 size = sum(len(write.encoded) for write in batch)
                 self._bytes -= size
                 await self._write(batch, size)
+                if len(self._waiting) < MAX_BATCH:
+                    await asyncio.sleep(linger_s)
         except Exception:
             log.exception("cache_not_written")
         finally:

@@ -13,6 +13,7 @@ from providers.pipeline.health import DeploymentHealth, health
 from providers.pipeline.retry import Retries
 from providers.pipeline.values import Candidate, Job
 from providers.profiles import profile
+from providers.prompt_formats import as_text
 from providers.translate import fit
 from providers.types import ChatRequest, Request
 
@@ -113,7 +114,10 @@ class Turns:
         """The request as this candidate can say it; None, and nothing was tried, if it can't."""
         adapter = candidate.adapter
         try:
-            fitted = fit(self._job.request, adapter, model=candidate.target.model, drop=self._job.wishes.drop_params)
+            asked, written = self._job.request, candidate.deployment.prompt_format
+            if written and isinstance(asked, ChatRequest):
+                asked = as_text(asked, written)
+            fitted = fit(asked, adapter, model=candidate.target.model, drop=self._job.wishes.drop_params)
             request = fitted.request
             if adapter.inlines_images and isinstance(request, ChatRequest):
                 request = await inline(request, self._fetch, known=self._images)
