@@ -247,6 +247,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-responses": {"task": "providers.expire_responses", "schedule": timedelta(hours=1)},
     "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
+    "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 

@@ -13,6 +13,7 @@ from providers.batches.run import due_batches, take_turn
 from providers.batches.upkeep import delete_expired_files
 from providers.cache.upkeep import delete_expired
 from providers.requests.expiry import expire_requests as expire
+from providers.services import published
 from providers.services.responses import delete_expired_responses
 
 
@@ -65,3 +66,18 @@ def run_batch(batch_id: str) -> None:
 def expire_files() -> int:
     """Delete files whose time is over. How many."""
     return delete_expired_files()
+
+
+@shared_task(base=PlatformTask, name="providers.refresh_models", ignore_result=True, expires=published.EVERY_S)
+def refresh_models() -> None:
+    """Have every provider asked which models it serves: the platform's here, each tenant's own by a task of that tenant."""
+    for tenant_id in published.tenants_with_connections():
+        with tenant_scope(tenant_id):
+            refresh_own_models.apply_async(expires=published.EVERY_S)
+    published.refresh_platform_models()
+
+
+@shared_task(base=TenantTask, name="providers.refresh_own_models", ignore_result=True)
+def refresh_own_models() -> None:
+    """Ask the providers of the tenant's own connections which models they serve."""
+    published.refresh_own_models()
