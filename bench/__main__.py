@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-PROGRAMS = ("bench.usage", "bench.cache", "bench.limits")
+PROGRAMS = ("bench.usage", "bench.cache", "bench.limits", "bench.gateway", "bench.streaming")
 
 
 def main() -> int:

@@ -15,24 +15,12 @@ Exits with 1 if one of these doesn't hold."""
 import argparse
 import asyncio
 import contextlib
-import json
-import os
-import re
-import secrets
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 from bench.openloop import Client, Shot, at_once, chat_request, open_loop, percentile, statuses
+from bench.stack import Stack, running, slow_upstream
 
-ROOT = Path(__file__).resolve().parents[1]
-READY = re.compile(r"Parley is ready at (http://\S+)")
-START_S = 90.0
 WORK_S = 0.2
 AT_ONCE = 40
 CAPACITY_PER_S = AT_ONCE / WORK_S
@@ -40,86 +28,6 @@ FLOOD_TIMES = 5
 ALLOWED = {200, 429, 503}
 STREAMS = 1_000
 STREAM_S = 20.0
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A running Parley."""
-
-    url: str
-    environment: dict[str, str]
-    web_pid: int
-
-    def manage(self, *arguments: str) -> dict[str, str]:
-        """Run a command; its answer."""
-        command = [sys.executable, "manage.py", *arguments, "--json"]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=True)
-        answer: dict[str, str] = json.loads(done.stdout)
-        return answer
-
-    def tenant(self) -> str:
-        """A new tenant's API key."""
-        slug = f"flood-{secrets.token_hex(4)}"
-        return self.manage("create_tenant", slug, "--owner", f"owner@{slug}.example")["api_key"]
-
-    def model(self, alias: str, base_url: str) -> None:
-        """Offer the model of an upstream."""
-        self.manage(
-            *("add_provider", "openai-compatible", "--name", alias, "--base-url", base_url, "--api-key", "none"),
-            *("--model", alias, "--input-price", "1", "--output-price", "2"),
-        )
-
-    def memory_mib(self) -> float:
-        """What the web process holds."""
-        pages = int(Path(f"/proc/{self.web_pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-@contextlib.contextmanager
-def running() -> Iterator[Stack]:
-    """A Parley of one's own."""
-    with tempfile.TemporaryDirectory(prefix="parley-flood-") as folder:
-        home = Path(folder) / "home"
-        theirs = ("DATABASE_URL", "REDIS_URL", "PARLEY_MASTER_KEY", "PARLEY_KEY_PEPPER", "PARLEY_JWT_KEY")
-        environment = {name: value for name, value in os.environ.items() if name not in theirs}
-        environment |= {"PARLEY_HOME": str(home), "LOG_LEVEL": "ERROR"}
-        log = Path(folder) / "log"
-        command = [sys.executable, "manage.py", "up", "--home", str(home), "--port", "0", "--no-local-model"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-        try:
-            url = _ready(process, log)
-            record = json.loads((home / "run" / "children.json").read_text())
-            pid = next(item["pid"] for item in record if item["name"].startswith("web"))
-            yield Stack(url, environment, pid)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
-
-
-def _ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := READY.findall(log.read_text(errors="replace")):
-            return str(found[-1])
-        time.sleep(0.1)
-    raise SystemExit(f"Parley did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-@contextlib.contextmanager
-def upstream(*, work_s: float, at_once: int) -> Iterator[str]:
-    """A slow upstream; its base URL."""
-    command = [sys.executable, "-m", "bench.slow_upstream", "--work-s", str(work_s), "--at-once", str(at_once)]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        process.wait(10)
 
 
 class Table:
@@ -200,8 +108,8 @@ def main() -> int:
     options = parser.parse_args()
     table = Table()
     with (
-        upstream(work_s=WORK_S, at_once=AT_ONCE) as slow,
-        upstream(work_s=STREAM_S, at_once=2 * STREAMS) as streams,
+        slow_upstream(work_s=WORK_S, at_once=AT_ONCE) as slow,
+        slow_upstream(work_s=STREAM_S, at_once=2 * STREAMS) as streams,
         running() as stack,
     ):
         stack.model("slow", slow)

@@ -5,6 +5,7 @@ An adapter raises only `providers.errors.ProviderError`, keeps the time-outs it 
 connection however its stream ends, and is bound to the event loop it is first used on."""
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,61 @@ class Adapter(ABC):
         return
 
 
+class _Watch:
+    """Ends a task's waiting at a deadline, like `asyncio.timeout`, but for many waits in a row: one timer, which finds
+    out when it fires how far the deadline has moved, instead of one per wait."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadline = math.inf
+        self._fires_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._expired = False
+
+    def begin(self, deadline: float) -> None:
+        """The task that calls this waits, until `deadline` (of the loop's clock) at most."""
+        self._task = asyncio.current_task()
+        self._deadline = deadline
+        if deadline < self._fires_at:
+            self._fire_at(deadline)
+
+    def end(self) -> None:
+        """It waits no longer."""
+        self._deadline = math.inf
+
+    def caused(self) -> bool:
+        """Whether it was the deadline that cancelled the task, and nobody else wants it cancelled."""
+        if not self._expired or self._task is None:
+            return False
+        self._expired = False
+        return self._task.uncancel() <= self._cancelling
+
+    def close(self) -> None:
+        """No more waits."""
+        self._deadline = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _fire_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires_at = when
+        self._timer = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer, self._fires_at = None, math.inf
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._fire_at(self._deadline)
+        elif self._task is not None:
+            self._expired = True
+            self._cancelling = self._task.cancelling()
+            self._task.cancel()
+
+
 async def in_time(events: AsyncGenerator[StreamEvent, None], timeouts: Timeouts) -> AsyncGenerator[StreamEvent, None]:
     """The same events, or Transient(timeout) as soon as they keep someone waiting too long.
 
@@ -97,18 +153,23 @@ async def in_time(events: AsyncGenerator[StreamEvent, None], timeouts: Timeouts)
     started = now()
     end = started + timeouts.total_s
     first = True
+    watch = _Watch()
     try:
         while True:
             limit = started + timeouts.first_token_s if first else now() + timeouts.between_tokens_s
+            watch.begin(min(end, limit))
             try:
-                async with asyncio.timeout_at(min(end, limit)):
-                    event = await anext(events)
+                event = await anext(events)
             except StopAsyncIteration:
                 return
-            except TimeoutError as error:
+            except asyncio.CancelledError as error:
+                if not watch.caused():
+                    raise
                 waited = "the whole answer" if now() >= end else "the first token" if first else "the next token"
                 raise Transient(f"timed out waiting for {waited}", cause="timeout") from error
+            watch.end()
             first = first and not is_content(event)
             yield event
     finally:
+        watch.close()
         await events.aclose()

@@ -187,13 +187,14 @@ async def chunks(response: ClientResponse, patience: Patience = _no_end) -> Asyn
     received = 0
     while True:
         wait_s = patience()
-        try:
-            async with asyncio.timeout(wait_s):
-                chunk = await response.content.readany()
-        except (TimeoutError, ClientError):
-            if wait_s is not None:
+        if wait_s is None:
+            chunk = await response.content.readany()
+        else:
+            try:
+                async with asyncio.timeout(wait_s):
+                    chunk = await response.content.readany()
+            except (TimeoutError, ClientError):
                 return
-            raise
         if not chunk:
             return
         received += len(chunk)

@@ -36,6 +36,8 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[SSEEvent]:
         """The events that this chunk completes. Raises EventTooLarge; the parser is of no use after that."""
+        if self._is_between and _is_one_event(chunk) and len(chunk) <= self._max:
+            return [SSEEvent(chunk[6:-2])]
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
@@ -57,6 +59,11 @@ class SSEParser:
             self._partial_bytes += len(tail)
             self._check()
         return events
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether nothing of an event, nor of a line, is waiting to be completed."""
+        return not (self._partial or self._data or self._after_cr or self._first_line or self._event != "message")
 
     def _line(self, line: bytes, events: list[SSEEvent]) -> None:
         if self._first_line:
@@ -81,3 +88,10 @@ class SSEParser:
     def _check(self) -> None:
         if self._partial_bytes + self._data_bytes > self._max:
             raise EventTooLarge(f"an event of more than {self._max} bytes")
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether this is one whole event of one line of data: what nearly every chunk of an answer is."""
+    return (
+        chunk.startswith(b"data: ") and chunk.find(b"\n") == len(chunk) - 2 and chunk[-1] == 10 and b"\r" not in chunk
+    )

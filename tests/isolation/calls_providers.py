@@ -117,6 +117,7 @@ CALLS = (
     Call("PATCH", "connections/<uuid:connection_id>", _at_connection({"secret": "something"})),
     Call("DELETE", "connections/<uuid:connection_id>", _at_connection(), status=204),
     Call("POST", "connections/<uuid:connection_id>/test", _at_connection({})),
+    Call("GET", "connections/<uuid:connection_id>/models", _at_connection()),
     Call("GET", "connections/<uuid:connection_id>/deployments", _at_connection()),
     Call("POST", "connections/<uuid:connection_id>/deployments", _at_connection({"model": "echo"}), status=201),
     Call(

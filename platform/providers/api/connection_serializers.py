@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from kernel.api.serializers import StrictSerializer
 from providers.models import Connection, Deployment
+from providers.prompt_formats import PROMPT_FORMATS
 from providers.services.own_connections import MAX_SECRET_CHARS, secret_hint
 from providers.services.trial import Trial
 
@@ -29,6 +30,9 @@ class ConnectionInput(StrictSerializer):
         trim_whitespace=False,
         help_text="The key at the provider. It is never shown again.",
     )
+    region = serializers.CharField(
+        max_length=32, required=False, allow_blank=True, help_text="Where it computes, such as eu-central-1."
+    )
 
 
 class ConnectionUpdateInput(StrictSerializer):
@@ -40,6 +44,7 @@ class ConnectionUpdateInput(StrictSerializer):
     secret = serializers.CharField(
         max_length=MAX_SECRET_CHARS, required=False, allow_blank=True, write_only=True, trim_whitespace=False
     )
+    region = serializers.CharField(max_length=32, required=False, allow_blank=True)
 
 
 class ConnectionOutput(serializers.Serializer[Connection]):
@@ -49,6 +54,7 @@ class ConnectionOutput(serializers.Serializer[Connection]):
     name = serializers.CharField()
     kind = serializers.CharField()
     base_url = serializers.CharField()
+    region = serializers.CharField(allow_blank=True, help_text="Empty if nobody said.")
     has_secret = serializers.BooleanField()
     secret_hint = serializers.CharField(
         allow_null=True, help_text="The secret's last 4 characters; empty for a short one, null without one."
@@ -72,6 +78,13 @@ class TrialOutput(serializers.Serializer[Trial]):
     models = serializers.IntegerField(allow_null=True, help_text="How many models the provider lists, if it was asked.")
 
 
+class PublishedModelsOutput(serializers.Serializer[Connection]):
+    """What a connection's provider last said that it serves."""
+
+    models = serializers.ListField(child=serializers.CharField(), help_text="The provider's names, to deploy one of.")
+    published_at = serializers.DateTimeField(allow_null=True, help_text="Null if it hasn't said yet.")
+
+
 class DeploymentInput(StrictSerializer):
     """A model to offer."""
 
@@ -83,6 +96,12 @@ class DeploymentInput(StrictSerializer):
     output_nano_per_mtok = serializers.IntegerField(
         min_value=0, max_value=MAX_NANO_PER_MTOK, default=0, help_text="Nano-USD for a million tokens written."
     )
+    prompt_format = serializers.CharField(
+        max_length=32,
+        required=False,
+        allow_blank=True,
+        help_text=f"For a model that only continues text: {', '.join(PROMPT_FORMATS)}.",
+    )
 
 
 class DeploymentOutput(serializers.Serializer[Deployment]):
@@ -91,6 +110,7 @@ class DeploymentOutput(serializers.Serializer[Deployment]):
     id = serializers.UUIDField()
     model = serializers.CharField()
     aliases = serializers.ListField(child=serializers.CharField())
+    prompt_format = serializers.CharField(allow_blank=True, help_text="Empty for a model that takes conversations.")
     created_at = serializers.DateTimeField()
 
 
@@ -101,6 +121,7 @@ def connection_body(row: Connection) -> dict[str, Any]:
         "name": row.name,
         "kind": row.kind,
         "base_url": row.base_url,
+        "region": row.region,
         "has_secret": row.secret is not None,
         "secret_hint": secret_hint(row),
         "created_at": row.created_at,
@@ -118,6 +139,17 @@ def trial_body(trial: Trial) -> dict[str, Any]:
     }
 
 
+def published_body(row: Connection) -> dict[str, Any]:
+    """`PublishedModelsOutput`."""
+    return {"models": row.published_models or [], "published_at": row.published_at}
+
+
 def deployment_body(row: Deployment, aliases: list[str]) -> dict[str, Any]:
     """`DeploymentOutput`."""
-    return {"id": str(row.id), "model": row.model, "aliases": aliases, "created_at": row.created_at}
+    return {
+        "id": str(row.id),
+        "model": row.model,
+        "aliases": aliases,
+        "prompt_format": row.prompt_format,
+        "created_at": row.created_at,
+    }

@@ -19,15 +19,18 @@ from providers.api.connection_serializers import (
     ConnectionUpdateInput,
     DeploymentInput,
     DeploymentOutput,
+    PublishedModelsOutput,
     TrialInput,
     TrialOutput,
     connection_body,
     deployment_body,
+    published_body,
     trial_body,
 )
 from providers.models import Connection, Deployment
 from providers.services import own_connections, own_deployments, trial
 from providers.services.own_connections import Changes
+from providers.services.published import keep_published
 from tenants.api.base import principal_of
 
 MANAGE = "connections.manage"
@@ -97,7 +100,7 @@ class ConnectionTestView(TenantAPIView):
 
     @extend_schema(
         operation_id="connections_test",
-        description="Asks the provider for its models, or a named model for one token. Takes 15 s at most.",
+        description="Asks the provider for its models, or a named model for one token. Takes 20 s at most. Keeps the list.",
         request=TrialInput,
         responses=TrialOutput,
         tags=["connections"],
@@ -110,7 +113,25 @@ class ConnectionTestView(TenantAPIView):
             target = trial.begin_trial(
                 caller=principal_of(request), connection_id=connection_id, model=given.validated_data.get("model")
             )
-        return Response(trial_body(async_to_sync(trial.make_trial)(target)))
+        made = async_to_sync(trial.make_trial)(target)
+        if made.published is not None:
+            keep_published(connection_id=connection_id, target=target, models=made.published)
+        return Response(trial_body(made))
+
+
+class PublishedModelsView(TenantAPIView):
+    """What a connection's provider serves."""
+
+    permissions = {"GET": MANAGE}
+
+    @extend_schema(
+        operation_id="connections_models",
+        description="What the provider said last: 1,000 models at most. It is asked every hour, and by each test.",
+        responses=PublishedModelsOutput,
+        tags=["connections"],
+    )
+    def get(self, request: Request, connection_id: uuid.UUID) -> Response:
+        return Response(published_body(own_connections.access_connection(connection_id=connection_id)))
 
 
 class DeploymentsView(TenantAPIView):

@@ -27,6 +27,7 @@ urlpatterns = [
     path("connections", connection_views.ConnectionsView.as_view()),
     path("connections/<uuid:connection_id>", connection_views.ConnectionView.as_view()),
     path("connections/<uuid:connection_id>/test", connection_views.ConnectionTestView.as_view()),
+    path("connections/<uuid:connection_id>/models", connection_views.PublishedModelsView.as_view()),
     path("connections/<uuid:connection_id>/deployments", connection_views.DeploymentsView.as_view()),
     path(
         "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>", connection_views.DeploymentView.as_view()

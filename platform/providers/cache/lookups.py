@@ -64,9 +64,8 @@ def _scope(principal: Principal, namespace: Namespace) -> tuple[object, ...]:
     """Among whom an answer is shared: a group's members are those who are in exactly the same groups."""
     if namespace.sharing == "tenant":
         return ("tenant",)
-    groups = getattr(principal, "groups", None)
-    if namespace.sharing == "group" and groups:
-        return ("group", *sorted(str(group) for group in groups))
+    if namespace.sharing == "group" and principal.groups:
+        return ("group", *sorted(map(str, principal.groups)))
     return ("principal", principal.id)
 
 

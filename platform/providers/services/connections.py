@@ -25,6 +25,7 @@ from providers.models import (
     RouteTarget,
 )
 from providers.secrets import seal
+from providers.services.terms import check_prompt_format, check_region
 from tenants.services.audit import record
 from tenants.services.provisioning import PLATFORM, tenant_by_slug
 
@@ -33,7 +34,8 @@ _MAX_MODELS = 500
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A connection to add. `models` pairs the alias that callers use with the upstream's name."""
+    """A connection to add. `models` pairs the alias that callers use with the upstream's name. `region` and `prompt_format`
+    (of each model) stay as they are with None, and are taken away with an empty text."""
 
     kind: str
     name: str
@@ -42,6 +44,8 @@ class Offer:
     models: Sequence[tuple[str, str]]
     input_nano_per_mtok: int
     output_nano_per_mtok: int
+    region: str | None = None
+    prompt_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def add_provider(offer: Offer, *, tenant_slug: str | None = None) -> Offered:
     """Add a connection with its deployments, routes and prices, for every tenant or for one.
 
     A connection of that name is brought up to date; an alias that exists gets the new deployment as its last fallback.
-    Raises `InvalidRequest` for an unknown kind, a bad URL or no model, and `NotFound` for an unknown tenant.
+    Raises `InvalidRequest` for an unknown kind, region or prompt format, a bad URL or no model, and `NotFound` for an unknown
+    tenant.
     """
     _check(offer)
     with transaction.atomic(using=PLATFORM):
@@ -94,6 +99,8 @@ def _check(offer: Offer) -> None:
         raise InvalidRequest("The base URL must begin with http:// or https:// and name a host.")
     if not 1 <= len(offer.models) <= _MAX_MODELS:
         raise InvalidRequest(f"From 1 to {_MAX_MODELS} models are needed, each as ALIAS or ALIAS=UPSTREAM.")
+    check_region(offer.region or "")
+    check_prompt_format(offer.prompt_format or "")
 
 
 def _add(offer: Offer, tables: _Tables, *, tenant_id: uuid.UUID | None) -> Offered:
@@ -104,6 +111,9 @@ def _add(offer: Offer, tables: _Tables, *, tenant_id: uuid.UUID | None) -> Offer
         deployment, _ = tables.deployment.objects.using(PLATFORM).get_or_create(
             connection_id=connection_id, model=model, **owned, defaults={"id": uuid7(), "price_model": price_model}
         )
+        if offer.prompt_format is not None and deployment.prompt_format != offer.prompt_format:
+            deployment.prompt_format = offer.prompt_format
+            deployment.save(using=PLATFORM, update_fields=["prompt_format"])
         set_prices(
             model=price_model,
             input_nano_per_mtok=offer.input_nano_per_mtok,
@@ -134,6 +144,8 @@ def _ensure_connection(
     }
     if tenant_id:
         values["vouched"] = True
+    if offer.region is not None:
+        values["region"] = offer.region
     if known:
         rows.filter(id=connection_id).update(**values)
     else:

@@ -19,6 +19,7 @@ from kernel.tenancy import current_tenant_id
 from providers import registry
 from providers.models import Connection, Deployment, Route, RouteTarget
 from providers.secrets import seal, unseal
+from providers.services.terms import check_region
 from tenants.principals import Principal
 from tenants.services.audit import record
 
@@ -37,14 +38,21 @@ class Changes:
     kind: str | None = None
     base_url: str | None = None
     secret: str | None = field(default=None, repr=False)
+    region: str | None = None
 
 
 def create_connection(
-    *, caller: Principal, name: str, kind: str, base_url: str | None = None, secret: str | None = None
+    *,
+    caller: Principal,
+    name: str,
+    kind: str,
+    base_url: str | None = None,
+    secret: str | None = None,
+    region: str = "",
 ) -> Connection:
     """Add an account. Without `base_url` it is at the provider's usual address.
 
-    Raises `InvalidRequest` for a kind that isn't, an address that may not be called or a secret that is missing, and
+    Raises `InvalidRequest` for a kind or region that isn't, an address that may not be called or a secret that is missing, and
     `Conflict` for a name that is taken or one connection too many.
     """
     if Connection.objects.count() >= settings.CONNECTIONS_PER_TENANT_MAX:
@@ -58,11 +66,11 @@ def create_connection(
         kind=kind,
         base_url=_address(spec, base_url or spec.base_url or ""),
         secret=_sealed(_secret(secret or ""), connection_id),
+        region=check_region(region),
     )
     _check_secret(spec, row)
     row.save(force_insert=True)
-    data = {"name": row.name, "kind": row.kind, "base_url": row.base_url}
-    record(action="connection.created", subject_kind="connection", subject_id=row.id, actor=caller, data=data)
+    record(action="connection.created", subject_kind="connection", subject_id=row.id, actor=caller, data=_said(row))
     return row
 
 
@@ -79,7 +87,7 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
     """Change a connection. Raises as `create_connection` does, and `InvalidRequest` for another address or kind without the
     secret."""
     row = access_connection(connection_id=connection_id, lock=True)
-    before = {"name": row.name, "kind": row.kind, "base_url": row.base_url}
+    before = _said(row)
     spec = _spec(changes.kind or row.kind)
     if changes.name is not None and _name(changes.name) != row.name:
         row.name = _free(_name(changes.name))
@@ -88,20 +96,20 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
         row.base_url = _address(spec, changes.base_url or spec.base_url or "")
     moved = (row.kind, row.base_url) != (before["kind"], before["base_url"])
     if moved:
+        # An operator vouched for the address that was, and the models were those of that.
         row.vouched = False
-    if moved:
-        # An operator vouched for the address that was.
-        row.vouched = False
+        row.published_models = row.published_at = None
     if changes.secret is not None:
         row.secret = _sealed(_secret(changes.secret), row.id)
     elif moved and row.secret is not None:
         raise InvalidRequest(
             "secret: it must be given again when the address or the kind changes.", details={"param": "secret"}
         )
+    if changes.region is not None:
+        row.region = check_region(changes.region)
     _check_secret(spec, row)
     row.save()
-    after = {"name": row.name, "kind": row.kind, "base_url": row.base_url}
-    data: dict[str, Any] = {name: [before[name], now] for name, now in after.items() if before[name] != now}
+    data: dict[str, Any] = {name: [before[name], now] for name, now in _said(row).items() if before[name] != now}
     if changes.secret is not None:
         data["new_secret"] = True
     record(action="connection.updated", subject_kind="connection", subject_id=row.id, actor=caller, data=data)
@@ -143,6 +151,11 @@ def secret_hint(row: Connection) -> str | None:
     if secret is None:
         return None
     return secret[-_HINT_CHARS:] if len(secret) >= _HINTED_CHARS else ""
+
+
+def _said(row: Connection) -> dict[str, str]:
+    """What the audit says of a connection."""
+    return {"name": row.name, "kind": row.kind, "base_url": row.base_url, "region": row.region}
 
 
 def _spec(kind: str) -> registry.ProviderSpec:

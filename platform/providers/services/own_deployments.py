@@ -15,6 +15,7 @@ from kernel.tenancy import current_tenant_id
 from providers.models import Deployment, PlatformRoute, Route, RouteTarget
 from providers.services.access import inherit_access
 from providers.services.own_connections import access_connection, delete_idle_routes, routes_served_by
+from providers.services.terms import check_prompt_format
 from tenants.principals import Principal
 from tenants.services.audit import record
 
@@ -27,11 +28,12 @@ def create_deployment(
     alias: str | None = None,
     input_nano_per_mtok: int = 0,
     output_nano_per_mtok: int = 0,
+    prompt_format: str = "",
 ) -> Deployment:
     """Offer a model of a connection by `alias` (the model's own name unless told), as the last to be tried of that alias.
 
     Prices are in nano-USD for a million tokens. Raises `Conflict` for a model that is offered already, and
-    `InvalidRequest` for an alias that can't be, or that the caller's key isn't for.
+    `InvalidRequest` for a prompt format that isn't, an alias that can't be, or one that the caller's key isn't for.
     """
     connection = access_connection(connection_id=connection_id, lock=True)
     model, alias = _checked("model", model), _checked("alias", alias if alias is not None else model)
@@ -44,7 +46,13 @@ def create_deployment(
         raise Conflict(f"This connection has {settings.DEPLOYMENTS_PER_CONNECTION_MAX} models; delete some first.")
     tenant_id = current_tenant_id()
     price_model = f"{connection.id}/{model}"
-    row = Deployment.objects.create(tenant_id=tenant_id, connection=connection, model=model, price_model=price_model)
+    row = Deployment.objects.create(
+        tenant_id=tenant_id,
+        connection=connection,
+        model=model,
+        price_model=price_model,
+        prompt_format=check_prompt_format(prompt_format),
+    )
     set_prices(
         model=price_model,
         input_nano_per_mtok=input_nano_per_mtok,

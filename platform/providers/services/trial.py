@@ -14,6 +14,7 @@ from providers import registry
 from providers.base import Adapter, Target, Timeouts
 from providers.errors import ProviderError
 from providers.services.own_connections import access_connection, secret_of
+from providers.services.published import names_of
 from providers.types import ChatRequest, user_message
 from tenants.principals import Principal
 from tenants.services.audit import record
@@ -21,18 +22,22 @@ from tenants.services.audit import record
 log = structlog.get_logger(__name__)
 
 TIMEOUTS = Timeouts(connect_s=5.0, first_token_s=15.0, between_tokens_s=15.0, total_s=15.0)
+LIST_TIMEOUTS = Timeouts(connect_s=5.0, first_token_s=5.0, between_tokens_s=5.0, total_s=5.0)
+"""For the list of models after a word that came."""
 _WINDOW_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """How it went. `problem` is the class of what went wrong (`providers.errors`) and `reason` says it in our own words;
-    `models` counts those that the provider lists, when it was asked for them."""
+    `models` counts those that the provider lists, when the test asked for them. `published` are their names, as they are to
+    be kept; None where the provider didn't say."""
 
     latency_ms: int
     problem: str | None = None
     reason: str | None = None
     models: int | None = None
+    published: tuple[str, ...] | None = None
 
 
 def begin_trial(*, caller: Principal, connection_id: uuid.UUID, model: str | None) -> Target:
@@ -44,24 +49,30 @@ def begin_trial(*, caller: Principal, connection_id: uuid.UUID, model: str | Non
 
 
 async def make_trial(target: Target) -> Trial:
-    """Ask for the models, or of `target.model` for a word. Takes 15 s at most; its connections end with it."""
+    """Ask for the models, or of `target.model` for a word and then for the models. Takes 20 s at most; its connections end
+    with it."""
     adapter = registry.get(target.provider).adapter()
     started = time.monotonic()
     try:
-        models = await _call(adapter, target)
+        if not target.model:
+            models = await adapter.list_models(target, TIMEOUTS)
+            return Trial(latency_ms=_since_ms(started), models=len(models), published=names_of(models))
+        asked = ChatRequest(model=target.model, messages=(user_message("Hi"),), max_output_tokens=1)
+        await adapter.complete(asked, target, TIMEOUTS)
+        latency_ms = _since_ms(started)
+        return Trial(latency_ms=latency_ms, published=await _published(adapter, target))
     except ProviderError as error:
         return Trial(latency_ms=_since_ms(started), problem=error.code, reason=error.reason)
     finally:
         await adapter.close()
-    return Trial(latency_ms=_since_ms(started), models=models)
 
 
-async def _call(adapter: Adapter, target: Target) -> int | None:
-    if not target.model:
-        return len(await adapter.list_models(target, TIMEOUTS))
-    asked = ChatRequest(model=target.model, messages=(user_message("Hi"),), max_output_tokens=1)
-    await adapter.complete(asked, target, TIMEOUTS)
-    return None
+async def _published(adapter: Adapter, target: Target) -> tuple[str, ...] | None:
+    """The names of what the provider lists; not every one has a list."""
+    try:
+        return names_of(await adapter.list_models(target, LIST_TIMEOUTS))
+    except ProviderError:
+        return None
 
 
 def _since_ms(started: float) -> int:

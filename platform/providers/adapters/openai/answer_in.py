@@ -1,6 +1,7 @@
 """An upstream's answer, whole or streamed, into values. Lenient: providers leave out, null and rename what
 they like."""
 
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -98,6 +99,8 @@ class _Delta(msgspec.Struct):
 
 
 _OPAQUE = ("refusal", "annotations", "audio", "function_call", "reasoning_details")
+_opaque_of = attrgetter(*_OPAQUE)
+_NOTHING_OPAQUE = (UNSET,) * len(_OPAQUE)
 
 
 class _Choice(msgspec.Struct):
@@ -158,7 +161,7 @@ def _extras(**fields: Raw | UnsetType) -> Extras | None:
 
 
 def _opaque(delta: _Delta) -> Extras | None:
-    if all(getattr(delta, name) is UNSET for name in _OPAQUE):
+    if _opaque_of(delta) == _NOTHING_OPAQUE:
         return None
     return _extras(**{name: getattr(delta, name) for name in _OPAQUE})
 

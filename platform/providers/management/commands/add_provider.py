@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 
 from kernel.commands import ParleyCommand
 from kernel.errors import InvalidRequest
+from providers.prompt_formats import PROMPT_FORMATS
 from providers.services.connections import Offer, add_provider
 from tenants.services.provisioning import usd_to_nano
 
@@ -22,6 +23,10 @@ class Command(ParleyCommand):
         parser.add_argument("--model", action="append", required=True, metavar="ALIAS[=UPSTREAM]", dest="models")
         parser.add_argument("--input-price", required=True, metavar="USD_PER_MTOK")
         parser.add_argument("--output-price", required=True, metavar="USD_PER_MTOK")
+        parser.add_argument("--region", help="where the provider computes, such as eu-central-1")
+        parser.add_argument(
+            "--prompt-format", metavar="NAME", help=f"for models that only continue text: {', '.join(PROMPT_FORMATS)}"
+        )
         parser.add_argument("--tenant", metavar="SLUG", help="for this tenant alone")
         self.add_json_flag(parser)
 
@@ -34,6 +39,8 @@ class Command(ParleyCommand):
             models=[_model(text) for text in options["models"]],
             input_nano_per_mtok=usd_to_nano(options["input_price"]),
             output_nano_per_mtok=usd_to_nano(options["output_price"]),
+            region=options["region"],
+            prompt_format=options["prompt_format"],
         )
         added = add_provider(offer, tenant_slug=options["tenant"])
         self.answer(

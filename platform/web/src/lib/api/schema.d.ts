@@ -335,6 +335,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/connections/{connection_id}/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description What the provider said last: 1,000 models at most. It is asked every hour, and by each test. */
+        get: operations["connections_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/connections/{connection_id}/test": {
         parameters: {
             query?: never;
@@ -344,7 +361,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** @description Asks the provider for its models, or a named model for one token. Takes 15 s at most. */
+        /** @description Asks the provider for its models, or a named model for one token. Takes 20 s at most. Keeps the list. */
         post: operations["connections_test"];
         delete?: never;
         options?: never;
@@ -1010,6 +1027,8 @@ export interface components {
             base_url?: string | null;
             /** @description The key at the provider. It is never shown again. */
             secret?: string | null;
+            /** @description Where it computes, such as eu-central-1. */
+            region?: string;
         };
         /** @description A connection, without its secret. */
         ConnectionOutput: {
@@ -1018,6 +1037,8 @@ export interface components {
             name: string;
             kind: string;
             base_url: string;
+            /** @description Empty if nobody said. */
+            region: string;
             has_secret: boolean;
             /** @description The secret's last 4 characters; empty for a short one, null without one. */
             secret_hint: string | null;
@@ -1066,6 +1087,8 @@ export interface components {
              * @default 0
              */
             output_nano_per_mtok: number;
+            /** @description For a model that only continues text: chatml, llama-3, mistral-instruct, plain. */
+            prompt_format?: string;
         };
         /** @description A model on a connection. */
         DeploymentOutput: {
@@ -1073,6 +1096,8 @@ export interface components {
             id: string;
             model: string;
             aliases: string[];
+            /** @description Empty for a model that takes conversations. */
+            prompt_format: string;
             /** Format: date-time */
             created_at: string;
         };
@@ -1419,6 +1444,7 @@ export interface components {
             kind?: string;
             base_url?: string;
             secret?: string;
+            region?: string;
         };
         /** @description A group's name. */
         PatchedGroupInputRequest: {
@@ -1505,6 +1531,16 @@ export interface components {
             fallbacks: string[];
             /** @description The provider that would be asked first now. */
             current: string | null;
+        };
+        /** @description What a connection's provider last said that it serves. */
+        PublishedModelsOutput: {
+            /** @description The provider's names, to deploy one of. */
+            models: string[];
+            /**
+             * Format: date-time
+             * @description Null if it hasn't said yet.
+             */
+            published_at: string | null;
         };
         /** @description A refresh; without `refresh` the cookie is used. */
         RefreshInputRequest: {
@@ -4716,6 +4752,115 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    connections_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                connection_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublishedModelsOutput"];
+                };
             };
             400: {
                 headers: {
