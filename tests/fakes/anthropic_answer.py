@@ -85,7 +85,8 @@ class AnthropicAnswer(Answer):
         reason = self._stop_reason()
         end: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}}
         if script.usage != "never":
-            record.reported = True
+            # Of an answer that has lost its start, nobody can tell what was read, unless that is repeated.
+            record.reported = script.role or script.usage in ("always", "changes")
             end["usage"] = {"output_tokens": record.completion_tokens} | self._details()
             if script.usage in ("always", "changes"):
                 end["usage"] = self._usage(record.completion_tokens)

@@ -10,8 +10,8 @@ tests.fakes.openai_upstream [--host H] [--port P] [--api-key K]`, which prints i
     DELETE /_record                 forget the requests
 
 A request is answered by the first there is of: a script in the last user message, when that is `!script
-{JSON}` (so that a test can script an upstream it can only reach through the product); a PUT script; the
-default one. Scripts and records are described in `script`.
+{JSON}` (so that a test can script an upstream it can only reach through the product); what `chooser` says; a PUT
+script; the default one. Scripts and records are described in `script`.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import asyncio
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
@@ -46,6 +46,8 @@ class Upstream(ABC):
         self.models = models
         self.api_key = api_key
         self.records: list[Record] = []
+        self.chooser: Callable[[str, str], Script | None] | None = None
+        """The script for a model and a prompt, if it has one; asked in the server's thread."""
         self.in_flight = 0
         self.opened = 0
         self.base_url = ""
@@ -166,6 +168,8 @@ class Upstream(ABC):
         """How to answer this prompt, used up by once."""
         if prompt.startswith("!script "):
             return Script(**json.loads(prompt.removeprefix("!script ")))
+        if self.chooser is not None and (chosen := self.chooser(model, prompt)) is not None:
+            return chosen
         for entry in self._scripts:
             name, script, times = entry
             if name not in ("*", model):

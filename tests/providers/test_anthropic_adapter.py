@@ -175,6 +175,18 @@ async def test_usage_that_never_comes_is_no_usage(
     assert not answer.usage.reported
 
 
+@pytest.mark.parametrize("usage", ["asked", "always"])
+async def test_a_whole_answer_that_has_lost_its_start_is_one(
+    adapter: Anthropic, target: Target, upstream: AnthropicUpstream, usage: str
+) -> None:
+    upstream.script(role=False, usage=usage, prompt_tokens=30)
+    answer = await _answered(adapter, target, stream=True)
+    assert answer.text == upstream.records[0].text
+    # What was read is said in the start alone, unless it is repeated: half a report is none.
+    assert answer.usage.reported is (usage == "always")
+    assert answer.usage.input == (30 if usage == "always" else 0)
+
+
 @both_ways
 async def test_thoughts_calls_and_their_tokens(
     adapter: Anthropic, target: Target, upstream: AnthropicUpstream, stream: bool

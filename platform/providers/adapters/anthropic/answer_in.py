@@ -308,12 +308,13 @@ class EventReader:
                 self._counts[name] = count
         if said.output_tokens_details is not None:
             self._thought = said.output_tokens_details.thinking_tokens
-        self.has_usage = said.output_tokens is not None
+        # What was read is said at the start. Where that is missing, what was written is only half of it.
+        self.has_usage = said.output_tokens is not None and self._counts.get("input_tokens") is not None
         return _said(_fields.decode(usage), {*_METERS, "output_tokens_details"})
 
     def end(self) -> Finished:
         """The last event. Raises Transient(cut) if the stream stopped before its answer did."""
-        if not self._started:
+        if self._reason is None and not self._started:
             raise Transient("the stream ended without an answer", cause="cut")
         if not self.finished:
             raise Transient("the stream ended in the middle of the answer", cause="cut")
