@@ -185,7 +185,8 @@ async def admit(job: Job, *, cache_key: bytes | None = None, takes_tokens: bool 
     """Let an accepted job through, or raise `LimitExceeded` (429); all its buckets are taken, or none.
 
     `cache_key` names the exact cache's entry in Redis, under the tenant's hash tag, to be read on the way. A job that asks
-    no model (`takes_tokens` False) is limited in requests alone. Raises `NotAuthenticated` and `PermissionDenied` for a caller whose credential holds no more.
+    no model (`takes_tokens` False) is limited in requests alone. Raises `NotAuthenticated` and
+    `PermissionDenied` for a caller whose credential holds no more.
     """
     return await limiter().admit(job, cache_key=cache_key, takes_tokens=takes_tokens)
 
