@@ -4,6 +4,7 @@ import threading
 import uuid
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
 from django.conf import settings
 
 from kernel.loop import on_loop
@@ -11,6 +12,7 @@ from kernel.tasks import PlatformTask, TenantTask
 from kernel.tenancy import current_tenant_id, tenant_scope
 from providers.batches.run import due_batches, take_turn
 from providers.batches.upkeep import delete_expired_files
+from providers.batches.work import end_turns
 from providers.cache.upkeep import delete_expired
 from providers.requests.expiry import expire_requests as expire
 from providers.services import published
@@ -41,6 +43,8 @@ TURN_STALE_S = 10.0
 TURN_MAX_S = 1800.0
 """A turn ends by itself, long before: after the last line that it began, and the files of its batch."""
 _turns = threading.BoundedSemaphore(settings.BATCH_TURNS_PER_WORKER)
+
+worker_shutting_down.connect(lambda **_: end_turns(), weak=False)
 
 
 @shared_task(base=PlatformTask, name="providers.find_batches", expires=FIND_STALE_S, ignore_result=True)

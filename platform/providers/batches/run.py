@@ -23,12 +23,13 @@ _DUE = """
     SELECT tenant_id, id FROM providers_batch
     WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
         AND (lease_until IS NULL OR lease_until < now())
-    ORDER BY turn_at LIMIT %s
+    ORDER BY row_number() OVER (PARTITION BY tenant_id ORDER BY turn_at), turn_at LIMIT %s
 """
 
 
 def due_batches() -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Tenant and batch of what nobody works on, in the order in which it is their turn."""
+    """Tenant and batch of what nobody works on, in the order in which it is their turn: tenants first by one
+    batch each, however many they have."""
     with connections["platform"].cursor() as cursor:
         cursor.execute(_DUE, [DUE_MAX])
         return [(tenant_id, batch_id) for tenant_id, batch_id in cursor.fetchall()]

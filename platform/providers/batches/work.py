@@ -1,6 +1,7 @@
 """The lines of a batch, a few at a time, for the length of a turn."""
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,14 @@ log = structlog.get_logger(__name__)
 
 TRIES = 5
 """How often a line is asked in one turn while limits or load are in the way."""
+
+
+_ending = threading.Event()
+
+
+def end_turns() -> None:
+    """Begin no more lines in this process: it is about to end, and what it leaves others can take up at once."""
+    _ending.set()
 
 
 class CallerGone(Exception):
@@ -65,6 +74,8 @@ class _Turn:
 
     def _goes_on(self) -> bool:
         batch = self._batch
+        if _ending.is_set():
+            return False
         return batch.status == "in_progress" and not batch.expired and time.monotonic() < self._ends_at
 
     async def run(self, file: IO[bytes]) -> bool:

@@ -38,8 +38,8 @@ _uploads = PerLoop(lambda: asyncio.Semaphore(settings.UPLOADS_AT_ONCE))
 async def received_form(request: Request) -> AsyncIterator[Form]:
     """The form in a request's body, whose field `file` is a file. It is gone when the block ends.
 
-    The body goes to disk as fast as that takes it, and is read from there in a thread. Raises InvalidRequest,
-    `PayloadTooLarge`, `UnsupportedMediaType`, Unavailable and `ClientGone`.
+    The body goes to disk as fast as that takes it, and is read from there in a thread. Raises InvalidRequest (for one that
+    comes too slowly too), `PayloadTooLarge`, `UnsupportedMediaType`, Unavailable and `ClientGone`.
     """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
@@ -49,7 +49,11 @@ async def received_form(request: Request) -> AsyncIterator[Form]:
         raise Unavailable("Too many files are being uploaded. Try again.")
     async with uploads:
         with tempfile.TemporaryFile() as body, tempfile.TemporaryFile() as content:
-            size = await _receive(request, body)
+            try:
+                async with asyncio.timeout(settings.UPLOAD_MAX_S):
+                    size = await _receive(request, body)
+            except TimeoutError as error:
+                raise InvalidRequest(f"The body took longer than {settings.UPLOAD_MAX_S:.0f} s.") from error
             yield await asyncio.to_thread(_parse, kind, body, size, content)
 
 

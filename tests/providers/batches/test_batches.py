@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -201,6 +202,55 @@ async def test_a_turn_ends_and_the_next_goes_on_where_it_did(caller: Caller, set
     assert await caller.work(name)
     assert (await caller.look(name))["status"] == "completed"
     assert (caller.company.id, _id(name)) not in await sync_to_async(due_batches)()
+
+
+async def test_a_worker_that_is_about_to_end_leaves_its_batch_to_others(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.BATCH_LINES_AT_ONCE = 1
+    name = await caller.batch(caller.asking("a", "b", "c"))
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "_ending", threading.Event())
+
+        async def ending(**given: Any) -> Any:
+            work.end_turns()
+            return await answer_line(**given)
+
+        patch.setattr(work, "answer_line", ending)
+        assert await caller.work(name)
+    # No lease keeps the next one waiting.
+    assert (await caller.look(name))["request_counts"] == {"total": 3, "completed": 1, "failed": 0}
+    assert await caller.work(name)
+    assert (await caller.look(name))["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
+
+
+async def test_tenants_take_turns_however_many_batches_they_have(
+    caller: Caller, new_company: Callable[[], Company]
+) -> None:
+    neighbour = await sync_to_async(new_company)()
+    ours = [await caller.batch("{}") for _ in range(3)]
+    theirs = await Caller(neighbour, neighbour.api_key, "none").batch("{}")
+    due = await sync_to_async(due_batches)()
+    ids = {_id(name) for name in (*ours, theirs)}
+    assert [batch for _, batch in due if batch in ids] == [_id(name) for name in (ours[0], theirs, *ours[1:])]
+
+
+async def test_a_line_that_breaks_something_is_an_error_of_that_line(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(**given: Any) -> Any:
+        if b"bad" in given["body"]:
+            raise RuntimeError("a bug")
+        return await answer_line(**given)
+
+    monkeypatch.setattr(work, "answer_line", broken)
+    name = await caller.batch(caller.asking("a", "bad", "c"))
+    assert await caller.work(name)
+    batch = await caller.look(name)
+    assert list(await caller.lines(batch["output_file_id"])) == ["a", "c"]
+    [error] = (await caller.lines(batch["error_file_id"])).values()
+    assert error["response"]["status_code"] == 500
+    assert "a bug" not in json.dumps(error)
 
 
 def _id(name: str) -> Any:

@@ -1,11 +1,17 @@
 """Files: what is uploaded comes back byte for byte, within bounds, to whoever uploaded it."""
 
+import asyncio
+import itertools
 import secrets
+import tracemalloc
 from typing import Any
 
 import pytest
 
+from kernel.errors import InvalidRequest
 from kernel.objects import object_storage
+from providers.gateway.http import Request
+from providers.gateway.multipart import received_form
 from tests.providers.batches.conftest import Caller
 
 
@@ -20,6 +26,41 @@ async def test_what_is_uploaded_comes_back_byte_for_byte(caller: Caller) -> None
     assert read.content == content
     assert read.headers["content-length"] == str(len(content))
     assert (await caller.call("GET", f"files/{file['id']}")).json() == file
+
+
+async def test_an_upload_is_never_wholly_in_memory() -> None:
+    piece, pieces = b"x" * 65_536, 640
+    head = b'--form\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = iter([head, *itertools.repeat(piece, pieces), b"\r\n--form--\r\n", b""])
+
+    async def receive() -> dict[str, Any]:
+        part = next(body)
+        return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+    sent = Request("POST", "/v1/files", {"content-type": "multipart/form-data; boundary=form"}, "", receive)
+    tracemalloc.start()
+    try:
+        async with received_form(sent) as form:
+            _, peak = tracemalloc.get_traced_memory()
+            assert form.size == len(piece) * pieces
+            form.content.seek(0)
+            assert form.content.read(70_000) == b"x" * 70_000
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 1024 * 1024 < form.size
+
+
+async def test_an_upload_that_stops_is_given_up(settings: Any) -> None:
+    settings.UPLOAD_WAIT_S = 0.01
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    sent = Request("POST", "/v1/files", {"content-type": "multipart/form-data; boundary=form"}, "", receive)
+    with pytest.raises(InvalidRequest, match="Nothing more"):
+        async with received_form(sent):
+            pass
 
 
 async def test_a_deleted_file_is_gone_with_its_bytes(caller: Caller) -> None:
