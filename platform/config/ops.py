@@ -17,7 +17,7 @@ from providers.limits.stage import limiter
 from providers.pipeline.breaker import BreakerState
 from providers.pipeline.health import health
 from providers.pipeline.pumps import pumps
-from providers.scheduling.priority import Class
+from providers.scheduling.fair_queue import Class
 from providers.scheduling.scheduler import scheduler
 
 log = structlog.get_logger(__name__)
