@@ -64,7 +64,7 @@ def speaks_anthropic(request: Request) -> bool:
 
 async def count_tokens(request: Request, responder: Responder, principal: Principal) -> None:
     """How many tokens a request has: what its provider says, or an estimate where there is none to ask. Uses, and
-    bills, none."""
+    bills, none: of the caller's limits it takes a request, and no tokens."""
     asked = parse_messages_request(await request.body(), request.headers, counting=True)
     job = await accept(
         principal=principal,
@@ -73,13 +73,12 @@ async def count_tokens(request: Request, responder: Responder, principal: Princi
         surface=WIRE_FORMAT,
         wishes=read_wishes(request.headers),
     )
-    # Providers read what is counted, so it is held against the rules; it is a request, but takes no tokens.
+    # Providers read what is counted, so it is held against the rules.
     job = (await inspect(job)).job
-    admission = await admit(job)
-    await admission.correct(0)
+    await admit(job, takes_tokens=False)
     counted, said = await _counted(job)
     headers = {"x-parley-estimated": "true"} if said is None else {"x-parley-provider": said}
-    await responder.whole(200, msgspec.json.encode({"input_tokens": counted}), headers=headers)
+    await responder.whole(200, msgspec.json.encode({"input_tokens": counted}), headers=headers | job.report.headers)
 
 
 async def _counted(job: Job) -> tuple[int, str | None]:
