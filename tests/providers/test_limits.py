@@ -143,17 +143,6 @@ async def test_a_models_limit_holds_for_the_name_that_only_stands_for_it(company
     assert (await ask(company.api_key, model)).status_code == 429
 
 
-async def test_to_count_tokens_is_a_request_that_takes_no_tokens(company: Company, model: str) -> None:
-    await sync_to_async(limit)(company, requests_per_minute=2, tokens_per_minute=5_000)
-    body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-    headers = {"x-api-key": company.api_key, "anthropic-version": "2023-06-01"}
-    for status in (200, 200, 429):
-        answer = await request(application, "POST", "/v1/messages/count_tokens", body=body, headers=headers)
-        assert answer.status_code == status, answer.text
-    assert answer.json()["error"]["type"] == "rate_limit_error"
-    assert int(answer.headers["x-ratelimit-remaining-tokens"]) > 4_900
-
-
 async def test_a_burst_is_what_may_come_at_once(company: Company, model: str) -> None:
     await sync_to_async(limit)(company, requests_per_minute=10, requests_burst_percent=20)
     assert await statuses(3, company.api_key, model) == [200, 200, 429]
