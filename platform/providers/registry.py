@@ -23,7 +23,7 @@ from providers.adapters.openai.dialect import (
     Dialect,
 )
 from providers.base import Adapter
-from providers.profiles import CHAT, CLAUDE, COMMAND, FULL, OLLAMA, THINKING, Capability
+from providers.profiles import CHAT, CLAUDE, FULL, THINKING, Capability
 
 ANY = None
 """The capabilities of a provider that serves whatever models there are."""
@@ -127,7 +127,7 @@ for _spec in (
         Cohere,
         "https://api.cohere.com",
         ("command-a-03-2025",),
-        COMMAND,
+        ANY,
         "COHERE_API_KEY",
         "COHERE_BASE_URL",
     ),
@@ -198,7 +198,7 @@ for _spec in (
         Ollama,
         None,
         ("llama3.2",),
-        OLLAMA,
+        ANY,
         "OLLAMA_API_KEY",
         "OLLAMA_BASE_URL",
         needs_key=False,

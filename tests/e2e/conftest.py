@@ -52,8 +52,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) ->
 
 @pytest.fixture(scope="module")
 def tenant(stack: Stack) -> Tenant:
-    """A tenant of the running platform for each file of tests."""
-    return stack.create_tenant()
+    """A tenant of the running platform for each file of tests. Other files' models are there too; its own is `MODEL`."""
+    made = stack.create_tenant()
+    stack.use_by_default(made, MODEL)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -150,6 +150,13 @@ class Stack:
         made = self.manage("create_tenant", slug, "--owner", f"owner@{slug}.example")
         return Tenant(made["tenant"], made["slug"], made["owner"], made["password"], made["api_key"])
 
+    def use_by_default(self, tenant: Tenant, alias: str) -> None:
+        """Have a tenant's people talk to this model unless they choose another."""
+        session = self.sign_in(tenant.owner, tenant.password)
+        with self.client(session["access"]) as rest:
+            answer = rest.put("/api/v1/model-roles", json={"roles": {"chat": alias}})
+        assert answer.status_code == 200, answer.text
+
     def add_member(self, tenant: Tenant, name: str, role: str = "member") -> Login:
         """A new person in a tenant."""
         made = self.manage("add_member", tenant.slug, "--email", f"{name}@{tenant.slug}.example", "--role", role)

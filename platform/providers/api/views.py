@@ -9,7 +9,9 @@ from rest_framework.response import Response
 
 from kernel.api.serializers import list_of
 from kernel.api.views import TenantAPIView
+from providers.models import ModelRole
 from providers.routes import models_of_tenant
+from providers.services.routing import model_roles
 from tenants.api.base import principal_of
 
 
@@ -20,6 +22,7 @@ class ModelOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
     provider = serializers.CharField()
     context_tokens = serializers.IntegerField(allow_null=True, help_text="Prompt and answer together, where known.")
+    default = serializers.BooleanField(help_text="The tenant's choice for whoever makes none.")
 
 
 ModelsOutput = list_of(ModelOutput(many=True), "Models")
@@ -33,6 +36,7 @@ class ModelsView(TenantAPIView):
     @extend_schema(operation_id="models_list", responses=ModelsOutput, tags=["models"])
     def get(self, request: Request) -> Response:
         models = models_of_tenant(principal_of(request))
+        chosen = model_roles()[ModelRole.Role.CHAT]
         return Response(
             {
                 "data": [
@@ -41,6 +45,7 @@ class ModelsView(TenantAPIView):
                         "name": model.alias,
                         "provider": model.provider,
                         "context_tokens": model.context_tokens,
+                        "default": model.alias == chosen,
                     }
                     for model in models
                 ]

@@ -1,5 +1,6 @@
 """A body in the shape of responses that was sent to chat completions: it is answered as a chat completion."""
 
+import msgspec
 from msgspec.structs import replace
 
 from providers.adapters.openai.bodies import fields_of, given, wrong
@@ -11,7 +12,11 @@ from providers.types import ChatRequest, FunctionTool, Opaque
 
 def parse_in_chat(body: bytes) -> ChatRequest | None:
     """Read it, if it is one. Raises InvalidRequest, naming what is wrong: nothing is stored here to go on from."""
-    if given(fields_of(body).get("input")) is None:
+    try:
+        fields = fields_of(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if given(fields.get("input")) is None:
         return None
     asked = parse_response_request(body)
     if asked.wire.previous_response_id is not None:

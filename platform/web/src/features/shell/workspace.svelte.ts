@@ -55,7 +55,9 @@ export class Workspace {
 
   async loadModels(): Promise<void> {
     try {
-      this.models = (await this.api.get<{ data: Model[] }>("/models")).data;
+      const offered = (await this.api.get<{ data: Model[] }>("/models")).data;
+      // An alias like `claude-*` stands for many names; there is none to pick.
+      this.models = offered.filter((model) => !model.alias.endsWith("*"));
       this.modelsPhase = "ready";
     } catch {
       this.modelsPhase = "failed";

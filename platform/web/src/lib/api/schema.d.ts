@@ -1384,6 +1384,8 @@ export interface components {
             provider: string;
             /** @description Prompt and answer together, where known. */
             context_tokens: number | null;
+            /** @description The tenant's choice for whoever makes none. */
+            default: boolean;
         };
         /** @description The roles to change, with their aliases; null takes the choice back. */
         ModelRolesInputRequest: {
