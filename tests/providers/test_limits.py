@@ -18,7 +18,7 @@ from kernel import redis
 from kernel.redis import async_redis, sync_redis, tenant_key
 from providers.limits import rules
 from providers.limits.stage import admit, limiter
-from providers.models import RateLimit
+from providers.models import ModelRole, RateLimit
 from providers.pipeline.values import Job
 from providers.services.connections import Offer, add_provider
 from tenants import credentials
@@ -129,6 +129,18 @@ async def test_a_wildcard_covers_all_aliases_that_begin_so(company: Company) -> 
     assert await statuses(1, company.api_key, "house-a") == [200]
     assert await statuses(2, company.api_key, "house-b") == [200, 429]
     assert await statuses(2, company.api_key, "other") == [200, 200]
+
+
+async def test_a_models_limit_holds_for_the_name_that_only_stands_for_it(company: Company, model: str) -> None:
+    def choose() -> None:
+        with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+            ModelRole.objects.create(tenant_id=company.id, role="chat", alias=model)
+
+    await sync_to_async(choose)()
+    await sync_to_async(limit)(company, subject="model", model=model, requests_per_minute=1)
+    assert (await ask(company.api_key, "default")).status_code == 200
+    assert (await ask(company.api_key, "default")).status_code == 429
+    assert (await ask(company.api_key, model)).status_code == 429
 
 
 async def test_a_burst_is_what_may_come_at_once(company: Company, model: str) -> None:
@@ -303,3 +315,22 @@ async def test_a_server_that_forgot_its_scripts_is_told_them_again(company: Comp
     assert await statuses(1, company.api_key, model) == [200]
     await async_redis().script_flush()
     assert await statuses(2, company.api_key, model) == [200, 429]
+
+
+async def test_counting_tokens_takes_a_request_and_no_tokens(company: Company, model: str) -> None:
+    await sync_to_async(limit)(company, requests_per_minute=3, tokens_per_minute=5_000)
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+    headers = {"x-api-key": company.api_key, "anthropic-version": "2023-06-01"}
+
+    async def count() -> Answer:
+        return await request(application, "POST", "/v1/messages/count_tokens", body=body, headers=headers)
+
+    counted = [await count() for _ in range(2)]
+    assert [answer.status_code for answer in counted] == [200, 200]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in counted] == ["2", "1"]
+    said = await ask(company.api_key, model)
+    assert said.headers["x-ratelimit-remaining-requests"] == "0"
+    assert int(said.headers["x-ratelimit-remaining-tokens"]) > 3_900, "all but what this one took"
+    refused = await count()
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert int(refused.headers["retry-after"]) >= 1
