@@ -13,14 +13,16 @@ import psycopg
 import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from django.test import override_settings
 from psycopg.conninfo import conninfo_to_dict
 from pytest_django.plugin import DjangoDbBlocker
 
-from chat import lifecycle, loop
+from chat import lifecycle
 from config.bootstrap import prepare_database
-from kernel import adb, redis
+from kernel import adb, loop, redis
 from providers.cache import lifecycle as cache
 from providers.pipeline import upkeep
 from tenants import passwords
@@ -33,6 +35,15 @@ def _quick_hashing() -> Iterator[None]:
     """Many people are made here; their passwords need not resist anybody."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Files are stored in a folder of the run's."""
+    files = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    options = {"location": tmp_path_factory.mktemp("files")}
+    with override_settings(STORAGES={**settings.STORAGES, "files": {**files, "OPTIONS": options}}):
         yield
 
 

@@ -122,7 +122,9 @@ class _PipelineAnswer:
         result = self._pump.result if self._pump else None
         if result is None:
             return None
-        usage = {meter: sum(getattr(attempt.usage, meter) for attempt in result.attempts) for meter in METERS}
+        # An answer that was asked for before, by this question or another, has its tokens still, and costs nothing.
+        used = [attempt.usage for attempt in result.attempts] or [result.answer.usage]
+        usage = {meter: sum(getattr(each, meter) for each in used) for meter in METERS}
         return Ending(status=result.status, usage=Usage(**usage), cost_nano=sold_nano(result))
 
 

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from chat.generations.reaper import reap_generations as reap
-from chat.loop import on_loop
+from kernel.loop import on_loop
 from kernel.tasks import PlatformTask
 
 STALE_S = 4.0

@@ -4,6 +4,7 @@ credential.
 
 import asyncio
 import os
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -13,9 +14,16 @@ from config.health import answer, find_degradations, find_problems
 from kernel import metrics
 from kernel.lag import lag
 from providers.limits.stage import limiter
+from providers.pipeline.breaker import BreakerState
+from providers.pipeline.health import health
 from providers.pipeline.pumps import pumps
+from providers.scheduling.fair_queue import Class
+from providers.scheduling.scheduler import scheduler
 
 log = structlog.get_logger(__name__)
+
+BREAKER_STATES: tuple[BreakerState, ...] = ("open", "half_open", "ramping")
+"""Those to be looked at; all others are closed."""
 
 
 @metrics.sample
@@ -25,6 +33,14 @@ def _sample() -> None:
     metrics.limits_local.set(int(one.is_local))
     metrics.limits_factor.set(one.overload.factor)
     metrics.running.set(len(pumps))
+    waiting: Counter[str] = Counter()
+    for gate in scheduler().states().values():
+        waiting.update(gate.queued)
+    for rank in Class:
+        metrics.queued.labels(rank.name.lower()).set(waiting[rank.name.lower()])
+    troubled = Counter(known.breaker.state for known in health.troubled())
+    for state in BREAKER_STATES:
+        metrics.breakers.labels(state).set(troubled[state])
 
 
 async def operators(scope: dict[str, Any], receive: Any, send: Any) -> None:

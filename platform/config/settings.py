@@ -112,6 +112,12 @@ CHANNEL_LAYERS = {
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 V1_BODY_MAX_BYTES = 32 * 1024 * 1024
+FILE_MAX_BYTES = 200 * 1024 * 1024
+FILES_PER_TENANT_MAX = 10_000
+FILES_QUOTA_BYTES = 10 * 1024**3
+UPLOADS_AT_ONCE = 16
+UPLOAD_WAIT_S = 30.0
+UPLOAD_MAX_S = 1800.0
 
 WEB_DIST = ROOT / "platform" / "web" / "dist"
 STATIC_URL = "static/"
@@ -240,6 +246,8 @@ CELERY_BEAT_SCHEDULE = {
     "expire-requests": {"task": "providers.expire_requests", "schedule": timedelta(hours=1)},
     "expire-cache": {"task": "providers.expire_cache", "schedule": timedelta(minutes=5)},
     "expire-responses": {"task": "providers.expire_responses", "schedule": timedelta(hours=1)},
+    "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
+    "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
@@ -267,6 +275,13 @@ WEB_PROCESSES = env.parley_web_processes
 RATE_LIMITS_PER_TENANT_MAX = 1000
 RATE_LIMITS_TTL_S = 5.0
 
+BATCH_LINES_MAX = 50_000
+BATCH_LINES_AT_ONCE = 8
+BATCHES_RUNNING_MAX = 100
+# Of a worker's threads, so many may be busy with batches; each gives its batch up to the next after a turn.
+BATCH_TURNS_PER_WORKER = 2
+BATCH_TURN_S = 20.0
+
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
 
@@ -281,6 +296,15 @@ DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 LOGGING_CONFIG = "logging.config.dictConfig"
 
 PARLEY_HOME = Path(home.path)
+
+# Uploaded files, and those that batches make. Every process must see the same storage.
+STORAGES = {
+    "files": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": PARLEY_HOME / "files"},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 
 # Addresses are unique whatever their case: a functional constraint, which this check doesn't see.
 SILENCED_SYSTEM_CHECKS = ["auth.E003"]

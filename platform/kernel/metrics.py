@@ -45,6 +45,15 @@ limits_factor = Gauge(
     "parley_limits_factor", "How much of each limit the busiest process lets through.", multiprocess_mode="livemin"
 )
 running = Gauge("parley_completions_running", "Completions under way.", multiprocess_mode="livesum")
+queued = Gauge(
+    "parley_queued", "Requests that wait for a turn at a provider.", ("priority",), multiprocess_mode="livesum"
+)
+breakers = Gauge(
+    "parley_breakers",
+    "Deployments whose breaker is not closed, as the process with the most sees them.",
+    ("state",),
+    multiprocess_mode="livemax",
+)
 
 Sampler = Callable[[], None]
 _samplers: list[Sampler] = []

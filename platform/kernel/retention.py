@@ -82,6 +82,9 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.RouteAccess": _CONFIGURATION,
         "providers.CacheNamespace": _CONFIGURATION,
         "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
+        "providers.File": _erase("what somebody uploaded, or had made"),
+        "providers.Batch": _erase("of use to whoever made it alone; gone after 90 days"),
+        "providers.BatchLine": _erase("answers on their way into a file"),
         "providers.RateLimit": _CONFIGURATION,
         "providers.StoredResponse": _erase("what one caller asked and was answered, encrypted; gone after 30 days"),
     }

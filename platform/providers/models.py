@@ -12,7 +12,8 @@ from django.db import models
 from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
-from providers.cache import models as cache_models  # noqa: F401 - those tables are this app's too
+from providers.batches import models as batch_models  # noqa: F401 - those tables are this app's too
+from providers.cache import models as cache_models  # noqa: F401 - and those
 from tenants.models import ApiKey, BuiltinRole, Group, Membership
 
 

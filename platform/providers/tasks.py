@@ -1,9 +1,18 @@
 """The providers' share of what beat starts."""
 
-from celery import shared_task
+import threading
+import uuid
 
+from celery import shared_task
+from celery.signals import worker_shutting_down
+from django.conf import settings
+
+from kernel.loop import on_loop
 from kernel.tasks import PlatformTask, TenantTask
-from kernel.tenancy import tenant_scope
+from kernel.tenancy import current_tenant_id, tenant_scope
+from providers.batches.run import due_batches, take_turn
+from providers.batches.upkeep import delete_expired_files
+from providers.batches.work import end_turns
 from providers.cache.upkeep import delete_expired
 from providers.requests.expiry import expire_requests as expire
 from providers.services import published
@@ -26,6 +35,41 @@ def expire_cache() -> int:
 def expire_responses() -> int:
     """Delete stored responses whose time is over. How many."""
     return delete_expired_responses()
+
+
+FIND_STALE_S = 4.0
+"""A message that waited longer for a worker has successors."""
+TURN_STALE_S = 10.0
+TURN_MAX_S = 1800.0
+"""A turn ends by itself, long before: after the last line that it began, and the files of its batch."""
+_turns = threading.BoundedSemaphore(settings.BATCH_TURNS_PER_WORKER)
+
+worker_shutting_down.connect(lambda **_: end_turns(), weak=False)
+
+
+@shared_task(base=PlatformTask, name="providers.find_batches", expires=FIND_STALE_S, ignore_result=True)
+def find_batches() -> None:
+    """Give each batch that waits, and each whose worker died, to a worker."""
+    for tenant_id, batch_id in due_batches():
+        with tenant_scope(tenant_id):
+            run_batch.apply_async((str(batch_id),), expires=TURN_STALE_S)
+
+
+@shared_task(base=TenantTask, name="providers.run_batch", ignore_result=True)
+def run_batch(batch_id: str) -> None:
+    """Work on a batch for a while. Other tasks keep the rest of this worker: it is asked again in a moment."""
+    if not _turns.acquire(blocking=False):
+        return
+    try:
+        on_loop(take_turn(current_tenant_id(), uuid.UUID(batch_id)), timeout_s=TURN_MAX_S)
+    finally:
+        _turns.release()
+
+
+@shared_task(base=PlatformTask, name="providers.expire_files", ignore_result=True)
+def expire_files() -> int:
+    """Delete files whose time is over. How many."""
+    return delete_expired_files()
 
 
 @shared_task(base=PlatformTask, name="providers.refresh_models", ignore_result=True, expires=published.EVERY_S)

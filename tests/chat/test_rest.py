@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chat.loop import on_loop
 from chat.services.members import add_member
+from kernel.loop import on_loop
 from tests.support.cast import Actor, Company
 
 

@@ -64,6 +64,8 @@ def test_numbers_of_all_processes_are_added_up(own: Stack, operators: str) -> No
         assert metric(operators, name) >= 1
     for name in ("parley_event_loop_lag_seconds", "parley_limits_factor"):
         assert re.search(rf"^{name} ", text, re.MULTILINE), name
+    assert 'parley_queued{priority="interactive"} 0.0' in text
+    assert 'parley_breakers{state="open"} 0.0' in text
     assert key not in text
 
 

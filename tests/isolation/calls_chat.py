@@ -4,12 +4,12 @@ import uuid
 
 from django.db import transaction
 
-from chat.loop import on_loop
 from chat.models import Generation, RoomMember
 from chat.services.members import add_member
 from chat.services.messages import send_message
 from chat.services.rooms import create_room
 from kernel.ids import uuid7
+from kernel.loop import on_loop
 from tests.isolation.calls import Call, Made
 from tests.support.cast import Company
 

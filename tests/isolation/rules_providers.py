@@ -30,13 +30,46 @@ _response_policies = tuple(
 
 _expiry_policies, _ = jobs("expiry", {"providers_requestlog": "SELECT DELETE"}, within_tenant=False)
 
+_batch_policies = (
+    *(
+        Policy("providers_file", f"expire_files_{command.lower()}", command, PLATFORM_ROLE, "true")
+        for command in ("SELECT", "DELETE")
+    ),
+    *(
+        Policy("providers_batch", f"batches_{command.lower()}", command, PLATFORM_ROLE, "true")
+        for command in ("SELECT", "DELETE")
+    ),
+)
+_batch_grants = (
+    Grant(
+        "providers_file",
+        PLATFORM_ROLE,
+        frozenset({"SELECT(id)", "SELECT(tenant_id)", "SELECT(expires_at)", "DELETE"}),
+    ),
+    Grant(
+        "providers_batch",
+        PLATFORM_ROLE,
+        frozenset(
+            {
+                *(
+                    f"SELECT({column})"
+                    for column in ("id", "tenant_id", "status", "lease_until", "turn_at", "created_at")
+                ),
+                "DELETE",
+            }
+        ),
+    ),
+)
+_OWNED = "a key or a membership, which may be gone; what was theirs goes by itself"
+
 _LOGGED = "who asked stays in the log when they are gone"
 
 RULES = Rules(
     global_tables={table: Global(_OFFERED, frozenset({"SELECT"})) for table in _PLATFORM_TABLES},
-    policies=(*_policies, *_expiry_policies, *_cache_policies, *_response_policies),
+    policies=(*_policies, *_expiry_policies, *_cache_policies, *_response_policies, *_batch_policies),
     grants=(
         *_grants,
+        *_batch_grants,
         Grant("providers_requestlog", PLATFORM_ROLE, frozenset({"SELECT(at)", "SELECT(content_until)", "DELETE"})),
         Grant("providers_cacheentry", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
         Grant("providers_storedresponse", PLATFORM_ROLE, frozenset({"SELECT(id)", "SELECT(expires_at)", "DELETE"})),
@@ -46,10 +79,21 @@ RULES = Rules(
         ),
     ),
     indexes={
+        "file_expires": "the job that deletes what is too old goes across tenants",
+        "batch_due": "the job that finds what waits goes across tenants",
+        "batch_made": "the job that deletes what is too old goes across tenants",
         "cache_entry_expires": "the job that deletes what is too old goes across tenants",
         "stored_response_expires": "the job that deletes what is too old goes across tenants",
     },
     pointers={
+        "providers_file.principal_id": _OWNED,
+        "providers_batch.principal_id": _OWNED,
+        "providers_batch.membership_id": _OWNED,
+        "providers_batch.api_key_id": _OWNED,
+        "providers_batch.input_file_id": "may be deleted before the batch, which fails then",
+        "providers_batch.output_file_id": "may be deleted, and is after 30 days",
+        "providers_batch.error_file_id": "may be deleted, and is after 30 days",
+        "providers_batch.lease_owner": "a worker's turn",
         "providers_requestlog.membership_id": _LOGGED,
         "providers_requestlog.api_key_id": _LOGGED,
         "providers_storedresponse.principal_id": "a key or a membership; the response is gone 30 days later",

@@ -1,5 +1,6 @@
 """The same matrix for /v1: alice's own models don't exist for mallory, and nothing answers without a credential."""
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +15,26 @@ from tenants.permissions import BUILTIN_ROLES
 from tests.isolation.conftest import Cast
 from tests.support.asgi import Answer, request
 
+Body = dict[str, Any] | bytes
+Making = tuple[str, Callable[[str], Body]]
+"""A path, and the body of a POST to it, given a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayCall:
     """One method of one path of /v1. What names a model of the caller's is made of its alias; what names a thing that
-    somebody made, of the id that a POST to `makes` (its path and, of an alias, its body) answers with."""
+    somebody made, of the id that the last of the POSTs in `makes` answers with; each of these names what the one before made."""
 
     method: str
     route: str
     path: Callable[[str], str]
-    body: Callable[[str], dict[str, Any]] | None = None
+    body: Callable[[str], Body] | None = None
     lists: bool = False
-    makes: tuple[str, Callable[[str], dict[str, Any]]] | None = None
+    makes: tuple["Making", ...] = ()
     echoes: bool = True
     """Whether the answer names the model."""
+    names: bool = True
+    """Whether the call names anything of somebody's."""
 
     @property
     def name(self) -> str:
@@ -42,7 +49,20 @@ def _response(alias: str, **more: Any) -> dict[str, Any]:
     return {"model": alias, "input": "hello", **more}
 
 
-RESPONSE = ("/v1/responses", _response)
+def _upload(name: str) -> bytes:
+    """A form with a file, as `FORM` announces it."""
+    parts = (b'name="purpose"\r\n\r\nbatch', b'name="file"; filename="lines.jsonl"\r\n\r\n{}\n')
+    return b"".join(b"--form\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--form--\r\n"
+
+
+def _batch(name: str) -> dict[str, Any]:
+    return {"input_file_id": name, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+FORM = "multipart/form-data; boundary=form"
+RESPONSE: tuple[Making, ...] = (("/v1/responses", _response),)
+FILE: tuple[Making, ...] = (("/v1/files", _upload),)
+BATCH: tuple[Making, ...] = (*FILE, ("/v1/batches", _batch))
 
 GATEWAY_CALLS = (
     GatewayCall("POST", "/v1/chat/completions", lambda alias: "/v1/chat/completions", _chat),
@@ -74,8 +94,17 @@ GATEWAY_CALLS = (
     ),
     GatewayCall("GET", "/v1/models", lambda alias: "/v1/models", lists=True),
     GatewayCall("GET", "/v1/models/{}", lambda alias: f"/v1/models/{alias}"),
+    GatewayCall("POST", "/v1/files", lambda name: "/v1/files", _upload, echoes=False, names=False),
+    GatewayCall("GET", "/v1/files", lambda name: "/v1/files", lists=True, makes=FILE),
+    GatewayCall("GET", "/v1/files/{}", lambda name: f"/v1/files/{name}", makes=FILE),
+    GatewayCall("GET", "/v1/files/{}/content", lambda name: f"/v1/files/{name}/content", makes=FILE, echoes=False),
+    GatewayCall("DELETE", "/v1/files/{}", lambda name: f"/v1/files/{name}", makes=FILE),
+    GatewayCall("POST", "/v1/batches", lambda name: "/v1/batches", _batch, makes=FILE),
+    GatewayCall("GET", "/v1/batches", lambda name: "/v1/batches", lists=True, makes=BATCH),
+    GatewayCall("GET", "/v1/batches/{}", lambda name: f"/v1/batches/{name}", makes=BATCH),
+    GatewayCall("POST", "/v1/batches/{}/cancel", lambda name: f"/v1/batches/{name}/cancel", makes=BATCH),
 )
-naming = [call for call in GATEWAY_CALLS if not call.lists]
+naming = [call for call in GATEWAY_CALLS if call.names and not call.lists]
 every_call = pytest.mark.parametrize("call", GATEWAY_CALLS, ids=lambda call: call.name)
 
 
@@ -97,26 +126,30 @@ def alias(cast: Cast) -> str:
 
 
 async def send(call: GatewayCall, alias: str, token: str | None) -> Answer:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     body = call.body(alias) if call.body else None
-    return await request(application, call.method, call.path(alias), body=body, headers=headers)
+    return await _send(call.method, call.path(alias), body, token)
+
+
+async def _send(method: str, path: str, body: Body | None, token: str | None) -> Answer:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers |= {"Content-Type": FORM} if isinstance(body, bytes) else {}
+    return await request(application, method, path, body=body, headers=headers)
 
 
 async def named(call: GatewayCall, alias: str, token: str) -> str:
     """What the call is to name: the model, or a thing that this credential makes."""
-    if call.makes is None:
-        return alias
-    path, body = call.makes
-    made = await request(application, "POST", path, body=body(alias), headers={"Authorization": f"Bearer {token}"})
-    assert made.status_code == 200, made.text
-    name: str = made.json()["id"]
+    name = alias
+    for path, body in call.makes:
+        made = await _send("POST", path, body(name), token)
+        assert made.status_code == 200, made.text
+        name = made.json()["id"]
     return name
 
 
 def nothing_like(name: str) -> str:
     """A name of the same form that nothing has."""
-    kind, _, rest = name.rpartition("_")
-    return f"{kind}_{secrets.token_hex(len(rest) // 2)}" if kind else f"none-{secrets.token_hex(4)}"
+    kind, sign, rest = re.fullmatch(r"(?:(resp|batch|file)([-_]))?(.*)", name).groups()  # type: ignore[union-attr]
+    return f"{kind}{sign}{secrets.token_hex(len(rest) // 2)}" if kind else f"none-{secrets.token_hex(4)}"
 
 
 def comparable(response: Answer, alias: str) -> tuple[object, ...]:
@@ -145,7 +178,7 @@ async def test_mallory_finds_nothing(cast: Cast, alias: str, call: GatewayCall) 
     name = await named(call, alias, cast.ours.owner.access_token())
     nothing = nothing_like(name)
     strangers = [cast.theirs.owner.access_token(), cast.theirs.api_key]
-    if call.makes is not None:
+    if call.makes:
         # What a member made is not their company's.
         strangers.append(cast.ours.api_key)
     for credential in strangers:
@@ -154,11 +187,16 @@ async def test_mallory_finds_nothing(cast: Cast, alias: str, call: GatewayCall) 
         assert comparable(refused, name) == comparable(await send(call, nothing, credential), nothing)
 
 
-async def test_mallorys_models_are_her_own(cast: Cast, alias: str) -> None:
-    listing = next(call for call in GATEWAY_CALLS if call.lists)
-    answer = await send(listing, alias, cast.theirs.owner.access_token())
-    assert answer.status_code == 200
-    assert alias not in answer.text
+@pytest.mark.parametrize("call", [call for call in GATEWAY_CALLS if call.lists], ids=lambda call: call.name)
+async def test_mallorys_lists_are_her_own(cast: Cast, alias: str, call: GatewayCall) -> None:
+    name = await named(call, alias, cast.ours.owner.access_token())
+    strangers = [cast.theirs.owner.access_token(), cast.theirs.api_key]
+    if call.makes:
+        strangers.append(cast.ours.api_key)
+    for credential in strangers:
+        answer = await send(call, name, credential)
+        assert answer.status_code == 200
+        assert name not in answer.text
 
 
 @every_call

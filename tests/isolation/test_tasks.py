@@ -17,6 +17,8 @@ ACROSS_TENANTS = {
     "providers.expire_requests": "what was captured goes when its time is over, whosever it is",
     "providers.expire_cache": "answers whose time is over, whosever they are",
     "providers.expire_responses": "responses whose time is over, whosever they are",
+    "providers.find_batches": "batches that wait for a worker, whosever they are; each runs as its tenant",
+    "providers.expire_files": "files whose time is over, whosever they are",
     "providers.refresh_models": "sends each tenant a task of its own, and asks for the platform's connections",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }

@@ -303,3 +303,22 @@ async def test_a_server_that_forgot_its_scripts_is_told_them_again(company: Comp
     assert await statuses(1, company.api_key, model) == [200]
     await async_redis().script_flush()
     assert await statuses(2, company.api_key, model) == [200, 429]
+
+
+async def test_counting_tokens_takes_a_request_and_no_tokens(company: Company, model: str) -> None:
+    await sync_to_async(limit)(company, requests_per_minute=3, tokens_per_minute=5_000)
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+    headers = {"x-api-key": company.api_key, "anthropic-version": "2023-06-01"}
+
+    async def count() -> Answer:
+        return await request(application, "POST", "/v1/messages/count_tokens", body=body, headers=headers)
+
+    counted = [await count() for _ in range(2)]
+    assert [answer.status_code for answer in counted] == [200, 200]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in counted] == ["2", "1"]
+    said = await ask(company.api_key, model)
+    assert said.headers["x-ratelimit-remaining-requests"] == "0"
+    assert int(said.headers["x-ratelimit-remaining-tokens"]) > 3_900, "all but what this one took"
+    refused = await count()
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert int(refused.headers["retry-after"]) >= 1

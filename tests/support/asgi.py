@@ -34,8 +34,8 @@ async def request(
     peer: str = "127.0.0.1",
     timeout_s: float = 10,
 ) -> Answer:
-    """Send one request and collect its answer."""
-    content = b"" if body is None else json.dumps(body).encode()
+    """Send one request and collect its answer. A body of bytes is sent as it is, any other as JSON."""
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     given = {"host": "testserver", "content-length": str(len(content))} | dict(headers or {})
     scope = {
         "type": "http",

@@ -8,8 +8,8 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.loop import on_loop
 from kernel.api.views import METHODS, TenantAPIView
+from kernel.loop import on_loop
 
 
 class RoomsAPIView(TenantAPIView):

@@ -9,7 +9,6 @@ from rest_framework.response import Response
 
 from chat.api.base import RoomsAPIView
 from chat.api.serializers import GenerationOutput, MessageInput, MessageOutput, SentOutput
-from chat.loop import on_loop
 from chat.models import Message
 from chat.services.messages import send_message
 from chat.services.stops import stop_generation
@@ -18,6 +17,7 @@ from chat.snapshots import generation, messages_by_id, own_room
 from kernel.api.pagination import Page, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
+from kernel.loop import on_loop
 from tenants.api.base import principal_of
 
 

@@ -17,7 +17,6 @@ from chat.api.serializers import (
     RoomOutput,
     SnapshotOutput,
 )
-from chat.loop import on_loop
 from chat.models import Room, RoomMember
 from chat.services import members, rooms
 from chat.shapes import body
@@ -25,6 +24,7 @@ from chat.snapshots import members_by_id, own_room, rooms_by_id, snapshot
 from kernel.api.pagination import Page, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
+from kernel.loop import on_loop
 from tenants.api.base import principal_of
 
 

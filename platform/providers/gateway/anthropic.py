@@ -17,6 +17,7 @@ from providers.estimate import estimate_input
 from providers.gateway.http import Request, Responder
 from providers.gateway.surface import FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
+from providers.limits.stage import admit
 from providers.pipeline.accept import accept
 from providers.pipeline.values import Job
 from providers.routes import ModelEntry
@@ -62,7 +63,7 @@ def speaks_anthropic(request: Request) -> bool:
 
 async def count_tokens(request: Request, responder: Responder, principal: Principal) -> None:
     """How many tokens a request has: what its provider says, or an estimate where there is none to ask. Uses, and
-    bills, none."""
+    bills, none: of the caller's limits it takes a request, and no tokens."""
     asked = parse_messages_request(await request.body(), request.headers, counting=True)
     job = await accept(
         principal=principal,
@@ -71,9 +72,10 @@ async def count_tokens(request: Request, responder: Responder, principal: Princi
         surface=WIRE_FORMAT,
         wishes=read_wishes(request.headers),
     )
+    await admit(job, takes_tokens=False)
     counted, said = await _counted(job, asked)
     headers = {"x-parley-estimated": "true"} if said is None else {"x-parley-provider": said}
-    await responder.whole(200, msgspec.json.encode({"input_tokens": counted}), headers=headers)
+    await responder.whole(200, msgspec.json.encode({"input_tokens": counted}), headers=headers | job.report.headers)
 
 
 async def _counted(job: Job, asked: ChatRequest) -> tuple[int, str | None]:

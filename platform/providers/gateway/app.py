@@ -10,7 +10,9 @@ import structlog
 from kernel.api.context import set_request_id
 from kernel.errors import InternalError, MethodNotAllowed, NotAuthenticated, NotFound, ParleyError
 from providers.gateway.anthropic import AnthropicErrors, Messages, count_tokens, speaks_anthropic
+from providers.gateway.batches import cancel_batch, create_batch, list_batches, retrieve_batch
 from providers.gateway.completions import complete
+from providers.gateway.files import delete_file, list_files, read_content, retrieve_file, upload_file
 from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
 from providers.gateway.models import list_models, retrieve_model
 from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
@@ -57,6 +59,12 @@ ROUTES: dict[str, Methods] = {
         "GET": Route("models.use", retrieve_response),
         "DELETE": Route("models.use", delete_response),
     },
+    "/v1/files": {"GET": Route("models.use", list_files), "POST": Route("models.use", upload_file)},
+    "/v1/files/{}/content": {"GET": Route("models.use", read_content)},
+    "/v1/files/{}": {"GET": Route("models.use", retrieve_file), "DELETE": Route("models.use", delete_file)},
+    "/v1/batches": {"GET": Route("models.use", list_batches), "POST": Route("models.use", create_batch)},
+    "/v1/batches/{}/cancel": {"POST": Route("models.use", cancel_batch)},
+    "/v1/batches/{}": {"GET": Route("models.use", retrieve_batch)},
     "/v1/messages": {"POST": Route("models.use", partial(complete, surface=MESSAGES), MESSAGES, admits=True)},
     "/v1/messages/count_tokens": {"POST": Route("models.use", count_tokens, ANTHROPIC_ERRORS)},
     "/v1/models": {"GET": Route("models.use", list_models)},

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 
@@ -126,6 +127,15 @@ class Responder:
             (b"x-accel-buffering", b"no"),
         ]
         await self._start(200, fixed, headers)
+
+    async def begin_file(self, *, size: int, name: str) -> None:
+        """The head of a file of so many bytes, to be saved under a name. `chunk` and `end_stream` follow."""
+        fixed = [
+            (b"content-type", b"application/octet-stream"),
+            (b"content-length", str(size).encode()),
+            (b"content-disposition", f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()),
+        ]
+        await self._start(200, fixed, None)
 
     async def chunk(self, data: bytes) -> None:
         """A piece of the stream, sent at once."""

@@ -2,8 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from urllib.parse import parse_qs
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw
@@ -24,6 +23,7 @@ from providers.adapters.openai_responses.stream_out import ResponseWriter
 from providers.gateway.completions import answer_request
 from providers.gateway.http import Request, Responder
 from providers.gateway.openai import OpenAIErrors
+from providers.gateway.query import Query, choice, limit, one, read_query
 from providers.gateway.surface import FrameWriter, Surface
 from providers.responses import Kept
 from providers.types import ChatAnswer, ChatRequest
@@ -110,7 +110,17 @@ class _Keeper:
 async def create_response(request: Request, responder: Responder, principal: Principal) -> None:
     """Make a response. Unless it is not to be stored, it is durable before its end is sent."""
     began = time.perf_counter()
-    asked = parse_response_request(await request.body())
+    surface, wanted, keep = await read_response(principal, await request.body())
+    responder.before_sending = keep
+    await answer_request(request, responder, principal, surface, wanted, began=began)
+
+
+async def read_response(
+    principal: Principal, body: bytes
+) -> tuple[Responses, ChatRequest, Callable[[], Awaitable[None]]]:
+    """What a body asks for, with all that it goes on from; and what is to be awaited before each piece of the answer is
+    sent, so that it is kept."""
+    asked = parse_response_request(body)
     earlier: list[Raw] = []
     if (previous := asked.wire.previous_response_id) is not None:
         for kept in await responses.access_chain(principal=principal, response_id=response_id(previous)):
@@ -119,10 +129,12 @@ async def create_response(request: Request, responder: Responder, principal: Pri
     if references := asked.references:
         items = asked.followed(await _items_of(principal, tuple(references)))
     surface = Responses(asked)
-    if asked.stored:
-        responder.before_sending = _Keeper(principal, surface, asked, items).keep
-    wanted = chat_request(asked, earlier=earlier, items=items)
-    await answer_request(request, responder, principal, surface, wanted, began=began)
+    keep = _Keeper(principal, surface, asked, items).keep if asked.stored else _nothing_to_keep
+    return surface, chat_request(asked, earlier=earlier, items=items), keep
+
+
+async def _nothing_to_keep() -> None:
+    return None
 
 
 def _turns(kept: Kept) -> list[Raw]:
@@ -154,7 +166,7 @@ async def _items_of(principal: Principal, response_ids: tuple[uuid.UUID, ...]) -
 
 async def retrieve_response(request: Request, responder: Responder, principal: Principal) -> None:
     """A response that is kept. Raises `ResponseNotFound`."""
-    asked = _query(request)
+    asked = read_query(request)
     if _switch(asked, "stream"):
         raise InvalidRequest("A response that is kept is not streamed.", details={"param": "stream"})
     content = _content.decode((await _accessed(request, principal)).content)
@@ -175,24 +187,24 @@ async def delete_response(request: Request, responder: Responder, principal: Pri
 
 async def list_input_items(request: Request, responder: Responder, principal: Principal) -> None:
     """What a response that is kept was asked, by pages; the last item first unless `order` is `asc`."""
-    asked = _query(request)
+    asked = read_query(request)
     items = _content.decode((await _accessed(request, principal)).content).input
-    order = _choice(asked, "order", ("desc", "asc"))
+    order = choice(asked, "order", ("desc", "asc"))
     if order == "desc":
         items = items[::-1]
     names = [_named.decode(item).id for item in items]
-    if after := _one(asked, "after"):
+    if after := one(asked, "after"):
         if after not in names:
             raise InvalidRequest("There is no such item in this response.", details={"param": "after"})
         start = names.index(after) + 1
         items, names = items[start:], names[start:]
-    limit = _limit(asked)
+    count = limit(asked, default=PAGE, most=MAX_PAGE)
     page: JSON = {
         "object": "list",
-        "data": items[:limit],
+        "data": items[:count],
         "first_id": names[0] if names else None,
-        "last_id": names[:limit][-1] if names else None,
-        "has_more": len(items) > limit,
+        "last_id": names[:count][-1] if names else None,
+        "has_more": len(items) > count,
     }
     await responder.whole(200, msgspec.json.encode(page))
 
@@ -205,36 +217,8 @@ async def _accessed(request: Request, principal: Principal) -> Kept:
     return await responses.access_response(principal=principal, response_id=response_id(_name(request)))
 
 
-Query = Mapping[str, Sequence[str]]
-
-
-def _query(request: Request) -> Query:
-    try:
-        return parse_qs(request.query, max_num_fields=100, errors="strict")
-    except ValueError as error:
-        raise InvalidRequest("The query can't be read.") from error
-
-
-def _one(query: Query, name: str) -> str | None:
-    return query[name][-1] if name in query else None
-
-
 def _switch(query: Query, name: str) -> bool:
-    said = _one(query, name) or "false"
+    said = one(query, name) or "false"
     if said.lower() not in _SWITCHES:
         raise InvalidRequest(f"`{name}` is `true` or `false`.", details={"param": name})
     return _SWITCHES[said.lower()]
-
-
-def _choice(query: Query, name: str, choices: tuple[str, ...]) -> str:
-    said = _one(query, name) or choices[0]
-    if said not in choices:
-        raise InvalidRequest(f"`{name}` is one of: {', '.join(choices)}.", details={"param": name})
-    return said
-
-
-def _limit(query: Query) -> int:
-    said = _one(query, "limit") or str(PAGE)
-    if not (said.isascii() and said.isdigit() and 1 <= int(said[:9]) <= MAX_PAGE):
-        raise InvalidRequest(f"`limit` is a number from 1 to {MAX_PAGE}.", details={"param": "limit"})
-    return int(said)

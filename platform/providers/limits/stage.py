@@ -70,12 +70,14 @@ class Limiter:
         self.is_local = False
         self.lag_s: Callable[[], float] = lambda: lag().ewma_s
 
-    async def admit(self, job: Job, *, cache_key: bytes | None) -> Admission:
+    async def admit(self, job: Job, *, cache_key: bytes | None, takes_tokens: bool) -> Admission:
         """See `admit`."""
         principal = job.principal
         tenant_id = job.payer.tenant_id
         rules = await rules_of(tenant_id)
         buckets = rules.buckets(api_key_id=job.payer.api_key_id, alias=job.request.model)
+        if not takes_tokens:
+            buckets = tuple(bucket for bucket in buckets if bucket.kind == "requests")
         unconfirmed = principal.unconfirmed if principal is not None else None
         if not buckets and unconfirmed is None and cache_key is None:
             return Admission(principal)
@@ -179,13 +181,14 @@ class _Correction:
 limiter = PerLoop(Limiter)
 
 
-async def admit(job: Job, *, cache_key: bytes | None = None) -> Admission:
+async def admit(job: Job, *, cache_key: bytes | None = None, takes_tokens: bool = True) -> Admission:
     """Let an accepted job through, or raise `LimitExceeded` (429); all its buckets are taken, or none.
 
-    `cache_key` names the exact cache's entry in Redis, under the tenant's hash tag, to be read on the way. Raises
-    `NotAuthenticated` and `PermissionDenied` for a caller whose credential holds no more.
+    `cache_key` names the exact cache's entry in Redis, under the tenant's hash tag, to be read on the way. A job that asks
+    no model (`takes_tokens` False) is limited in requests alone. Raises `NotAuthenticated` and
+    `PermissionDenied` for a caller whose credential holds no more.
     """
-    return await limiter().admit(job, cache_key=cache_key)
+    return await limiter().admit(job, cache_key=cache_key, takes_tokens=takes_tokens)
 
 
 def _estimate(request: Request) -> int:

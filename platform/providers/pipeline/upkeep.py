@@ -29,6 +29,7 @@ PROBE_TIMEOUTS = Timeouts(connect_s=2.0, first_token_s=2.0, between_tokens_s=2.0
 LEASE_MS = 3_000
 """For how long the process that asks a deployment keeps the others from doing so."""
 MAX_PROBES = 8
+CANCEL_AGAIN_S = 0.2
 MAX_ALERTS = 100
 TOLD_AGAIN_S = 3_600
 """How often, at most, somebody is told that the same deployment is misconfigured."""
@@ -54,15 +55,19 @@ class Upkeep:
         self._probing: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._redis_away = False
+        self._closing = False
         known.on_news = self._on_news
         self.task = asyncio.create_task(self._run(), name="upkeep of deployments")
 
     async def close(self) -> None:
         """End it."""
-        tasks = {self.task, *self._probing}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        self._closing = True
+        left = {self.task, *self._probing}
+        while left:
+            for task in left:
+                task.cancel()
+            # A library may take a cancellation that comes just as its own time is up for that, and go on.
+            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
     async def turn(self) -> None:
         """Once around: what there is to tell, to hear, to try and to report."""
@@ -77,7 +82,7 @@ class Upkeep:
         self._wake.set()
 
     async def _run(self) -> None:
-        while not lifecycle.is_draining():
+        while not (self._closing or lifecycle.is_draining()):
             try:
                 async with asyncio.timeout(EVERY_S):
                     await self._wake.wait()

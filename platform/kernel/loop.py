@@ -25,11 +25,12 @@ _lock = threading.Lock()
 _own: dict[int, asyncio.AbstractEventLoop] = {}
 
 
-def on_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on the loop and wait for its result, from a thread that has no loop. Raises what it raises."""
+def on_loop(work: Coroutine[Any, Any, T], *, timeout_s: float = CALL_S) -> T:
+    """Run `work` on the loop and wait for its result, from a thread that has no loop. Raises what it raises, and
+    `Unavailable` when it takes longer than `timeout_s`."""
     future = asyncio.run_coroutine_threadsafe(work, _loop())
     try:
-        return future.result(CALL_S)
+        return future.result(timeout_s)
     except TimeoutError as error:
         future.cancel()
         raise Unavailable("This took too long.") from error

@@ -1,0 +1,58 @@
+"""A room's question that was asked before: its answer comes from the cache, shows its tokens, and costs nothing."""
+
+import asyncio
+
+from chat.answering import Ending, Question, Turn
+from chat.pipeline_answering import PipelineAnswering
+from chat.shapes import Usage
+from kernel.ids import uuid7
+from tests.providers.cache.conftest import House
+
+
+async def put_question(house: House, text: str) -> tuple[str, Ending]:
+    """The answer to a member's question in a room, and how it ended."""
+    question = Question(
+        principal=house.company.alice.principal,
+        request_id=uuid7(),
+        generation_id=uuid7(),
+        room_id=uuid7(),
+        room_title="",
+        alias=house.model,
+        instructions="Be brief.",
+        turns=(Turn("user", text),),
+    )
+    answer = await PipelineAnswering().begin(question)
+    pieces = [piece async for piece in answer.pieces()]
+    async with asyncio.timeout(5):
+        while answer.ending is None:
+            await asyncio.sleep(0.01)
+    return "".join(pieces), answer.ending
+
+
+async def test_an_answer_from_the_cache_shows_its_tokens_and_costs_nothing(house: House) -> None:
+    await house.rest("PATCH", "cache", {"opt_in_all": True})
+    said, first = await put_question(house, "How high is it?")
+    again, second = await put_question(house, "How high is it?")
+    assert said == again == "You said: How high is it?"
+    assert house.asked == 1
+    assert (first.status, second.status) == ("complete", "complete")
+    assert first.usage is not None
+    assert first.usage.input > 0
+    assert first.usage.output > 0
+    assert second.usage == first.usage
+    assert first.cost_nano == first.usage.input * 1_000 + first.usage.output * 2_000
+    assert second.cost_nano == 0
+    billed = [(record.cache, record.output, record.cost_nano > 0) for record in await house.usage(2)]
+    assert sorted(billed) == [("exact", 0, False), ("miss", first.usage.output, True)]
+
+
+async def test_a_question_asked_twice_at_once_is_paid_for_once(house: House) -> None:
+    await house.rest("PATCH", "cache", {"opt_in_all": True})
+    (one, first), (other, second) = await asyncio.gather(*(put_question(house, "And how wide?") for _ in range(2)))
+    assert one == other == "You said: And how wide?"
+    assert house.asked == 1
+    assert first.usage == second.usage != Usage()
+    costs = sorted((first.cost_nano, second.cost_nano), key=lambda cost: cost or 0)
+    assert costs[0] == 0
+    assert costs[1] is not None
+    assert costs[1] > 0
