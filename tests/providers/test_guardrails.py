@@ -3,12 +3,14 @@
 import itertools
 import json
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import Raw
 from msgspec.structs import replace
 
 from config.asgi import application
@@ -18,7 +20,19 @@ from providers.guardrails.mask import CARD_SAYS, SECRET_SAYS, Mask
 from providers.guardrails.outward import MAX_HELD_CHARS, Outward
 from providers.guardrails.rules import compile_expression, compile_rules
 from providers.services.connections import Offer, add_provider
-from providers.types import ChoiceFinished, EmbeddingRequest, TextDelta, ToolCallDelta
+from providers.types import (
+    NO_USAGE,
+    AnswerChoice,
+    ChatAnswer,
+    ChatRequest,
+    ChoiceFinished,
+    EmbeddingRequest,
+    Extras,
+    Message,
+    Opaque,
+    TextDelta,
+    ToolCallDelta,
+)
 from tests.providers.conftest import ask
 from tests.support.asgi import Answer, request
 from tests.support.cast import Company
@@ -48,6 +62,8 @@ def test_secrets_and_card_numbers_are_replaced() -> None:
 
 
 @pytest.mark.no_database
+@example(text="v 1.4111 1111 1111 1111 x", cuts=[4, 9, 14])
+@example(text="no.4111-1111-1111-1111", cuts=[3, 12])
 @given(text=st.sampled_from(TEXTS), cuts=st.lists(st.integers(0, 450), max_size=40))
 def test_a_stream_says_what_the_whole_says_however_it_is_cut(text: str, cuts: list[int]) -> None:
     outward = Outward(BOTH)
@@ -108,6 +124,70 @@ def test_what_is_masked_may_be_kept_from_the_models_too() -> None:
 
 
 @pytest.mark.no_database
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        ({"deny": [{"name": "d", "expression": "a"}], "allow": ["a"]}, "a " * 100_000),
+        ({"mask_secrets": True, "mask_input": True}, "-eyJ" * 100_000),
+        ({"mask_cards": True, "mask_input": True}, "4" * 400_000),
+    ],
+    ids=["denied and allowed again and again", "beginnings of tokens", "digits"],
+)
+def test_no_text_takes_longer_than_its_length(rules: dict[str, Any], text: str) -> None:
+    # Each took minutes when the time grew with the square of the length.
+    began = time.process_time()
+    assert inspect_in(ask(text), _rules(**rules)) == ask(text)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("text", ["a" * 200_000 + " ", "4" * 200_000 + "!", "-B" * 100_000 + "!"])
+def test_no_piece_of_a_stream_takes_longer_than_its_length(text: str) -> None:
+    began = time.process_time()
+    outward = Outward(BOTH)
+    said = [*outward.feed(TextDelta(text)), *outward.feed(ChoiceFinished("stop"))]
+    assert "".join(event.text for event in said if isinstance(event, TextDelta)) == text
+    assert time.process_time() - began < 5
+
+
+def _document(text: str) -> ChatRequest:
+    source = Raw(json.dumps({"type": "text", "data": [text]}).encode())
+    document = Opaque("document", Extras("anthropic.messages", {"type": Raw(b'"document"'), "source": source}))
+    return ChatRequest("m", (Message("user", (document,)),))
+
+
+@pytest.mark.no_database
+def test_parts_that_only_one_format_knows_are_inspected_too() -> None:
+    deny = _rules(deny=[{"name": "birds", "expression": "bluebird"}])
+    with pytest.raises(ContentDenied) as refused:
+        inspect_in(_document("a bluebird"), deny)
+    assert refused.value.details == {"param": "messages[0].content[0]", "rule": "birds"}
+    assert inspect_in(_document("a robin"), deny) == _document("a robin")
+    mask = _rules(mask_secrets=True, mask_input=True)
+    assert inspect_in(_document(f"use {KEY}"), mask).messages[0].content == (
+        replace(
+            _document("").messages[0].content[0],
+            extras=Extras(
+                "anthropic.messages",
+                {
+                    "type": Raw(b'"document"'),
+                    "source": Raw(f'{{"type":"text","data":["use {SECRET_SAYS}"]}}'.encode()),
+                },
+            ),
+        ),
+    )
+
+
+@pytest.mark.no_database
+def test_a_masked_answer_keeps_no_pieces_of_what_it_was() -> None:
+    pieces = (ToolCallDelta(0, "{}", id="c", name="f"), TextDelta(f"the key is {KEY}"))
+    answer = ChatAnswer("m", (AnswerChoice(text=f"the key is {KEY}", pieces=pieces),), NO_USAGE)
+    assert KEY not in repr(Outward(BOTH).answer(answer))
+    innocent = ChatAnswer("m", (AnswerChoice(text="hello", pieces=(TextDelta("hello"),)),), NO_USAGE)
+    assert Outward(BOTH).answer(innocent) == innocent
+
+
+@pytest.mark.no_database
 @pytest.mark.parametrize("expression", ["(", "(?=look)", "a{1,100000}", "[z-a]"])
 def test_an_expression_that_cannot_be_read_is_refused(expression: str) -> None:
     with pytest.raises(InvalidRequest):
@@ -153,6 +233,36 @@ async def test_the_rules_hold_at_the_front_door(company: Company, model: str) ->
     frames = [json.loads(line[6:]) for line in streamed.text.splitlines() if line.startswith("data: {")]
     said = "".join(frame["choices"][0]["delta"].get("content", "") for frame in frames if frame["choices"])
     assert said == f"You said: the key is {SECRET_SAYS} ok"
+
+
+async def test_what_is_only_counted_is_held_against_the_rules_too(company: Company, model: str) -> None:
+    from asgiref.sync import sync_to_async
+
+    await sync_to_async(_set)(company, deny=[{"name": "birds", "expression": "bluebird"}])
+    headers = {"x-api-key": company.api_key, "anthropic-version": "2023-06-01"}
+    for text, status in (("a bluebird", 400), ("a robin", 200)):
+        body = {"model": model, "messages": [{"role": "user", "content": text}]}
+        answer = await request(application, "POST", "/v1/messages/count_tokens", body=body, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
+async def test_an_answer_kept_before_it_was_masked_is_not_given_again(company: Company, model: str) -> None:
+    """Also where the process that kept it hadn't heard of the new rules yet."""
+    from asgiref.sync import sync_to_async
+
+    from providers.guardrails import store
+
+    text = f"the key is {KEY}"
+    await _chat(company, model, "hello", temperature=0)
+    old = store._kept[company.id]
+    await sync_to_async(_set)(company, mask_secrets=True)
+    store._kept[company.id] = (time.monotonic(), old[1])
+    stale = await _chat(company, model, text, temperature=0)
+    assert KEY in stale.text
+    store.forget(company.id)
+    masked = await _chat(company, model, text, temperature=0)
+    assert KEY not in masked.text
+    assert masked.headers["x-parley-cache"] == "miss"
 
 
 def test_bad_rules_are_refused_and_change_nothing(company: Company) -> None:

@@ -18,7 +18,7 @@ from kernel import redis
 from kernel.redis import async_redis, sync_redis, tenant_key
 from providers.limits import rules
 from providers.limits.stage import admit, limiter
-from providers.models import RateLimit
+from providers.models import ModelRole, RateLimit
 from providers.pipeline.values import Job
 from providers.services.connections import Offer, add_provider
 from tenants import credentials
@@ -129,6 +129,18 @@ async def test_a_wildcard_covers_all_aliases_that_begin_so(company: Company) -> 
     assert await statuses(1, company.api_key, "house-a") == [200]
     assert await statuses(2, company.api_key, "house-b") == [200, 429]
     assert await statuses(2, company.api_key, "other") == [200, 200]
+
+
+async def test_a_models_limit_holds_for_the_name_that_only_stands_for_it(company: Company, model: str) -> None:
+    def choose() -> None:
+        with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+            ModelRole.objects.create(tenant_id=company.id, role="chat", alias=model)
+
+    await sync_to_async(choose)()
+    await sync_to_async(limit)(company, subject="model", model=model, requests_per_minute=1)
+    assert (await ask(company.api_key, "default")).status_code == 200
+    assert (await ask(company.api_key, "default")).status_code == 429
+    assert (await ask(company.api_key, model)).status_code == 429
 
 
 async def test_a_burst_is_what_may_come_at_once(company: Company, model: str) -> None:

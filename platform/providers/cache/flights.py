@@ -26,6 +26,8 @@ from providers.pipeline.pump import OnDisconnect, Remember
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
 from providers.pipeline.values import Candidate, Job, Result, Status
+from providers.scheduling.fair_queue import Class
+from providers.scheduling.priority import priority_of
 from providers.types import (
     NO_USAGE,
     ChatAnswer,
@@ -44,6 +46,15 @@ MAX_LAG_EVENTS = 256
 """How far a listener to such a flight may be behind the provider."""
 
 
+FlightKey = tuple[bytes, Class, float | None]
+
+
+def flight_key(job: Job, place: Place) -> FlightKey:
+    """Whom a job may follow: those who ask the same, and wait for it as it would. Otherwise the one who waits for nothing
+    would be sent away on behalf of all, and the one in a hurry would wait behind a batch."""
+    return place.key, priority_of(job), job.wishes.deadline_s
+
+
 class Flight(Channel):
     """One job's pump, and its events kept for all listeners. The pump never waits for any of them."""
 
@@ -58,6 +69,7 @@ class Flight(Channel):
     ) -> None:
         super().__init__(0)
         self.place = place
+        self.key = flight_key(job, place)
         self.listeners: list[Listener] = []
         self.events: list[StreamEvent] = []
         self.dropped_events = 0
@@ -250,24 +262,24 @@ class _Flights:
     """One event loop's, by key."""
 
     def __init__(self) -> None:
-        self._by_key: dict[bytes, Flight] = {}
+        self._by_key: dict[FlightKey, Flight] = {}
 
-    def get(self, key: bytes) -> Flight | None:
+    def get(self, key: FlightKey) -> Flight | None:
         return self._by_key.get(key)
 
     def add(self, flight: Flight) -> None:
-        self._by_key[flight.place.key] = flight
+        self._by_key[flight.key] = flight
 
     def ended(self, flight: Flight) -> None:
         """Keep a whole answer for the window."""
-        if self._by_key.get(flight.place.key) is flight and settings.DEDUPE_WINDOW_S and flight.takes_followers:
+        if self._by_key.get(flight.key) is flight and settings.DEDUPE_WINDOW_S and flight.takes_followers:
             asyncio.get_running_loop().call_later(settings.DEDUPE_WINDOW_S, self.forget, flight)
         else:
             self.forget(flight)
 
     def forget(self, flight: Flight) -> None:
-        if self._by_key.get(flight.place.key) is flight:
-            del self._by_key[flight.place.key]
+        if self._by_key.get(flight.key) is flight:
+            del self._by_key[flight.key]
 
 
 _flights = PerLoop(_Flights)
@@ -291,7 +303,7 @@ def follow_or_lead(
             remember=(partial(remember, place), *remembers),
             outward=outward,
         )
-    flight = _flights().get(place.key)
+    flight = _flights().get(flight_key(job, place))
     if flight is not None and flight.takes_followers:
         job.report.cache = "dedupe"
         return flight.join(job, on_disconnect)

@@ -20,7 +20,7 @@ from kernel import crypto
 from providers.pipeline.values import Candidate, Job
 from providers.types import Extras, Opaque
 
-VERSION = 1
+VERSION = 2
 KEY_BYTES = 32
 UNKEYED = ("stream", "include_usage", "as_base64")
 """Fields of requests that say how an answer is sent, not what it is."""
@@ -71,10 +71,13 @@ class Unkeyed(Exception):
     """The request says something whose meaning isn't known here."""
 
 
-def key_of(job: Job, *, scope: Iterable[object], generations: tuple[int, int]) -> tuple[bytes, bool] | None:
+def key_of(
+    job: Job, *, scope: Iterable[object], generations: tuple[int, int], masks: tuple[bool, ...] = ()
+) -> tuple[bytes, bool] | None:
     """The key of a job's request in a sharing scope, and whether nothing was ignored of it; None if it has no key.
 
-    `generations` are those of the tenant and of the model: raising one makes all older keys unreachable."""
+    `generations` are those of the tenant and of the model: raising one makes all older keys unreachable. `masks` say what
+    is taken out of the answer: one that was made under other rules is another."""
     request, whole = job.request, True
     if sending := {name: False for name in UNKEYED if getattr(request, name, False)}:
         request = replace(request, **sending)
@@ -89,6 +92,7 @@ def key_of(job: Job, *, scope: Iterable[object], generations: tuple[int, int]) -
                 VERSION,
                 type(request).__name__,
                 generations,
+                masks,
                 tuple(scope),
                 sorted({_deployment(candidate) for candidate in job.candidates}),
                 job.wishes.drop_params,
@@ -102,9 +106,10 @@ def key_of(job: Job, *, scope: Iterable[object], generations: tuple[int, int]) -
     return digest.digest(), whole
 
 
-def _deployment(candidate: Candidate) -> tuple[str, str, str]:
+def _deployment(candidate: Candidate) -> tuple[str, str, str, str, str]:
+    """What answers: the same address can mean another model with another account, and with another form of prompt."""
     deployment = candidate.deployment
-    return deployment.provider, deployment.base_url, deployment.model
+    return deployment.provider, deployment.base_url, deployment.model, str(deployment.id), deployment.prompt_format
 
 
 @lru_cache(maxsize=10_000)

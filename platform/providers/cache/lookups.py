@@ -33,8 +33,9 @@ class Place:
     namespace: Namespace
 
 
-async def place_of(job: Job) -> Place | None:
-    """Where to look for a job's answer and to keep it; None for one that has nothing to do with the cache."""
+async def place_of(job: Job, *, masks: tuple[bool, ...] = ()) -> Place | None:
+    """Where to look for a job's answer and to keep it; None for one that has nothing to do with the cache. `masks` say
+    what its tenant's rules take out of answers."""
     principal, wishes = job.principal, job.wishes
     if principal is None:
         return None
@@ -42,8 +43,8 @@ async def place_of(job: Job) -> Place | None:
     if reads or wishes.store_in_cache:
         namespace = await namespace_of(principal.tenant_id)
         if _is_eligible(job, namespace):
-            alias = job.request.model
-            found = key_of(job, scope=_scope(principal, namespace), generations=namespace.generations(alias))
+            generations = namespace.generations(job.alias)
+            found = key_of(job, scope=_scope(principal, namespace), generations=generations, masks=masks)
             if found is not None:
                 return Place(principal.tenant_id, *found, reads, wishes.store_in_cache, namespace)
     stats().count(principal.tenant_id, "bypasses")
@@ -120,7 +121,7 @@ async def remember(place: Place, result: Result) -> None:
     if len(encoded) > MAX_ENTRY_BYTES:
         return
     _keep(Entry(place.key, place.tenant_id, kept, len(encoded)))
-    if _write(place, kept, encoded, alias=result.job.request.model):
+    if _write(place, kept, encoded, alias=result.job.alias):
         stats().count(place.tenant_id, "stores")
 
 

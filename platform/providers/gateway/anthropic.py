@@ -14,9 +14,10 @@ from providers.adapters.anthropic.models_out import encode_models
 from providers.adapters.anthropic.request_in import parse_messages_request
 from providers.errors import Failure, ProviderError, Transient, caller_error
 from providers.estimate import estimate_input
-from providers.gateway.http import Request, Responder
+from providers.gateway.http import Request, Responder, whole_number
 from providers.gateway.surface import FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
+from providers.guardrails.stage import inspect
 from providers.limits.stage import admit
 from providers.pipeline.accept import accept
 from providers.pipeline.values import Job
@@ -72,18 +73,20 @@ async def count_tokens(request: Request, responder: Responder, principal: Princi
         surface=WIRE_FORMAT,
         wishes=read_wishes(request.headers),
     )
+    # Providers read what is counted, so it is held against the rules.
+    job = (await inspect(job)).job
     await admit(job, takes_tokens=False)
-    counted, said = await _counted(job, asked)
+    counted, said = await _counted(job)
     headers = {"x-parley-estimated": "true"} if said is None else {"x-parley-provider": said}
     await responder.whole(200, msgspec.json.encode({"input_tokens": counted}), headers=headers | job.report.headers)
 
 
-async def _counted(job: Job, asked: ChatRequest) -> tuple[int, str | None]:
+async def _counted(job: Job) -> tuple[int, str | None]:
     """The count, and the provider that made it; None if none did. Raises the error of a request that is not taken."""
     for candidate in job.candidates:
         try:
             wishes = job.wishes
-            fitted = fit(asked, candidate.adapter, model=candidate.target.model, drop=wishes.drop_params).request
+            fitted = fit(job.request, candidate.adapter, model=candidate.target.model, drop=wishes.drop_params).request
             if not isinstance(fitted, ChatRequest):
                 continue
             counted = await candidate.adapter.count_tokens(fitted, candidate.target, job.timeouts)
@@ -95,16 +98,18 @@ async def _counted(job: Job, asked: ChatRequest) -> tuple[int, str | None]:
             raise caller_error([Failure(candidate.target.provider, candidate.name, error)]) from error
         if counted is not None:
             return counted, candidate.target.provider
-    return estimate_input(asked), None
+    return estimate_input(job.request), None
 
 
 def page_of_models(models: Sequence[ModelEntry], query: str) -> bytes:
     """One page of the models, as `limit`, `after_id` and `before_id` of the query ask for. Raises InvalidRequest."""
-    asked = parse_qs(query, max_num_fields=20)
-    said = asked.get("limit", [str(PAGE_DEFAULT)])[-1]
-    if not (said.isascii() and said.isdigit() and 1 <= int(said[:9]) <= PAGE_MAX):
+    try:
+        asked = parse_qs(query, max_num_fields=20)
+    except ValueError as error:
+        raise InvalidRequest("The query can't be read.") from error
+    limit = whole_number(asked.get("limit", [str(PAGE_DEFAULT)])[-1], least=1, most=PAGE_MAX)
+    if limit is None:
         raise InvalidRequest(f"`limit` takes a number from 1 to {PAGE_MAX}.", details={"param": "limit"})
-    limit = int(said)
     aliases = [model.alias for model in models]
     start, end, backwards = 0, len(models), "before_id" in asked
     if "after_id" in asked:

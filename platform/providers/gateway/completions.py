@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from kernel.errors import ParleyError
 from providers.cache.served import Served
 from providers.gateway.hits import hit_headers, send_hit
-from providers.gateway.http import ClientGone, Request, Responder
+from providers.gateway.http import ClientGone, Request, Responder, dropped_header
 from providers.gateway.pace import paced
 from providers.gateway.surface import Asked, FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
@@ -161,7 +161,7 @@ def _headers(answering: Answering, began: float) -> dict[str, str]:
     report = answering.job.report
     headers = {"x-parley-cache": report.cache, **report.headers}
     if report.dropped:
-        headers["x-parley-dropped"] = ", ".join(report.dropped)
+        headers["x-parley-dropped"] = dropped_header(report.dropped)
     serving = answering.serving()
     if serving is None:
         return headers

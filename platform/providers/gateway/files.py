@@ -11,7 +11,7 @@ from providers.batches import files
 from providers.batches.files import StoredFile
 from providers.batches.forms import file_id, file_name
 from providers.batches.models import PURPOSES
-from providers.gateway.http import Request, Responder
+from providers.gateway.http import Request, Responder, whole_number
 from providers.gateway.multipart import received_form
 from providers.gateway.query import choice, limit, one, read_query
 from tenants.principals import Principal
@@ -104,12 +104,13 @@ def _kept(fields: Mapping[str, str]) -> timedelta | None:
         return None
     if fields.get("expires_after[anchor]") != "created_at":
         raise InvalidRequest("`expires_after[anchor]` is `created_at`.", details={"param": "expires_after"})
-    if not (said.isascii() and said.isdigit() and KEPT_MIN_S <= int(said[:9]) <= KEPT_MAX_S):
+    kept_s = whole_number(said, least=KEPT_MIN_S, most=KEPT_MAX_S)
+    if kept_s is None:
         raise InvalidRequest(
             f"`expires_after[seconds]` is a number from {KEPT_MIN_S} to {KEPT_MAX_S}.",
             details={"param": "expires_after"},
         )
-    return timedelta(seconds=int(said))
+    return timedelta(seconds=kept_s)
 
 
 def _name(request: Request) -> str:

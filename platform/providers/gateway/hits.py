@@ -12,7 +12,7 @@ from providers.cache.entries import Entry
 from providers.cache.key import UNKEYED
 from providers.cache.memory import memory
 from providers.cache.served import Served
-from providers.gateway.http import Responder
+from providers.gateway.http import Responder, dropped_header
 from providers.gateway.surface import Asked, Surface
 
 _STAND_INS = (uuid4(), uuid4())
@@ -42,7 +42,7 @@ def hit_headers(served: Served, began: float) -> dict[str, str]:
         "x-parley-overhead-ms": f"{(time.perf_counter() - began) * 1000:.1f}",
     }
     if report.dropped:
-        headers["x-parley-dropped"] = ", ".join(report.dropped)
+        headers["x-parley-dropped"] = dropped_header(report.dropped)
     return headers
 
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,18 @@ from kernel.net import client_address
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+MAX_DIGITS = 18
+"""Of a number that a caller says: Python converts no text of thousands of them."""
+
+
+def whole_number(said: str, *, least: int, most: int) -> int | None:
+    """The number in a header or query, if it is one within bounds."""
+    if not (said.isascii() and said.isdigit() and len(said) <= MAX_DIGITS):
+        return None
+    number = int(said)
+    return number if least <= number <= most else None
 
 
 class ClientGone(Exception):
@@ -55,7 +67,7 @@ class Request:
         announced = self.headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdigit()):
             raise InvalidRequest("The Content-Length header is not a number.")
-        if int(announced) > settings.V1_BODY_MAX_BYTES:
+        if len(announced) > MAX_DIGITS or int(announced) > settings.V1_BODY_MAX_BYTES:
             raise _too_large()
         chunks: list[bytes] = []
         size = 0
@@ -77,6 +89,8 @@ class Request:
             pass
 
 
+MAX_DROPPED_NAMES = 100
+MAX_DROPPED_CHARS = 2_000
 _CORS = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*"))
 
 
@@ -154,12 +168,25 @@ class Responder:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
-        named = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()]
+        named = [(name.lower().encode(), _field_value(value)) for name, value in (headers or {}).items()]
         self.started = True
         self.status = status
         self.cache_status = headers.get("x-parley-cache", "") if headers else ""
         self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.start", "status": status, "headers": fixed + self._base + named})
+
+
+def _field_value(value: str) -> bytes:
+    """A header's value as bytes. Servers send them as they are: a line break would end the header, so it can't stay."""
+    if not value.isprintable():
+        value = "".join(char if char.isprintable() else "?" for char in value)
+    return value.encode("latin-1", "replace")
+
+
+def dropped_header(names: Sequence[str]) -> str:
+    """What was left out of a request, as far as a header holds it. The names are the caller's own."""
+    said = ", ".join(name[:MAX_DROPPED_CHARS] for name in names[:MAX_DROPPED_NAMES])
+    return said if len(said) <= MAX_DROPPED_CHARS else f"{said[:MAX_DROPPED_CHARS]}…"
 
 
 def _too_large() -> PayloadTooLarge:

@@ -14,7 +14,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from kernel.errors import InvalidRequest, PayloadTooLarge, Unavailable, UnsupportedMediaType
 from kernel.per_loop import PerLoop
-from providers.gateway.http import ClientGone, Request
+from providers.gateway.http import MAX_DIGITS, ClientGone, Request
 
 FORM_MAX_BYTES = 64 * 1024
 """What a form may hold beside its file."""
@@ -63,7 +63,7 @@ async def _receive(request: Request, body: IO[bytes]) -> int:
     announced = request.headers.get("content-length", "0")
     if not (announced.isascii() and announced.isdigit()):
         raise InvalidRequest("The Content-Length header is not a number.")
-    if int(announced) > most:
+    if len(announced) > MAX_DIGITS or int(announced) > most:
         raise _too_large()
     size, more = 0, True
     pieces = bytearray()

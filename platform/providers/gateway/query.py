@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs
 
 from kernel.errors import InvalidRequest
-from providers.gateway.http import Request
+from providers.gateway.http import Request, whole_number
 
 Query = Mapping[str, Sequence[str]]
 
@@ -32,7 +32,7 @@ def choice(query: Query, name: str, choices: Sequence[str]) -> str:
 
 def limit(query: Query, *, default: int, most: int) -> int:
     """The field `limit`. Raises InvalidRequest."""
-    said = one(query, "limit") or str(default)
-    if not (said.isascii() and said.isdigit() and 1 <= int(said[:9]) <= most):
+    found = whole_number(one(query, "limit") or str(default), least=1, most=most)
+    if found is None:
         raise InvalidRequest(f"`limit` is a number from 1 to {most}.", details={"param": "limit"})
-    return int(said)
+    return found

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 from kernel.errors import InvalidRequest
+from providers.gateway.http import whole_number
 from providers.pipeline.values import Wishes
 from tenants.principals import Priority
 
 _ON = {"true": True, "1": True, "false": False, "0": False}
 _PRIORITIES: dict[str, Priority] = {"interactive": "interactive", "normal": "normal", "batch": "batch"}
-MAX_DEADLINE_S = 600.0
+MAX_DEADLINE_S = 600
 
 
 def read_wishes(headers: Mapping[str, str]) -> Wishes:
@@ -49,9 +50,10 @@ def _deadline(headers: Mapping[str, str]) -> float | None:
     said = headers.get("x-parley-deadline-ms")
     if said is None:
         return None
-    if not (said.isascii() and said.isdigit() and 0 < int(said[:9]) <= MAX_DEADLINE_S * 1000):
-        raise _bad("x-parley-deadline-ms", f"a number of milliseconds from 1 to {MAX_DEADLINE_S * 1000:.0f}")
-    return int(said) / 1000
+    deadline_ms = whole_number(said, least=1, most=MAX_DEADLINE_S * 1000)
+    if deadline_ms is None:
+        raise _bad("x-parley-deadline-ms", f"a number of milliseconds from 1 to {MAX_DEADLINE_S * 1000}")
+    return deadline_ms / 1000
 
 
 def _bad(name: str, wanted: str) -> InvalidRequest:

@@ -6,13 +6,16 @@ by ISO/IEC 7812: 13 to 19 digits that begin with 3 to 6 and pass the Luhn check.
 import re
 from dataclasses import dataclass
 
+import re2
+
 SECRET_SAYS = "[secret removed]"  # noqa: S105 - stands where one was
 CARD_SAYS = "[card number removed]"
 
 PEM_BEGINS = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 PEM_ENDS = re.compile(r"-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 
-_SECRET = re.compile(
+# RE2, because it runs in time linear in the text, whatever that is.
+_SECRET = re2.compile(
     "|".join(
         (
             r"\bsk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic, OpenRouter, Parley
@@ -29,8 +32,9 @@ _SECRET = re.compile(
     )
 )
 _CARD = re.compile(r"(?<![\d.])[3-6](?:[ -]?\d){12,18}(?![\d])")
-_MIGHT_BE_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]+\Z")
-_MIGHT_BE_CARD = re.compile(r"[\d.][\d -]*[A-Za-z0-9_.+/=-]*\Z")
+_DIGITS = "0123456789"
+_IN_SECRETS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" + _DIGITS + "_.+/=-"
+_BEGINS_CARD = re.compile(r"[0-9.]")
 _MIGHT_BE_PEM = re.compile(r"-{1,5}(?:B[A-Z0-9 ]*-{0,5})?\Z")
 
 
@@ -52,11 +56,19 @@ class Mask:
 
     def undecided(self, text: str) -> int:
         """Where the end of `text` begins that may be part of something to replace, depending on what follows."""
+        # From the end backwards: a search for what reaches the end would begin anew at every character before.
+        word = len(text.rstrip(_IN_SECRETS))
         starts = [len(text)]
-        patterns = ((self.secrets, _MIGHT_BE_SECRET), (self.secrets, _MIGHT_BE_PEM), (self.cards, _MIGHT_BE_CARD))
-        for wanted, pattern in patterns:
-            if wanted and (found := pattern.search(text)):
-                starts.append(found.start())
+        if self.secrets:
+            starts.append(word)
+            if pem := _MIGHT_BE_PEM.search(text):
+                starts.append(pem.start())
+        if self.cards:
+            number = len(text[:word].rstrip(_DIGITS + " -"))
+            if number and text[number - 1] == ".":
+                number -= 1
+            if card := _BEGINS_CARD.search(text, number):
+                starts.append(card.start())
         return min(starts)
 
 

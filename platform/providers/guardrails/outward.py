@@ -128,10 +128,11 @@ class Outward:
 
     def _choice(self, choice: AnswerChoice) -> AnswerChoice:
         mask = self._mask.text
-        return replace(
+        masked = replace(
             choice,
             text=mask(choice.text),
             reasoning=mask(choice.reasoning),
             tool_calls=tuple(replace(call, arguments=mask(call.arguments)) for call in choice.tool_calls),
-            logprobs=None,
         )
+        # The pieces, and the log probabilities, say the same again as it was before.
+        return replace(masked, logprobs=None) if masked == choice else replace(masked, logprobs=None, pieces=())

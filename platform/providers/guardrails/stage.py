@@ -23,6 +23,11 @@ class Inspected:
     job: Job
     rules: Rules = NO_RULES
 
+    @property
+    def masks(self) -> tuple[bool, ...]:
+        """What is taken out of the answer, of all that can be."""
+        return self.rules.mask_secrets, self.rules.mask_cards
+
     def outward(self) -> Outward | None:
         """What the answer passes on its way out, if anything."""
         rules = self.rules

@@ -75,7 +75,7 @@ class Limiter:
         principal = job.principal
         tenant_id = job.payer.tenant_id
         rules = await rules_of(tenant_id)
-        buckets = rules.buckets(api_key_id=job.payer.api_key_id, alias=job.request.model)
+        buckets = rules.buckets(api_key_id=job.payer.api_key_id, alias=job.alias)
         if not takes_tokens:
             buckets = tuple(bucket for bucket in buckets if bucket.kind == "requests")
         unconfirmed = principal.unconfirmed if principal is not None else None

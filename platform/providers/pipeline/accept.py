@@ -120,6 +120,7 @@ async def _accept(
         principal=principal,
         wishes=wishes,
         surface=surface,
+        route=route.alias,
     )
 
 

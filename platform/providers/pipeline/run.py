@@ -3,7 +3,6 @@
 Each stage is one line here. A stage before the pump may raise a ParleyError (nothing was used yet), replace the job, or
 answer it by returning another `Answering`."""
 
-from kernel.errors import ParleyError
 from providers.cache.flights import follow_or_lead
 from providers.cache.lookups import look_up, place_of, redis_key_of
 from providers.guardrails.stage import inspect
@@ -24,14 +23,15 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
     keep_up()
     inspected = await inspect(job)
     job = inspected.job
-    place = await place_of(job)
+    place = await place_of(job, masks=inspected.masks)
     admission = await admit(job, cache_key=redis_key_of(place))
     cached = admission.cached
-    if admission.principal != job.principal and admission.principal is not None:
-        job = await accept_again(job, principal=admission.principal)
-        place, cached = await place_of(job), None
     remember = (*admission.remember, *inspected.remember())
     try:
+        if admission.principal != job.principal and admission.principal is not None:
+            job = await accept_again(job, principal=admission.principal)
+            priority_of(job)
+            place, cached = await place_of(job, masks=inspected.masks), None
         if place is not None:
             hit = await look_up(job, place, cached) or follow_or_lead(
                 job, place, on_disconnect=on_disconnect, remembers=remember, outward=inspected.outward()
@@ -47,6 +47,7 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
             remember=remember,
             outward=inspected.outward(),
         )
-    except ParleyError:
+    except BaseException:
+        # Nothing was begun, so nothing was used.
         await admission.correct(0)
         raise

@@ -68,7 +68,8 @@ class Candidate:
 class Job:
     """One accepted completion: who asks and pays, what for, and where it may go, in order.
 
-    `request.model` is the alias that was asked for. `surface` names the API it came by (`openai.chat`, `room`, …).
+    `request.model` is the alias that was asked for; `route` the one that it stood for, where the name only stood for the
+    tenant's choice (`default`). `surface` names the API it came by (`openai.chat`, `room`, …).
     """
 
     request_id: UUID
@@ -80,6 +81,12 @@ class Job:
     wishes: Wishes = NO_WISHES
     surface: str = "openai.chat"
     report: Report = field(default_factory=Report, compare=False)
+    route: str = ""
+
+    @property
+    def alias(self) -> str:
+        """The model that is meant: what limits and the cache go by."""
+        return self.route or self.request.model
 
 
 @dataclass(frozen=True, slots=True)

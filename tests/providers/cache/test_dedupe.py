@@ -209,6 +209,8 @@ async def test_nobody_follows_who_may_not(house: House) -> None:
         house.ask("Same", headers={"cache-control": "no-store"}),
         house.ask("Same", temperature=None),
         house.ask("Same", seed=1),
+        house.ask("Same", headers={"x-parley-deadline-ms": "9000"}),
+        house.ask("Same", headers={"x-parley-priority": "batch"}),
     )
     answers = await asyncio.gather(*asked)
     assert {answer.status_code for answer in answers} == {200}

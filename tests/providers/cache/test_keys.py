@@ -76,9 +76,20 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
 requests = st.one_of(values_of(ChatRequest), values_of(EmbeddingRequest))
 
 
-def job(request: Request, *, tenant_id: uuid.UUID = TENANT, model: str = "model", **more: Any) -> Job:
+DEPLOYMENT = uuid.uuid4()
+
+
+def job(
+    request: Request,
+    *,
+    tenant_id: uuid.UUID = TENANT,
+    model: str = "model",
+    deployment_id: uuid.UUID = DEPLOYMENT,
+    prompt_format: str = "",
+    **more: Any,
+) -> Job:
     deployment = ResolvedDeployment(
-        id=uuid.uuid4(),
+        id=deployment_id,
         provider="fake",
         connection="fake",
         base_url="fake://",
@@ -86,6 +97,7 @@ def job(request: Request, *, tenant_id: uuid.UUID = TENANT, model: str = "model"
         platform=True,
         tariff=Tariff(model, {}),
         secret=None,
+        prompt_format=prompt_format,
     )
     candidate = Candidate("fake", FakeAdapter(), Target("fake", "fake://", model), deployment)
     payer = Payer(tenant_id=tenant_id, principal_kind="member", membership_id=uuid.uuid4())
@@ -93,9 +105,14 @@ def job(request: Request, *, tenant_id: uuid.UUID = TENANT, model: str = "model"
 
 
 def key(
-    request: Request, *, scope: tuple[object, ...] = ("tenant",), generations: tuple[int, int] = (0, 0), **more: Any
+    request: Request,
+    *,
+    scope: tuple[object, ...] = ("tenant",),
+    generations: tuple[int, int] = (0, 0),
+    masks: tuple[bool, ...] = (False, False),
+    **more: Any,
 ) -> bytes | None:
-    found = key_of(job(request, **more), scope=scope, generations=generations)
+    found = key_of(job(request, **more), scope=scope, generations=generations, masks=masks)
     return found[0] if found else None
 
 
@@ -232,6 +249,10 @@ def test_tenants_scopes_models_and_generations_are_apart() -> None:
         key(FULL, generations=(1, 0)),
         key(FULL, generations=(0, 1)),
         key(FULL, wishes=Wishes(drop_params=True)),
+        key(FULL, masks=(True, False)),
+        key(FULL, masks=(False, True)),
+        key(FULL, deployment_id=uuid.uuid4()),
+        key(FULL, prompt_format="chatml"),
     ]
     assert None not in keys
     assert len(set(keys)) == len(keys)
