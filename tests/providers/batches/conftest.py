@@ -9,15 +9,20 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import transaction
 
+from billing.models import UsageRecord
 from config.asgi import application
 from providers.batches.forms import batch_id
+from providers.batches.models import Batch, BatchLine
 from providers.batches.run import take_turn
 from providers.services.connections import Offer, add_provider
 from tests.support.asgi import Answer, request
 from tests.support.cast import Company
 
 CHAT = "/v1/chat/completions"
+Said = Callable[[dict[str, Any]], str]
+"""The text of an answer in a file of results."""
 
 
 def line(custom_id: object, body: object, *, url: str = CHAT, method: str = "POST") -> str:
@@ -96,6 +101,27 @@ async def caller(company: Company) -> Caller:
 
 
 @pytest.fixture
-def said() -> Callable[[dict[str, Any]], str]:
+def said() -> Said:
     """The text of a line's answer."""
     return lambda found: found["response"]["body"]["choices"][0]["message"]["content"]
+
+
+@sync_to_async
+def change_batches(company: Company, **changes: Any) -> None:
+    """Change the company's batches behind everybody's back."""
+    with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+        Batch.objects.update(**changes)
+
+
+@sync_to_async
+def usage_of(company: Company) -> list[str]:
+    """The request ids on the company's bill."""
+    with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+        return [str(record.request_id) for record in UsageRecord.objects.all()]
+
+
+@sync_to_async
+def lines_left(company: Company) -> int:
+    """How many results are not in a file yet."""
+    with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+        return BatchLine.objects.count()
