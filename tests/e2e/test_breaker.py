@@ -129,5 +129,7 @@ def test_a_provider_that_goes_down_is_left_alone_and_taken_back_bit_by_bit(
     eventually(closed_again, within_s=CLOSES_S, failing=lambda: list(zip(answered, caller.seen[1:], strict=True)))
     gradual = [model for model, state in zip(answered, caller.seen[1:], strict=True) if state == "ramping"]
     assert {*gradual} == {PRIMARY, FALLBACK}, "some went to it before all did"
-    assert gradual[: len(gradual) // 2].count(PRIMARY) < gradual[len(gradual) // 2 :].count(PRIMARY)
+    quarter = len(gradual) // 4
+    # By chance each, of about a fifth of the requests at first and nine tenths at last.
+    assert gradual[:quarter].count(PRIMARY) < gradual[-quarter:].count(PRIMARY)
     assert {caller.ask() for _ in range(LOOKS)} == {PRIMARY}
