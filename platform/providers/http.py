@@ -40,6 +40,9 @@ MAX_ERROR_BYTES = 64 * 1024
 END_WAIT_S = 0.1
 """How long a stream whose answer is whole may take to end, for its connection to be used again."""
 
+USAGE_WAIT_S = 5.0
+"""How long a whole answer waits for the usage that should come with its end."""
+
 
 class Vendor(Protocol):
     """What an exchange has to know of the vendor."""
@@ -173,6 +176,18 @@ def _connection_error(error: ClientError | OSError, *, connected: bool) -> Provi
     return Transient(words, cause="cut")
 
 
+class _Answering(Protocol):
+    """What reads a stream, as far as it has come."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is whole."""
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether it said what was used."""
+
+
 Patience = Callable[[], float | None]
 """How long the next read may take, in seconds; None for as long as others allow. Once it is not None the answer is
 whole, and what doesn't come in time, or not at all, isn't missed."""
@@ -180,6 +195,25 @@ whole, and what doesn't come in time, or not at all, isn't missed."""
 
 def _no_end() -> float | None:
     return None
+
+
+def until_told(reader: _Answering, timeouts: Timeouts) -> Patience:
+    """The patience for what may follow a whole answer: its usage, if that is still missing, and the end of the stream. An
+    answer never becomes late by it, however much comes that says nothing."""
+    now = asyncio.get_running_loop().time
+    late_s = now() + timeouts.total_s
+    until_s: dict[bool, float] = {}
+
+    def patience() -> float | None:
+        if not reader.finished:
+            return None
+        has_usage = reader.has_usage
+        if has_usage not in until_s:
+            left_s = min(timeouts.between_tokens_s, late_s - now()) / 2
+            until_s[has_usage] = now() + min(END_WAIT_S if has_usage else USAGE_WAIT_S, left_s)
+        return max(0.0, until_s[has_usage] - now())
+
+    return patience
 
 
 async def chunks(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[bytes]:

@@ -96,6 +96,8 @@ async def confirm(principal: Principal, epochs: Epochs | None) -> Principal:
     if taken.digest is None:
         raise NotAuthenticated(_CHANGED)
     record = _keep(taken.digest, await _find_key(taken.lookup_id or "", taken.digest))
+    if record.expires_at is not None and record.expires_at <= datetime.now(tz=UTC):
+        raise NotAuthenticated("The API key has expired.")
     if record.suspended:
         raise PermissionDenied("This tenant is suspended.", details={"reason": "suspended"})
     return record.principal

@@ -17,7 +17,9 @@ script; the default one. Scripts and records are described in `script`.
 import argparse
 import asyncio
 import json
+import math
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +55,7 @@ class Upstream(ABC):
         self.base_url = ""
         self._host = host
         self._scripts: list[tuple[str, Script, list[int | None]]] = []
-        self._connections: set[asyncio.BaseTransport] = set()
+        self._connections: dict[asyncio.BaseTransport, float] = {}
         self._runner: web.AppRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -132,7 +134,13 @@ class Upstream(ABC):
     @property
     def open_connections(self) -> int:
         """Connections that are open now."""
-        return sum(not transport.is_closing() for transport in self._connections)
+        return sum(not transport.is_closing() for transport in list(self._connections))
+
+    @property
+    def unused_s(self) -> float:
+        """For how long the connection has been unused that is open and has been so for longest; 0 where none is."""
+        unused = [used_s for transport, used_s in list(self._connections.items()) if not transport.is_closing()]
+        return max(0.0, time.monotonic() - min(unused, default=math.inf))
 
     async def _put_script(self, request: web.Request) -> web.Response:
         asked = await request.json()
@@ -186,14 +194,17 @@ class Upstream(ABC):
         """Count the request and its connection."""
         transport = request.transport
         if transport is not None and transport not in self._connections:
-            self._connections = {known for known in self._connections if not known.is_closing()}
-            self._connections.add(transport)
+            self._connections = {known: at for known, at in self._connections.items() if not known.is_closing()}
             self.opened += 1
+        if transport is not None:
+            self._connections[transport] = math.inf
         self.in_flight += 1
         try:
             yield
         finally:
             self.in_flight -= 1
+            if transport is not None:
+                self._connections[transport] = time.monotonic()
 
     def unauthorized(self, request: web.Request, answers: type[Answer]) -> web.Response | None:
         """The answer to a request with a wrong key."""

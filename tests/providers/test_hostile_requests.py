@@ -1,15 +1,20 @@
 """Requests that are meant to do harm are answered as what they are: wrong, and never by an error of ours."""
 
+import json
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from psycopg import OperationalError
 
 from config.asgi import application
+from providers.gateway import http
 from providers.gateway.http import MAX_DROPPED_CHARS
+from providers.guardrails import store
 from providers.pipeline.accept import factory
 from providers.services.connections import Offer, add_provider
 from tests.fakes.openai_upstream import OpenAIUpstream
@@ -89,12 +94,12 @@ async def test_absurd_pages_of_input_items_are_refused(company: Company, echo: s
     assert answer.status_code == 400, answer.text
 
 
-async def _get(path: str, query: str, headers: dict[str, str]) -> Answer:
-    scope = {
+def _scope(method: str, path: str, headers: dict[str, str], query: str = "") -> dict[str, Any]:
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "GET",
+        "method": method,
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
@@ -103,7 +108,10 @@ async def _get(path: str, query: str, headers: dict[str, str]) -> Answer:
         "client": ("127.0.0.1", 50000),
         "server": ("testserver", 80),
     }
-    connection = ApplicationCommunicator(application, scope)
+
+
+async def _get(path: str, query: str, headers: dict[str, str]) -> Answer:
+    connection = ApplicationCommunicator(application, _scope("GET", path, headers, query))
     await connection.send_input({"type": "http.request", "body": b"", "more_body": False})
     start = await connection.receive_output(10)
     body = await connection.receive_output(10)
@@ -130,3 +138,37 @@ async def test_names_in_a_body_make_no_header_that_clients_cant_read(company: Co
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-parley-dropped"].startswith("0-xxx")
     assert len(answer.headers["x-parley-dropped"]) <= MAX_DROPPED_CHARS + 1
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(
+    company: Company, echo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "BODY_MAX_S", 0.05)
+    connection = ApplicationCommunicator(application, _scope("POST", "/v1/messages", {"x-api-key": company.api_key}))
+    await connection.send_input({"type": "http.request", "body": b"{", "more_body": True})
+    start = await connection.receive_output(10)
+    body = await connection.receive_output(10)
+    await connection.wait(10)
+    assert start["status"] == 400
+    assert json.loads(body["body"])["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_a_database_that_goes_away_in_the_middle_is_said_to_be_away(
+    company: Company, echo: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    @asynccontextmanager
+    async def dying(*_: object, **__: object) -> AsyncIterator[None]:
+        raise OperationalError("the connection was lost")
+        yield
+
+    monkeypatch.setattr(store.adb, "transaction", dying)
+    message = [{"role": "user", "content": "hello"}]
+    body = {"model": echo, "max_tokens": 9, "messages": message}
+    if path == "/v1/responses":
+        body = {"model": echo, "input": "hello"}
+    headers = {"authorization": f"Bearer {company.api_key}"}
+    answer = await request(application, "POST", path, body=body, headers=headers)
+    # Anthropic's clients know this one.
+    assert answer.status_code == (529 if path == "/v1/messages" else 503), answer.text
+    assert "connection was lost" not in answer.text

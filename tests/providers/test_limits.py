@@ -271,6 +271,22 @@ async def test_a_revoked_key_is_refused_at_once_though_its_record_is_kept(compan
     assert await statuses(1, company.api_key, "no-such-model") == [401]
 
 
+async def test_a_key_that_was_rotated_is_refused_at_once_though_its_record_is_kept(
+    company: Company, model: str
+) -> None:
+    assert await statuses(1, company.api_key, model) == [200]
+    found = await sync_to_async(key_id)(company)
+
+    @sync_to_async
+    def rotate() -> None:
+        answer = company.alice.client.post(f"/api/v1/api-keys/{found}/rotate", {"overlap_s": 0}, format="json")
+        assert answer.status_code == 201, answer.content
+
+    await rotate()
+    assert credentials._records
+    assert await statuses(2, company.api_key, model) == [401, 401]
+
+
 async def test_a_key_whose_member_lost_the_right_is_refused_at_once(company: Company, model: str) -> None:
     @sync_to_async
     def bobs() -> str:

@@ -203,7 +203,7 @@ async def test_a_stream_that_is_left_early_ends_the_upstreams_work(
 async def test_a_finished_answer_does_not_wait_for_usage_for_ever(
     adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("providers.adapters.openai.adapter.USAGE_WAIT_S", 0.05)
+    monkeypatch.setattr("providers.http.USAGE_WAIT_S", 0.05)
     reader = ChunkReader(choices=1)
     reader.read(b'{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}')
     assert reader.finished

@@ -46,6 +46,21 @@ async def _settled() -> None:
         await writer._running
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_that_no_deployment_took_is_listed_too(company: Company, stream: bool) -> None:
+    name = f"nobody-{secrets.token_hex(4)}"
+    offer = Offer("openai-compatible", name, "http://127.0.0.1:9/v1", "sk", ((name, "m"),), 0, 0)
+    await sync_to_async(add_provider)(offer, tenant_slug=company.tenant.slug)
+    body = {"model": name, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    headers = {"x-api-key": company.api_key}
+    answer = await request(application, "POST", "/v1/messages", body={**body, "only_here": 1}, headers=headers)
+    assert answer.status_code == 400, answer.text
+    await _settled()
+    [logged] = (await _get(company.alice, "requests")).json()["data"]
+    assert (logged["id"], logged["alias"]) == (answer.headers["x-request-id"], name)
+    assert (logged["error_code"], logged["attempts"]) == ("unsupported_parameter", [])
+
+
 async def test_a_request_is_listed_with_its_attempts_and_cost(company: Company, model: str) -> None:
     answer = await _chat(company, model)
     [logged] = (await _get(company.alice, "requests")).json()["data"]

@@ -197,16 +197,17 @@ class Storm:
                 tried.record = next(kept.get((one.plan.tag, tried.model), iter(())), None)
 
     def _leaks(self) -> list[str]:
-        """What is still open when it should long be closed."""
+        """What is still open when it should long be closed. Deployments that failed are asked whether they are well again, for
+        as long as they aren't, so that not all connections are old ones."""
         deadline = time.monotonic() + IDLE_S + SLACK_S
-        while time.monotonic() < deadline and any(
-            up.in_flight or up.open_connections for up in self.upstreams.values()
-        ):
-            time.sleep(0.1)
-        return [
-            f"{name}: {upstream.in_flight} requests and {upstream.open_connections} connections are left"
-            for name, upstream in self.upstreams.items()
-            if upstream.in_flight or upstream.open_connections
+        busy, left = set(self.upstreams), set(self.upstreams)
+        while left and time.monotonic() < deadline:
+            busy -= {name for name in busy if not self.upstreams[name].in_flight}
+            left -= {name for name in left - busy if not self.upstreams[name].open_connections}
+            time.sleep(0.05)
+        unused_s = {name: self.upstreams[name].unused_s for name in left}
+        return [f"{name}: a request that never ended" for name in busy] + [
+            f"{name}: a connection unused for {unused_s[name]:.1f} s" for name in left if unused_s[name] > IDLE_S + 1
         ]
 
 

@@ -34,6 +34,7 @@ async def answer_request(
     request: Request, responder: Responder, principal: Principal, surface: Surface[Asked], asked: Asked, *, began: float
 ) -> Answering:
     """Answer what was asked in this API's format. `began` is `time.perf_counter()` at the start of the request."""
+    answering: Answering | None = None
     try:
         job = await accept(
             principal=principal,
@@ -43,29 +44,44 @@ async def answer_request(
             wishes=read_wishes(request.headers),
         )
         answering = await run.start(job)
+        await _answer(request, responder, surface, asked, answering, began=began)
     except ParleyError as error:
-        record_refusal(
-            principal=principal,
-            request_id=request.id,
-            surface=surface.name,
-            alias=asked.model,
-            error=error,
-            latency_s=time.perf_counter() - began,
-        )
+        if answering is None or _was_never_tried(answering):
+            record_refusal(
+                principal=principal,
+                request_id=request.id,
+                surface=surface.name,
+                alias=asked.model,
+                error=error,
+                latency_s=time.perf_counter() - began,
+            )
         raise
-    if isinstance(answering, Served) and not (asked.stream and principal.pace_tokens_per_s):
+    return answering
+
+
+def _was_never_tried(answering: Answering) -> bool:
+    """Whether a job ended before any attempt, so that no usage record tells of it. Who followed another's has one."""
+    result = answering.result
+    return result is not None and not result.attempts and answering.job.report.cache != "dedupe"
+
+
+async def _answer(
+    request: Request, responder: Responder, surface: Surface[Asked], asked: Asked, answering: Answering, *, began: float
+) -> None:
+    principal = answering.job.principal
+    is_paced = principal is not None and principal.pace_tokens_per_s is not None
+    if isinstance(answering, Served) and not (asked.stream and is_paced):
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
-        return answering
+        return
     created = int(time.time())
     async with _noticing_disconnect(request, responder, answering):
         if asked.stream:
             writer = surface.writer(asked, request_id=request.id, created=created)
             await _stream(responder, answering, writer, surface.ping, began)
-            return answering
+            return
         answer = await answering.answer()
         body = surface.answer(answer, asked, request_id=request.id, created=created)
         await responder.whole(200, body, headers=_headers(answering, began))
-    return answering
 
 
 async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:

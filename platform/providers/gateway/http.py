@@ -1,5 +1,6 @@
 """As much HTTP as the gateway needs, straight on ASGI."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+BODY_MAX_S = 120.0
+"""How long the body of a request may be on its way. Files have more time (`multipart`)."""
 MAX_DIGITS = 18
 """Of a number that a caller says: Python converts no text of thousands of them."""
 
@@ -63,12 +66,20 @@ class Request:
         )
 
     async def body(self) -> bytes:
-        """The whole body. Raises `PayloadTooLarge` beyond `V1_BODY_MAX_BYTES`, and `ClientGone`."""
+        """The whole body. Raises `PayloadTooLarge` beyond `V1_BODY_MAX_BYTES`, InvalidRequest for one that takes longer
+        than `BODY_MAX_S`, and `ClientGone`."""
         announced = self.headers.get("content-length", "0")
         if not (announced.isascii() and announced.isdigit()):
             raise InvalidRequest("The Content-Length header is not a number.")
         if len(announced) > MAX_DIGITS or int(announced) > settings.V1_BODY_MAX_BYTES:
             raise _too_large()
+        try:
+            async with asyncio.timeout(BODY_MAX_S):
+                return await self._received()
+        except TimeoutError as error:
+            raise InvalidRequest(f"The body took longer than {BODY_MAX_S:.0f} s.") from error
+
+    async def _received(self) -> bytes:
         chunks: list[bytes] = []
         size = 0
         while True:

@@ -13,11 +13,9 @@ from providers.adapters.anthropic.request_out import betas, encode_count_request
 from providers.assemble import events_of
 from providers.base import Adapter, Target, Timeouts, in_time
 from providers.errors import ProviderError
-from providers.http import END_WAIT_S, MAX_ANSWER_BYTES, Upstreams, bounded, read_to_end, sse_events
+from providers.http import MAX_ANSWER_BYTES, Upstreams, bounded, read_to_end, sse_events, until_told
 from providers.types import ChatAnswer, ChatRequest, ModelInfo, Request, StreamEvent
 
-USAGE_WAIT_S = 5.0
-"""How long a finished answer waits for the usage that should have come with its end."""
 MAX_PAGES = 20
 PAGE = 1_000
 _DEFAULTS = {"temperature": 1.0, "top_p": 1.0}
@@ -90,11 +88,7 @@ class Anthropic(Adapter):
                     yield event
                 return
             reader = EventReader()
-
-            def patience() -> float | None:
-                return None if not reader.finished else END_WAIT_S if reader.has_usage else USAGE_WAIT_S
-
-            async for frame in sse_events(response, patience):
+            async for frame in sse_events(response, until_told(reader, timeouts)):
                 for event in reader.read(frame.data):
                     yield event
                 if reader.ended:

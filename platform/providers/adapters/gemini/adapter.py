@@ -12,11 +12,9 @@ from providers.adapters.gemini.request_out import encode_chat_request, encode_em
 from providers.assemble import events_of
 from providers.base import Adapter, Target, Timeouts, in_time
 from providers.errors import ProviderError
-from providers.http import END_WAIT_S, MAX_ANSWER_BYTES, Upstreams, bounded, sse_events
+from providers.http import MAX_ANSWER_BYTES, Upstreams, bounded, sse_events, until_told
 from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, StreamEvent
 
-USAGE_WAIT_S = 5.0
-"""How long a finished answer waits for the usage that should come with its end."""
 MAX_BATCH = 100
 """Texts in one call."""
 PAGE = 1_000
@@ -81,11 +79,7 @@ class Gemini(Adapter):
                     yield event
                 return
             reader = FrameReader(candidates=request.n)
-
-            def patience() -> float | None:
-                return None if not reader.finished else END_WAIT_S if reader.has_usage else USAGE_WAIT_S
-
-            async for frame in sse_events(response, patience):
+            async for frame in sse_events(response, until_told(reader, timeouts)):
                 for event in reader.read(frame.data):
                     yield event
             yield reader.end()

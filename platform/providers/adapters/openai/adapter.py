@@ -14,11 +14,8 @@ from providers.adapters.openai.text_out import choices_of, encode_text_request
 from providers.assemble import events_of
 from providers.base import Adapter, Target, Timeouts, in_time
 from providers.errors import ProviderError
-from providers.http import END_WAIT_S, MAX_ANSWER_BYTES, Upstreams, bounded, read_to_end, sse_events
+from providers.http import MAX_ANSWER_BYTES, Upstreams, bounded, read_to_end, sse_events, until_told
 from providers.types import ChatAnswer, ChatRequest, EmbeddingRequest, ModelInfo, Request, StreamEvent
-
-USAGE_WAIT_S = 5.0
-"""How long a finished answer waits for the usage that should follow it."""
 
 
 class OpenAICompatible(Adapter):
@@ -100,11 +97,7 @@ class OpenAICompatible(Adapter):
                     yield event
                 return
             reader = ChunkReader(choices=choices_of(request))
-
-            def patience() -> float | None:
-                return None if not reader.finished else END_WAIT_S if reader.has_usage else USAGE_WAIT_S
-
-            async for frame in sse_events(response, patience):
+            async for frame in sse_events(response, until_told(reader, timeouts)):
                 if frame.data == b"[DONE]":
                     reader.read(frame.data)
                     await read_to_end(response)
