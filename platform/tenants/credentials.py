@@ -70,7 +70,8 @@ async def authenticate(credential: str, *, address: str, confirmed: bool = True)
         return (None if confirmed else _unconfirmed_member(claims)) or await member_of_claims(claims)
     hashed = _key_digest(credential)
     record = _kept(hashed)
-    if record is not None and not confirmed:
+    # Of one that was refused it is asked again whether it still is: there, nothing would be done that could confirm it.
+    if record is not None and not confirmed and not record.suspended:
         principal = _admitted(record, address, record.unconfirmed)
     else:
         if record is None or await current_epochs(record.subject) != record.epochs:
