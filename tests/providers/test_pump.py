@@ -314,7 +314,7 @@ SCRIPTS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     script=st.sampled_from(SCRIPTS),
     fallback=st.booleans(),
