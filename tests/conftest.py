@@ -25,6 +25,7 @@ from config.bootstrap import prepare_database
 from kernel import adb, loop, redis
 from providers.cache import lifecycle as cache
 from providers.pipeline import upkeep
+from providers.pipeline.accept import factory
 from tenants import passwords
 from tests.support.cast import Company, found_company
 from tests.support.servers import database_url, with_database
@@ -87,6 +88,7 @@ async def _no_pools_left() -> AsyncIterator[None]:
     """Close what the test's event loop opened."""
     yield
     await upkeep.close()
+    await factory().close()
     await cache.close()
     await adb.close()
     await redis.close()
