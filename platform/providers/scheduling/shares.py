@@ -1,7 +1,7 @@
 """How much of a deployment one tenant may hold while others use it too: what those don't need, and never less than its part.
 
-What others need is what they held of late, on average, and three times its square root more: independent requests come and go like
-that (Poisson), so that this nearly always finds a free slot. So one who floods, and batch beside people, leaves free what
+What others need is what they held of late, on average, and three times its square root more: independent requests come and go
+like that (Poisson), so that this nearly always finds a free slot. So one who floods, and batch beside people, leaves free what
 the others are about to want, and they wait neither here nor in the upstream's own queue. Whoever is alone may hold everything,
 and half of the limit is for everybody.
 
