@@ -1,7 +1,7 @@
 """One deployment's slots, what waits for them, and who is sent away instead of being let wait for nothing.
 
-Plain data: the caller says what time it is (seconds of one clock), and is told by `grant` whose turn has come. To take a slot that
-is free and give it back costs 3 µs of CPU."""
+Plain data: the caller says what time it is (seconds of one clock), and is told by `grant` whose turn has come. To take a slot
+that is free and give it back costs 3 µs of CPU."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
