@@ -114,7 +114,7 @@ class Simulation:
     def _arrive(self) -> None:
         self._at(self.now_s + self._random.expovariate(2 * self.per_s(self.phase)), self._arrive)
         call = Call()
-        if self._gate.enter(Class.NORMAL, now_s=self.now_s):
+        if self._gate.enter(Class.NORMAL, tenant=0, now_s=self.now_s):
             self._begin(call)
         elif not self._gate.refusal(tenant=0, rank=Class.NORMAL, patience_s=PATIENCE_S, now_s=self.now_s):
             self._gate.wait(call, tenant=0, rank=Class.NORMAL)
@@ -157,7 +157,7 @@ class Simulation:
         self._leave(call, held_s=None)
 
     def _leave(self, call: Call, *, held_s: float | None) -> None:
-        self._gate.leave(Class.NORMAL, answered=call.answered, held_s=held_s, now_s=self.now_s)
+        self._gate.leave(Class.NORMAL, tenant=0, answered=call.answered, held_s=held_s, now_s=self.now_s)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Prints its base URL and serves until its standard input is closed. Loopback only
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 
@@ -80,7 +81,8 @@ def main() -> None:
     parser.add_argument("--work-s", type=float, default=0.2)
     parser.add_argument("--at-once", type=int, default=40)
     options = parser.parse_args()
-    asyncio.run(_serve(options.work_s, options.at_once))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(options.work_s, options.at_once))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A class goes before those below it, but not for ever: who was passed over as oft
 at least one turn in 5, batch one in 22, whatever else waits; and interactive never waits for more than the one before it."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from enum import IntEnum
 from typing import Generic, TypeVar
 
@@ -21,6 +21,8 @@ class Class(IntEnum):
 
 PATIENCE = (0, 4, 20)
 """How often a class lets those above it go first."""
+LOOK_AT = 16
+"""Of the tenants of a class whose turn it may be, so many are asked whether they may go."""
 
 
 class Waiting(Generic[Item]):
@@ -93,11 +95,27 @@ class FairQueue(Generic[Item]):
             del lanes[waiting.tenant]
         return True
 
-    def pop(self, lowest: Class = Class.BATCH) -> Waiting[Item] | None:
-        """Take out who is next among the classes down to `lowest`; None if none of these waits."""
-        rank = self._next_class(lowest)
-        if rank is None:
-            return None
+    def pop(
+        self, lowest: Class = Class.BATCH, *, may: Callable[[Class, Hashable], bool] | None = None
+    ) -> Waiting[Item] | None:
+        """Take out who is next among the classes down to `lowest`, and of these the tenants that `may` go; None if none of them
+        waits. A tenant that may not go loses its turn."""
+        for rank in self._turns(lowest):
+            if may is None or self._find(rank, may):
+                return self._take(rank, lowest)
+        return None
+
+    def _find(self, rank: Class, may: Callable[[Class, Hashable], bool]) -> bool:
+        """Bring a tenant that may go to the front of its class, if there is one."""
+        lanes = self._lanes[rank]
+        for _ in range(min(len(lanes), LOOK_AT)):
+            tenant = next(iter(lanes))
+            if may(rank, tenant):
+                return True
+            lanes.move_to_end(tenant)
+        return False
+
+    def _take(self, rank: Class, lowest: Class) -> Waiting[Item]:
         for lower in Class:
             if rank < lower <= lowest and self._counts[lower]:
                 self._passed_over[lower] += 1
@@ -110,10 +128,11 @@ class FairQueue(Generic[Item]):
         self._left(waiting)
         return waiting
 
-    def _next_class(self, lowest: Class) -> Class | None:
+    def _turns(self, lowest: Class) -> list[Class]:
+        """The classes in which somebody waits, who is next first."""
         waiting = [rank for rank in Class if rank <= lowest and self._counts[rank]]
         due = [rank for rank in waiting[1:] if self._passed_over[rank] >= PATIENCE[rank]]
-        return next(iter(due or waiting), None)
+        return due[:1] + [rank for rank in waiting if rank not in due[:1]]
 
     def _left(self, waiting: Waiting[Item]) -> None:
         self._counts[waiting.rank] -= 1

@@ -1,7 +1,7 @@
 """How many requests a deployment bears at a time, found out while it works.
 
 Two signs say that it is too many. *Pushback*: the upstream refuses (429, 503, 529) or doesn't answer in time; then it is
-fewer, at once. *Latency*: the median time to the first content is `TOLERANCE` times what it was at ease; then fewer are
+fewer, at once. *Latency*: the median time to the first content is more than `TOLERANCE` times what it was at ease; then fewer are
 tried, and kept only if that made answers quicker: if it didn't, the upstream is merely slower than it was. With neither
 sign, and only while the limit is what holds requests back, it is more: by a tenth with each window, and by one with each
 answer that begins while nearly all others have begun (nobody waits upstream), or, before the first window has ended, that
@@ -11,7 +11,8 @@ Why so, and what it does in a simulation: docs/adr/0007-adaptive-concurrency.md.
 Times are seconds of whatever clock the caller reads."""
 
 from dataclasses import dataclass
-from statistics import median
+from math import sqrt
+from statistics import median, quantiles
 from typing import Literal
 
 Signal = Literal["stream", "whole", "embed"]
@@ -23,14 +24,28 @@ MAX_LIMIT = 2_000
 WINDOW_SAMPLES = 80
 """A decision is made on so many answers, or as many as the limit if that is more."""
 MIN_SIGNAL_SAMPLES = 10
-TOLERANCE = 1.5
+TOLERANCE = 1.1
+"""So many times as long as at ease is a sign, if answers are alike; where they differ, what their noise explains is added."""
+MOST_TOLERANCE = 1.5
+NOISE = 3.0
+"""How many standard errors of the median are noise."""
+CLEAR = 0.06
+"""With a greater standard error (a share of the median) a window goes on, up to `MOST_PARTS` times as long."""
+MOST_PARTS = 4
+STILL_CROWDED = 1.05
+SLOWER = 1.2
+"""A trial so many times as slow as what was before it says nothing."""
+GROW_FROM = 0.75
+"""While somebody waits it grows only if so much of it was in use: the rest may be kept for others, and more would be kept too."""
+RESUME_AT = 0.95
+"""After a trial that helped: of what the upstream then seems to bear, by how much quicker it became."""
 QUICK_S = 0.1
 """What is quicker than this counts as just this: such differences are this process's, not the upstream's."""
 GROWTH = 0.1
 FEW_PENDING = 0.2
 """If no more than this part of what runs is still without a first content, then the upstream doesn't let it wait."""
-CAREFUL_WITHIN = 0.15
-"""So near to where it was last pushed back, the limit grows by one only."""
+CAREFUL_FROM, CAREFUL_TO = 0.85, 1.4
+"""Between these shares of where it was last too high the limit grows by one only."""
 BACK_OFF = 0.7
 PUSHBACK_SHARE = 0.05
 """More of a window's answers than this must be refusals: one stray refusal says nothing of the load."""
@@ -50,6 +65,8 @@ class _Before:
 
     limit: int
     medians: dict[Signal, float]
+    crowding: float | None
+    """None if there was no sign of any."""
 
 
 class Limiter:
@@ -66,11 +83,17 @@ class Limiter:
         self._most_in_flight = 0
         self._windows_to_trial = FIRST_TRIAL_WINDOWS
         self._before: _Before | None = None
-        self._refused_at: int | None = None
+        self._too_many_at: int | None = None
+        self._waiting = False
+        self._parts = 1
+        self._ease_known = False
         self._starting = True
 
-    def answered(self, first_s: float, *, signal: Signal, epoch: int, in_flight: int, pending: int) -> None:
-        """A request had its first content after `first_s`; `in_flight` counts it too, `pending` those that had none yet."""
+    def answered(
+        self, first_s: float, *, signal: Signal, epoch: int, in_flight: int, pending: int, waiting: bool = False
+    ) -> None:
+        """A request had its first content after `first_s`; `in_flight` counts it too, `pending` those that had none yet. Some may
+        be `waiting` although fewer than the limit are in flight, because the rest is kept for others."""
         if epoch != self.epoch:
             return
         first_s = max(first_s, QUICK_S)
@@ -78,17 +101,21 @@ class Limiter:
         self._most_in_flight = max(self._most_in_flight, in_flight)
         samples = self._samples.setdefault(signal, [])
         samples.append(first_s)
-        if in_flight >= self.limit and self._before is None:
+        self._waiting = self._waiting or waiting
+        if (in_flight >= self.limit or (waiting and in_flight >= GROW_FROM * self.limit)) and self._before is None:
             self._make_room(signal, samples, pending)
-        if self._answers + self._refusals >= max(WINDOW_SAMPLES, self.limit):
-            self._end_window()
+        if self._answers + self._refusals >= self._parts * max(WINDOW_SAMPLES, self.limit):
+            if self._unclear():
+                self._parts += 1
+            else:
+                self._end_window()
 
     def _make_room(self, signal: Signal, samples: list[float], pending: int) -> None:
         """Let one more in if this answer shows that there is room."""
         if self._starting and len(samples) == MIN_SIGNAL_SAMPLES:
             self._at_ease.setdefault(signal, median(samples))
         prompt = self._starting and samples[-1] <= TOLERANCE * self._at_ease.get(signal, 0.0)
-        if (prompt or pending <= FEW_PENDING * self.limit) and not self._near_refusal():
+        if (prompt or pending <= FEW_PENDING * self.limit) and not self._near_too_many():
             self.limit = min(MAX_LIMIT, self.limit + 1)
 
     def refused(self, *, epoch: int, in_flight: int) -> None:
@@ -99,46 +126,63 @@ class Limiter:
         self._most_in_flight = max(self._most_in_flight, in_flight)
         if self._refusals > PUSHBACK_SHARE * max(WINDOW_SAMPLES, self._answers + self._refusals):
             self._back_off()
-        elif self._answers + self._refusals >= max(WINDOW_SAMPLES, self.limit):
+        elif self._answers + self._refusals >= self._parts * max(WINDOW_SAMPLES, self.limit):
             self._end_window()
 
     def _back_off(self) -> None:
         crowd = min(self.limit, self._most_in_flight)
-        self._refused_at = crowd
+        self._too_many_at = crowd
         self._starting = False
         self._before = None
         self._set(int(crowd * BACK_OFF))
 
     def _end_window(self) -> None:
-        medians = {signal: median(times) for signal, times in self._samples.items() if len(times) >= MIN_SIGNAL_SAMPLES}
-        held_back = self._most_in_flight >= self.limit
+        medians = self._medians()
         if self._before is not None:
             self._end_trial(self._before, medians)
-        elif not held_back:
+        elif not self._waiting and self._most_in_flight < self.limit:
             # Nothing waits for a higher limit, and what is measured now is the upstream at ease.
             self._at_ease.update(medians)
             self._set(self.limit)
         else:
-            # Were all answers prompt, the limit would have run ahead of them, and no window ended.
-            self._starting = False
             for signal, value in medians.items():
                 self._at_ease[signal] = min(value, self._at_ease.get(signal, value))
+            if self._starting:
+                # Were all answers prompt, the limit would have run ahead of them, and no window ended. It ran until now: the
+                # crowd isn't all there yet.
+                self._starting = False
+                self._set(self.limit)
+                return
             self._windows_to_trial -= 1
-            if self._windows_to_trial <= 0 or self._crowding(medians) > TOLERANCE:
-                self._before = _Before(self.limit, medians)
+            crowding = self._crowding(medians)
+            crowded = crowding > self._tolerance()
+            if crowded or self._windows_to_trial <= 0:
+                self._before = _Before(self.limit, medians, crowding if crowded else None)
                 self._set(int(self.limit * TRIAL_SHARE))
             else:
                 self._set(self._more())
 
     def _end_trial(self, before: _Before, medians: dict[Signal, float]) -> None:
-        """Keep the smaller limit if it made answers quicker, and try an even smaller one next; else go back."""
+        """Keep fewer if that made answers quicker, and try even fewer next unless the crowd is gone; else go back."""
         self._before = None
         shares = [medians[signal] / before.medians[signal] for signal in medians.keys() & before.medians.keys()]
-        if shares and median(shares) < TRIAL_HELPS:
+        # Of what can have been a crowd, and can be gone, more than half must be.
+        helps = TRIAL_HELPS if before.crowding is None else (1.0 + max(1.0 / before.crowding, TRIAL_SHARE)) / 2
+        if shares and median(shares) < helps:
+            left = self._crowding(medians)
+            self._ease_known = self._ease_known and before.crowding is not None and left * STILL_CROWDED >= 1.0
+            self._windows_to_trial = TRIAL_EVERY_WINDOWS if self._ease_known and left <= STILL_CROWDED else 1
+            # Were all of them at work all the time, then as many fewer fit as it became quicker (Little's law).
+            bears = int(before.limit * median(shares))
+            self._too_many_at = max(self.limit, bears)
+            self._set(max(self.limit, int(bears * RESUME_AT)))
+        elif shares and median(shares) > SLOWER:
+            # Slower with fewer: the crowd was still growing when it was measured, or something else changes.
             self._windows_to_trial = 1
-            self._set(self.limit)
+            self._set(before.limit)
         else:
             self._at_ease.update(medians)
+            self._ease_known = True
             self._windows_to_trial = TRIAL_EVERY_WINDOWS
             self._set(before.limit)
 
@@ -146,16 +190,35 @@ class Limiter:
         """How many times as long as at ease the first content takes; of several signals, weighted by their samples."""
         weights = {signal: len(self._samples[signal]) for signal in medians}
         total = sum(weights.values())
-        slower = sum(weights[signal] * value / self._at_ease[signal] for signal, value in medians.items())
+        slower = sum(weights[signal] * value / self._at_ease.get(signal, value) for signal, value in medians.items())
         return slower / total if total else 1.0
 
-    def _more(self) -> int:
-        return self.limit + (1 if self._near_refusal() else max(1, int(self.limit * GROWTH)))
+    def _tolerance(self) -> float:
+        """How crowded it may look: what the spread of this window's times explains isn't a crowd."""
+        return min(MOST_TOLERANCE, TOLERANCE + NOISE * self._noise())
 
-    def _near_refusal(self) -> bool:
-        """Whether the limit is about where it was last pushed back."""
-        at = self._refused_at
-        return at is not None and abs(self.limit - at) <= CAREFUL_WITHIN * at
+    def _unclear(self) -> bool:
+        """Whether more answers have to tell if this is a crowd, or what a trial did."""
+        if self._parts >= MOST_PARTS or self._noise() <= CLEAR:
+            return False
+        return self._before is not None or self._crowding(self._medians()) > TOLERANCE
+
+    def _medians(self) -> dict[Signal, float]:
+        return {signal: median(times) for signal, times in self._samples.items() if len(times) >= MIN_SIGNAL_SAMPLES}
+
+    def _noise(self) -> float:
+        noise = (_noise(times) for times in self._samples.values() if len(times) >= MIN_SIGNAL_SAMPLES)
+        return max(noise, default=0.0)
+
+    def _more(self) -> int:
+        if self._most_in_flight < GROW_FROM * self.limit:
+            return self.limit
+        return self.limit + (1 if self._near_too_many() else max(1, int(self.limit * GROWTH)))
+
+    def _near_too_many(self) -> bool:
+        """Whether the limit is about where it was last too high."""
+        at = self._too_many_at
+        return at is not None and CAREFUL_FROM * at <= self.limit <= CAREFUL_TO * at
 
     def _set(self, limit: int) -> None:
         """Begin a new window under this limit."""
@@ -163,3 +226,12 @@ class Limiter:
         self.epoch += 1
         self._samples = {}
         self._answers = self._refusals = self._most_in_flight = 0
+        self._waiting = False
+        self._parts = 1
+
+
+def _noise(times: list[float]) -> float:
+    """The standard error of the median, as a share of it, were they normal: 1.25 standard deviations, each 0.74 of the distance
+    between the quartiles, over the root of their number."""
+    low, middle, high = quantiles(times, n=4)
+    return 0.93 * (high - low) / middle / sqrt(len(times))

@@ -41,12 +41,15 @@ def _grant(turn: _Turn) -> bool:
 class Slot:
     """A place at a deployment. `release` gives it back, however the attempt ended."""
 
-    __slots__ = ("_answered", "_epoch", "_gate", "_loop", "_rank", "_signal", "_since_s")
+    __slots__ = ("_answered", "_epoch", "_gate", "_loop", "_rank", "_signal", "_since_s", "_tenant")
 
-    def __init__(self, gate: Gate[_Turn], loop: asyncio.AbstractEventLoop, rank: Class, signal: Signal) -> None:
+    def __init__(
+        self, gate: Gate[_Turn], loop: asyncio.AbstractEventLoop, *, rank: Class, tenant: uuid.UUID, signal: Signal
+    ) -> None:
         self._gate = gate
         self._loop = loop
         self._rank = rank
+        self._tenant = tenant
         self._signal: Signal = signal
         self._epoch = gate.epoch
         self._since_s = loop.time()
@@ -67,7 +70,7 @@ class Slot:
         now_s = self._loop.time()
         # How long an attempt took that was refused or not made says nothing of how soon others end.
         held_s = now_s - self._since_s if self._answered or not isinstance(error, ProviderError) else None
-        gate.leave(self._rank, answered=self._answered, held_s=held_s, now_s=now_s)
+        gate.leave(self._rank, tenant=self._tenant, answered=self._answered, held_s=held_s, now_s=now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,10 @@ class Scheduler:
         rank = priority_of(job)
         loop = asyncio.get_running_loop()
         gate = self._gates.get(candidate.deployment.id) or self._new_gate(candidate.deployment.id, loop)
-        if not gate.enter(rank, now_s=loop.time()):
+        tenant = job.payer.tenant_id
+        if not gate.enter(rank, tenant=tenant, now_s=loop.time()):
             await self._wait(gate, job, rank, loop)
-        return Slot(gate, loop, rank, _signal(job))
+        return Slot(gate, loop, rank=rank, tenant=tenant, signal=_signal(job))
 
     async def _wait(self, gate: Gate[_Turn], job: Job, rank: Class, loop: asyncio.AbstractEventLoop) -> None:
         tenant = job.payer.tenant_id
@@ -119,7 +123,7 @@ class Scheduler:
         except BaseException:
             gate.give_up(waiting)
             if turn.granted:
-                gate.leave(rank, answered=False, held_s=None, now_s=loop.time())
+                gate.leave(rank, tenant=tenant, answered=False, held_s=None, now_s=loop.time())
             raise
         finally:
             timer.cancel()

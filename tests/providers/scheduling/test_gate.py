@@ -17,10 +17,11 @@ class Office:
         self.inside: list[str] = []
         self.gone: set[str] = set()
         self.ranks: dict[str, Class] = {}
+        self.tenants: dict[str, str] = {}
         self.gate: Gate[str] = Gate(self._grant, now_s=0.0, limiter=Limiter(slots))
         if hold_s is not None:
-            assert self.gate.enter(Class.NORMAL, now_s=self.now_s)
-            self.gate.leave(Class.NORMAL, answered=False, held_s=hold_s, now_s=self.now_s)
+            assert self.gate.enter(Class.NORMAL, tenant="a", now_s=self.now_s)
+            self.gate.leave(Class.NORMAL, tenant="a", answered=False, held_s=hold_s, now_s=self.now_s)
 
     def _grant(self, name: str) -> bool:
         if name in self.gone:
@@ -32,8 +33,8 @@ class Office:
         self, name: str, *, tenant: str = "a", rank: Class = Class.NORMAL, patience_s: float = 30.0
     ) -> Waiting[str] | str | None:
         """Who waits, or `in`; None for one who was sent away."""
-        self.ranks[name] = rank
-        if self.gate.enter(rank, now_s=self.now_s):
+        self.ranks[name], self.tenants[name] = rank, tenant
+        if self.gate.enter(rank, tenant=tenant, now_s=self.now_s):
             self.inside.append(name)
             return "in"
         if self.gate.refusal(tenant=tenant, rank=rank, patience_s=patience_s, now_s=self.now_s):
@@ -42,7 +43,7 @@ class Office:
 
     def leave(self, name: str, *, held_s: float = 1.0) -> None:
         self.inside.remove(name)
-        self.gate.leave(self.ranks[name], answered=False, held_s=held_s, now_s=self.now_s)
+        self.gate.leave(self.ranks[name], tenant=self.tenants[name], answered=False, held_s=held_s, now_s=self.now_s)
 
 
 def test_who_comes_to_a_free_slot_does_not_wait() -> None:
