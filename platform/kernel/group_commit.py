@@ -22,7 +22,7 @@ MAX_BATCH = 256
 MAX_WAITING = 10_000
 RETRIES = 3
 RETRY_AFTER_S = 0.2
-LINGER_S = 0.002
+LINGER_S = 0.004
 """How long a busy writer gathers before its next batch. A round trip and a flush to disk cost the same for one item as for
 many."""
 BUSY_BATCH = 3

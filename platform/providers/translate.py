@@ -21,6 +21,7 @@ from providers.types import (
     ReasoningPart,
     Request,
     ResponseFormat,
+    TextPart,
     ToolChoice,
 )
 
@@ -103,6 +104,8 @@ class _Fit:
         return Fitted(replace(request, **changes) if changes else request, tuple(self._dropped))
 
     def _message(self, message: Message, path: str) -> Message:
+        if _is_plain(message):
+            return message
         message = self._without_extras(message, path)
         if message.name is not None and not self._names and message.role not in ("tool", "function"):
             self._leave_out(f"{path}.name", hint=True)
@@ -157,3 +160,11 @@ _SAYS_NOTHING: dict[str, object] = {
 }
 """Values that ask for what happens anyway: nothing is lost without them."""
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether this is one text and no more, as most messages are: every format can say it."""
+    if message.extras is not None or message.name is not None or message.tool_calls or len(message.content) != 1:
+        return False
+    part = message.content[0]
+    return type(part) is TextPart and part.extras is None
