@@ -178,18 +178,19 @@ async def test_models_are_listed(adapter: OpenAICompatible, target: Target) -> N
 async def test_a_finished_stream_gives_its_connection_back(
     adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream
 ) -> None:
-    opened = upstream.opened
+    opened, others = upstream.opened, upstream.open_connections
     for _ in range(5):
         await _all(adapter, ask(), target)
         await adapter.complete(ask(stream=False), target, SHORT)
     assert upstream.opened == opened + 1
     await adapter.close()
-    await until(lambda: upstream.open_connections == 0)
+    await until(lambda: upstream.open_connections <= others)
 
 
 async def test_a_stream_that_is_left_early_ends_the_upstreams_work(
     adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream
 ) -> None:
+    others = upstream.open_connections
     upstream.script(text=TEXT, fault="hang", fault_after=1)
     stream = adapter.stream(ask(), target, Timeouts())
     async for event in stream:
@@ -197,7 +198,7 @@ async def test_a_stream_that_is_left_early_ends_the_upstreams_work(
             break
     await stream.aclose()
     await until(lambda: upstream.records[0].outcome == "disconnected")
-    await until(lambda: upstream.open_connections == 0)
+    await until(lambda: upstream.open_connections <= others)
 
 
 async def test_a_finished_answer_does_not_wait_for_usage_for_ever(

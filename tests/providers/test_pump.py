@@ -109,6 +109,7 @@ async def test_a_caller_that_leaves_ends_the_answer(
     pumps: Pumps, adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream
 ) -> None:
     upstream.script(fault="hang_before_headers")
+    others = upstream.open_connections
     ledger = Ledger()
     pump = pumps.start(job=job(candidate(adapter, target=target), timeouts=PATIENT), settle=ledger)
     reading = asyncio.create_task(pump.answer())
@@ -117,7 +118,7 @@ async def test_a_caller_that_leaves_ends_the_answer(
     pump.disconnect()
     await pump.wait()
     assert ledger.only.status == "stopped"
-    await until(lambda: upstream.in_flight == 0 and upstream.open_connections == 0)
+    await until(lambda: upstream.in_flight == 0 and upstream.open_connections <= others)
 
 
 async def test_a_room_that_nobody_watches_gets_its_whole_answer(pumps: Pumps) -> None:
