@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from providers.assemble import Assembler
 from providers.errors import ProviderError
-from providers.estimate import estimate_usage
+from providers.estimate import count_usage, estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
 from providers.types import NO_USAGE, Finished, StreamEvent, Usage, is_content
 
@@ -20,6 +20,7 @@ class Attempt:
         self.visible = False
         self.finished: Finished | None = None
         self.error: ProviderError | None = None
+        self._estimate: Usage | None = None
         self._clock = asyncio.get_running_loop().time
         self._started_at = datetime.now(UTC)
         self._started_s = self._clock()
@@ -55,16 +56,35 @@ class Attempt:
         )
 
     def _usage(self, job: Job) -> Usage:
-        reported = self.assembler.usage
-        if reported is not None and reported.reported:
+        if (reported := self._reported()) is not None:
             return reported
-        if self.error is not None and not (self.visible or self.error.worked):
-            return NO_USAGE
+        if self._estimate is not None:
+            return self._estimate
         return estimate_usage(
             job.request,
             output_bytes=self.assembler.output_bytes,
             reasoning_bytes=self.assembler.reasoning_bytes,
         )
+
+    def _reported(self) -> Usage | None:
+        """What is known without counting: what the upstream said, or that it can't have cost anything."""
+        usage = self.assembler.usage
+        if usage is not None and usage.reported:
+            return usage
+        if self.error is not None and not (self.visible or self.error.worked):
+            return NO_USAGE
+        return None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known what it used, without counting."""
+        return self._reported() is not None
+
+    async def count(self, job: Job) -> None:
+        """Count tokens, if the upstream has not said how many they were."""
+        if self._reported() is None:
+            answer, model = self.assembler.answer(), self.candidate.target.model
+            self._estimate = await count_usage(job.request, answer, model=model, read=self.assembler.read)
 
     @property
     def first_content_s(self) -> float:

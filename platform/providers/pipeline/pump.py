@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 OnDisconnect = Literal["stop", "continue"]
 MAX_QUEUED_EVENTS = 256
 SETTLE_S = 30.0
+COUNT_S = 10.0
+"""To count tokens that no provider counted, with what has to be loaded for that."""
 REMEMBER_S = 5.0
 
 Remember = Callable[[Result], Awaitable[None]]
@@ -138,6 +140,7 @@ class Pump(Answering):
     async def _run_and_settle(self) -> tuple[Result, bool]:
         """How the job ended, and whether that could be recorded."""
         status, error = await self._relay()
+        await self._counted()
         attempts = self._execution.outcomes(status)
         usage = next((attempt.usage for attempt in attempts if attempt.visible), NO_USAGE)
         result = Result(
@@ -196,22 +199,33 @@ class Pump(Answering):
         except TimeoutError:
             self.disconnect()
 
+    async def _counted(self) -> None:
+        """Have the tokens counted that the upstream didn't. Without that they are estimated by the length of texts."""
+        if not self._execution.is_counted:
+            failure = await _finish(self._execution.count(), within_s=COUNT_S)
+            if failure is not None:
+                logger.warning("tokens could not be counted, and are estimated by length: %r", failure)
+
     async def _settled(self, result: Result) -> bool:
-        """Whether settle has recorded the result. Cancelling the pump can't cancel it any more."""
-        task = asyncio.ensure_future(self._settle(result))
-        end = asyncio.get_running_loop().time() + SETTLE_S
-        while not task.done():
-            left = end - asyncio.get_running_loop().time()
-            if left <= 0:
-                task.cancel()
-            try:
-                await asyncio.wait({task}, timeout=max(left, 0.1))
-            except asyncio.CancelledError:
-                continue
-        if task.cancelled():
+        """Whether settle has recorded the result."""
+        failure = await _finish(self._settle(result), within_s=SETTLE_S)
+        if isinstance(failure, asyncio.CancelledError):
             logger.error("a result could not be settled in %s s", SETTLE_S)
-            return False
-        failure = task.exception()
-        if failure is not None:
+        elif failure is not None:
             logger.error("a result could not be settled", exc_info=failure)
         return failure is None
+
+
+async def _finish(work: Awaitable[None], *, within_s: float) -> BaseException | None:
+    """Do what cancelling the pump can't cancel any more. Why it failed, if it did; CancelledError if it took too long."""
+    task = asyncio.ensure_future(work)
+    end = asyncio.get_running_loop().time() + within_s
+    while not task.done():
+        left = end - asyncio.get_running_loop().time()
+        if left <= 0:
+            task.cancel()
+        try:
+            await asyncio.wait({task}, timeout=max(left, 0.1))
+        except asyncio.CancelledError:
+            continue
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
