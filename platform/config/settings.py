@@ -244,6 +244,9 @@ CELERY_BEAT_SCHEDULE = {
     "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
+    "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
+    "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
+    "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 

@@ -225,7 +225,7 @@ async def billed(case: Case, events: Iterator[StreamEvent]) -> tuple[Usage, bool
     attempt = Attempt(1, goes_to)
     for event in events:
         attempt.saw(event)
-    assert attempt.assembler.answer().text == ANSWER
+    assert attempt.answer().text == ANSWER
     await attempt.count(asked)
     outcome = attempt.outcome(asked, "complete")
     return outcome.usage, outcome.estimated

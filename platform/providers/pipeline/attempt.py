@@ -3,20 +3,23 @@
 import asyncio
 from datetime import UTC, datetime
 
-from providers.assemble import Assembler
+from providers.assemble import Assembler, as_told, assembled, holds_content, reason_of
 from providers.errors import ProviderError
 from providers.estimate import count_usage, estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
-from providers.types import NO_USAGE, Finished, StreamEvent, Usage, is_content
+from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent, Usage, is_content
 
 
 class Attempt:
-    """What is known of an attempt while it runs."""
+    """What is known of an attempt while it runs: of one whose answer comes in pieces by `saw`, of others by `answered`.
+
+    It is `visible` once there is something of it for the caller to see."""
 
     def __init__(self, number: int, candidate: Candidate) -> None:
         self.number = number
         self.candidate = candidate
-        self.assembler = Assembler()
+        self._assembler = Assembler()
+        self._whole: ChatAnswer | None = None
         self.visible = False
         self.finished: Finished | None = None
         self.error: ProviderError | None = None
@@ -28,12 +31,28 @@ class Attempt:
         self._ended_s: float | None = None
 
     def saw(self, event: StreamEvent) -> None:
-        self.assembler.add(event)
+        """The next event came."""
+        self._assembler.add(event)
         if self._first_s is None and is_content(event):
             self._first_s = self._clock()
+            self.visible = True
         if isinstance(event, Finished):
             self.finished = event
             self._ended_s = self._clock()
+            self.visible = True
+
+    def answered(self, answer: ChatAnswer) -> None:
+        """The whole answer came."""
+        self._whole = answer = as_told(answer)
+        self.visible = True
+        self._ended_s = self._clock()
+        if holds_content(answer):
+            self._first_s = self._ended_s
+        self.finished = Finished(reason_of(answer), answer.usage)
+
+    def answer(self) -> ChatAnswer:
+        """The answer so far."""
+        return self._whole if self._whole is not None else self._assembler.answer()
 
     def failed(self, error: ProviderError) -> None:
         self.error = error
@@ -56,21 +75,17 @@ class Attempt:
         )
 
     def _usage(self, job: Job) -> Usage:
-        if (reported := self._reported()) is not None:
-            return reported
+        if (known := self._known()) is not None:
+            return known
         if self._estimate is not None:
             return self._estimate
-        return estimate_usage(
-            job.request,
-            output_bytes=self.assembler.output_bytes,
-            reasoning_bytes=self.assembler.reasoning_bytes,
-        )
+        said = self._assembler if self._whole is None else assembled(self._whole)
+        return estimate_usage(job.request, output_bytes=said.output_bytes, reasoning_bytes=said.reasoning_bytes)
 
-    def _reported(self) -> Usage | None:
+    def _known(self) -> Usage | None:
         """What is known without counting: what the upstream said, or that it can't have cost anything."""
-        usage = self.assembler.usage
-        if usage is not None and usage.reported:
-            return usage
+        if self.finished is not None and self.finished.usage.reported:
+            return self.finished.usage
         if self.error is not None and not (self.visible or self.error.worked):
             return NO_USAGE
         return None
@@ -78,13 +93,13 @@ class Attempt:
     @property
     def is_counted(self) -> bool:
         """Whether it is known what it used, without counting."""
-        return self._reported() is not None
+        return self._known() is not None
 
     async def count(self, job: Job) -> None:
         """Count tokens, if the upstream has not said how many they were."""
-        if self._reported() is None:
-            answer, model = self.assembler.answer(), self.candidate.target.model
-            self._estimate = await count_usage(job.request, answer, model=model, read=self.assembler.read)
+        if self._known() is None:
+            model = self.candidate.target.model
+            self._estimate = await count_usage(job.request, self.answer(), model=model, read=self._assembler.read)
 
     @property
     def first_content_s(self) -> float:
