@@ -257,6 +257,7 @@ CELERY_BEAT_SCHEDULE = {
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
+    "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},
     "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
