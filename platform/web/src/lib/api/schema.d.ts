@@ -2082,7 +2082,10 @@ export interface operations {
     api_keys_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2157,6 +2160,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2523,7 +2534,10 @@ export interface operations {
     api_keys_rotate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 key_id: string;
             };
@@ -2600,6 +2614,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2968,7 +2990,10 @@ export interface operations {
     auth_switch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3050,6 +3075,14 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3079,7 +3112,10 @@ export interface operations {
     auth_ws_ticket: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3150,6 +3186,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3624,7 +3668,10 @@ export interface operations {
     cache_invalidate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3699,6 +3746,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3842,7 +3897,10 @@ export interface operations {
     cache_stats_reset: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3920,6 +3978,14 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3949,7 +4015,10 @@ export interface operations {
     cache_warm_up: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4024,6 +4093,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4172,7 +4249,10 @@ export interface operations {
     connections_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4247,6 +4327,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4727,7 +4815,10 @@ export interface operations {
     connections_deployments_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 connection_id: string;
             };
@@ -4804,6 +4895,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5058,7 +5157,10 @@ export interface operations {
     connections_test: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 connection_id: string;
             };
@@ -5135,6 +5237,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5280,7 +5390,10 @@ export interface operations {
     generations_stop: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 generation_id: string;
             };
@@ -5353,6 +5466,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5501,7 +5622,10 @@ export interface operations {
     groups_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5576,6 +5700,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6056,7 +6188,10 @@ export interface operations {
     groups_members_add: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 group_id: string;
             };
@@ -6133,6 +6268,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6608,7 +6751,10 @@ export interface operations {
     limits_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6683,6 +6829,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8261,7 +8415,10 @@ export interface operations {
     notifications_read_all: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8332,6 +8489,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9029,7 +9194,10 @@ export interface operations {
     rooms_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9104,6 +9272,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9584,7 +9760,10 @@ export interface operations {
     room_members_add: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 room_id: string;
             };
@@ -9669,6 +9848,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9928,7 +10115,10 @@ export interface operations {
     messages_send: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 room_id: string;
             };
@@ -10005,6 +10195,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10596,7 +10794,10 @@ export interface operations {
     routes_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10671,6 +10872,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
