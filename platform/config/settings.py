@@ -249,6 +249,7 @@ CELERY_BEAT_SCHEDULE = {
     "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
+    "reap-holds": {"task": "billing.reap_holds", "schedule": timedelta(seconds=10)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 

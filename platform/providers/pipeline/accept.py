@@ -10,7 +10,6 @@ from functools import cache, partial
 
 from django.conf import settings
 
-from billing.limits import check_limit
 from billing.types import Payer
 from kernel.errors import ParleyError
 from providers.base import Target, Timeouts
@@ -52,7 +51,7 @@ async def accept(
 ) -> Job:
     """The job of a request that came by `surface` (an API, or `room`). The subject is what it is for, such as a room.
 
-    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice`, `NotSupported` and `LimitReached`.
+    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice`, and `NotSupported`.
     """
     job = partial(
         _accept,
@@ -99,8 +98,6 @@ async def _accept(
 ) -> Job:
     principal.require("models.use")
     route = await resolve_route(principal, request.model)
-    if any(deployment.platform for deployment in route.deployments):
-        await check_limit(principal.tenant_id)
     return Job(
         request_id=request_id,
         request=request,

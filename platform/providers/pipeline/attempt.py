@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from providers.assemble import Assembler
 from providers.errors import ProviderError
-from providers.estimate import estimate_usage
+from providers.estimate import estimate_tokens, estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
 from providers.types import NO_USAGE, Finished, StreamEvent, Usage, is_content
 
@@ -53,6 +53,10 @@ class Attempt:
             finish_reason=self.finished.finish_reason if self.finished else None,
             error=self.error,
         )
+
+    def output_tokens(self) -> int:
+        """An estimate of what it has written so far."""
+        return estimate_tokens(self.assembler.output_bytes + self.assembler.reasoning_bytes)
 
     def _usage(self, job: Job) -> Usage:
         reported = self.assembler.usage

@@ -6,6 +6,7 @@ health how it went."""
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from billing.ledger import checkpoint
 from kernel import egress
 from providers.assemble import Assembler, events_of
 from providers.errors import ProviderError, Skipped, caller_error
@@ -59,6 +60,10 @@ class Execution:
         """The attempt that now has its slot. Raises Skipped if its deployment broke while it waited for that."""
         if not turn.health.breaker.holds(turn.leave):
             raise Skipped("failing", retry_after_s=turn.health.breaker.open_left_s)
+        hold = self._job.hold
+        if hold is not None and not hold.is_sent:
+            hold.is_sent = True
+            checkpoint(hold, output_tokens=0)
         attempt = Attempt(len(self._attempts) + 1, turn.candidate)
         self._attempts.append(attempt)
         return attempt
@@ -94,6 +99,10 @@ class Execution:
     def outcomes(self, ending: Status) -> tuple[AttemptOutcome, ...]:
         """Every attempt so far; one that was still running ended as the job did."""
         return tuple(attempt.outcome(self._job, ending) for attempt in self._attempts)
+
+    def output_tokens(self) -> int:
+        """An estimate of what the attempt that runs has written so far."""
+        return self._attempts[-1].output_tokens() if self._attempts else 0
 
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer the caller sees, and the seconds from that attempt's start to its first content."""
