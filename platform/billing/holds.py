@@ -6,16 +6,15 @@ from typing import Any
 
 import msgspec
 
-from billing.pricing import TOKENS_PER_RATE
+from billing.pricing import TOKENS_PER_RATE, worst_rates
 from billing.types import Payer, Tariff
 
 LEAST_OUTPUT_TOKENS = 16
 """Of a cap that is shrunk to fit the money left: below that an answer is of no use, and the request is refused."""
 FUNDS = "funds"
 """The scope of the budget that holds what was paid or given in advance."""
-INPUT_METERS = ("input", "cache_read", "cache_write")
-OUTPUT_METERS = ("output", "reasoning")
-_ROUNDING_NANO = 2
+OUTPUT_METERS = frozenset({"output", "reasoning", "output_audio"})
+_ROUNDING_NANO = 3
 """Each meter is rounded to a whole nano-dollar by itself: so much may that add to what all tokens of a side cost together."""
 
 
@@ -74,9 +73,12 @@ def worst_case(tariffs: Iterable[Tariff], *, input_tokens: int, cap_tokens: int)
     """What `input_tokens` read and `cap_tokens` written may cost at the dearest of the tariffs that may come to apply."""
     input_rate = output_rate = 0
     for tariff in tariffs:
-        rates = tariff.rates
-        input_rate = max(input_rate, *(rates[meter].sell_nano_per_mtok for meter in INPUT_METERS))
-        output_rate = max(output_rate, *(rates[meter].sell_nano_per_mtok for meter in OUTPUT_METERS))
+        rates = tariff.rates if not tariff.tiers else worst_rates(tariff, input_tokens)
+        for meter, rate in rates.items():
+            if meter in OUTPUT_METERS:
+                output_rate = max(output_rate, rate.sell_nano_per_mtok)
+            else:
+                input_rate = max(input_rate, rate.sell_nano_per_mtok)
     rounding = _ROUNDING_NANO * ((input_rate > 0) + (output_rate > 0))
     return WorstCase(
         input_tokens=input_tokens,

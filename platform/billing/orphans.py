@@ -24,7 +24,7 @@ class OrphanFacts(msgspec.Struct, frozen=True):
     connection: str
     model: str
     platform: bool
-    rates: dict[str, tuple[str, int, int]]
+    rates: dict[str, tuple[str, int, int, str, int | None]]
     input_tokens: int
     started_at: str
 
@@ -58,8 +58,14 @@ def facts_of(
         model=model,
         platform=platform,
         rates={
-            meter: (str(rate.price_id), rate.cost_nano_per_mtok, rate.sell_nano_per_mtok)
-            for meter, rate in tariff.rates.items()
+            meter: (
+                str(rate.price_id),
+                rate.cost_nano_per_mtok,
+                rate.sell_nano_per_mtok,
+                rate.tier,
+                rate.markup_bps,
+            )
+            for meter, rate in tariff.rates_for(input_tokens).items()
         },
         input_tokens=input_tokens,
         started_at=datetime.now(tz=UTC).isoformat(),
@@ -79,7 +85,7 @@ def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
     """The usage event of an attempt whose process died."""
     tariff = Tariff(
         model=facts.model,
-        rates={meter: Rate(uuid.UUID(price), cost, sell) for meter, (price, cost, sell) in facts.rates.items()},
+        rates={meter: Rate(uuid.UUID(price), *rest) for meter, (price, *rest) in facts.rates.items()},
     )
     tokens = Tokens(input=facts.input_tokens, output=output_tokens)
     started_at = datetime.fromisoformat(facts.started_at)

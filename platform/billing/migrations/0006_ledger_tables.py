@@ -140,7 +140,7 @@ READ_ONLY = ("billing_account", "billing_entry", "billing_hold", "billing_budget
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0004_budgets"), ("tenants", "0004_groups")]
+    dependencies = [("billing", "0005_budgets"), ("tenants", "0004_groups")]
 
     operations = [
         *(migrations.RunSQL(table) for table in TABLES),

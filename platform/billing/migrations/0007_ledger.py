@@ -403,7 +403,7 @@ ADMITTED = "TABLE (place integer, granted_tokens bigint, granted_nano bigint, bo
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0005_ledger_tables")]
+    dependencies = [("billing", "0006_ledger_tables")]
 
     operations = [
         Definer(

@@ -11,7 +11,7 @@ import kernel.ids
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0003_usage_cache"),
+        ("billing", "0004_price_tiers"),
         ("tenants", "0004_groups"),
     ]
 
