@@ -85,7 +85,10 @@ def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
     """The usage event of an attempt whose process died."""
     tariff = Tariff(
         model=facts.model,
-        rates={meter: Rate(uuid.UUID(price), *rest) for meter, (price, *rest) in facts.rates.items()},
+        rates={
+            meter: Rate(uuid.UUID(price), cost, sell, tier, markup)
+            for meter, (price, cost, sell, tier, markup) in facts.rates.items()
+        },
     )
     tokens = Tokens(input=facts.input_tokens, output=output_tokens)
     started_at = datetime.fromisoformat(facts.started_at)
