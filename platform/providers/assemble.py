@@ -209,15 +209,49 @@ def _joined_json(pieces: list[Raw]) -> Raw:
 
 def events_of(answer: ChatAnswer) -> Iterator[StreamEvent]:
     """A whole answer as the events of a stream that brings it in one piece per kind."""
+    yield from told(answer)
+    yield Finished(reason_of(answer), answer.usage)
+
+
+def told(answer: ChatAnswer) -> Iterator[StreamEvent]:
+    """The same without the last event, which says that it is whole."""
     yield Started(answer.model, answer.extras)
     if answer.vectors:
         yield Vectors(answer.vectors)
     for choice in answer.choices:
-        index = choice.index
         yield from in_order(choice)
-        yield ChoiceFinished(choice.finish_reason or "stop", index)
+        yield ChoiceFinished(choice.finish_reason or "stop", choice.index)
+
+
+def reason_of(answer: ChatAnswer) -> FinishReason:
+    """Why a whole answer ended: that of its first choice."""
     reason = answer.choices[0].finish_reason if answer.choices else None
-    yield Finished(reason or "stop", answer.usage)
+    return reason or "stop"
+
+
+def holds_content(answer: ChatAnswer) -> bool:
+    """Whether there is anything in an answer to be seen."""
+    if answer.vectors:
+        return True
+    return any(choice.text or next(in_order(choice), None) is not None for choice in answer.choices)
+
+
+def assembled(answer: ChatAnswer) -> Assembler:
+    """What an answer's events come to."""
+    assembler = Assembler()
+    for event in events_of(answer):
+        assembler.add(event)
+    return assembler
+
+
+def as_told(answer: ChatAnswer) -> ChatAnswer:
+    """A whole answer as its events would tell it: choices in order, one of each number, that ended somehow."""
+    last = -1
+    for choice in answer.choices:
+        if choice.index <= last or choice.finish_reason is None:
+            return assembled(answer).answer()
+        last = choice.index
+    return answer
 
 
 def in_order(choice: AnswerChoice) -> Iterator[Content]:

@@ -304,6 +304,9 @@ class ChatAnswer(msgspec.Struct, frozen=True):
         return self.choices[0].text if self.choices else ""
 
 
+NO_ANSWER = ChatAnswer("", (), NO_USAGE)
+
+
 class ModelInfo(msgspec.Struct, frozen=True):
     """A model that an upstream publishes."""
 

@@ -16,12 +16,12 @@ from django.conf import settings
 
 from kernel.errors import ParleyError, Unavailable
 from kernel.per_loop import PerLoop
+from providers.assemble import told
 from providers.cache.acknowledge import acknowledge
 from providers.cache.lookups import Place, remember
 from providers.cache.stats import stats
 from providers.guardrails.outward import Outward
 from providers.pipeline.answering import Answering
-from providers.pipeline.channel import Channel
 from providers.pipeline.pump import OnDisconnect, Remember
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
@@ -55,8 +55,8 @@ def flight_key(job: Job, place: Place) -> FlightKey:
     return place.key, priority_of(job), job.wishes.deadline_s
 
 
-class Flight(Channel):
-    """One job's pump, and its events kept for all listeners. The pump never waits for any of them."""
+class Flight:
+    """One job's pump, and its events kept for all listeners: an `Outlet` for which the pump never waits."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Flight(Channel):
         remembers: Sequence[Remember],
         outward: Outward | None,
     ) -> None:
-        super().__init__(0)
         self.place = place
         self.key = flight_key(job, place)
         self.listeners: list[Listener] = []
-        self.events: list[StreamEvent] = []
+        self._events: list[StreamEvent] = []
+        self._whole: ChatAnswer | None = None
         self.dropped_events = 0
         self.ended = False
-        self.last: StreamEvent | None = None
+        self.last: Finished | None = None
         self.error: ParleyError | None = None
         self._chars = 0
         self._stopped = False
@@ -84,9 +84,23 @@ class Flight(Channel):
             settle=record_result,
             on_disconnect="continue",
             remember=(partial(remember, place), *remembers),
-            channel=self,
+            outlet=self,
             outward=outward,
         )
+
+    @property
+    def events(self) -> list[StreamEvent]:
+        """Those that there are, from number `dropped_events` on. Of an answer that came whole they are made for the first
+        who asks."""
+        if self._whole is not None:
+            self._events.extend(told(self._whole))
+            self._whole = None
+        return self._events
+
+    @property
+    def end(self) -> int:
+        """The number of the event after the last that came."""
+        return self.dropped_events + len(self._events)
 
     @property
     def takes_followers(self) -> bool:
@@ -120,15 +134,26 @@ class Flight(Channel):
     def full(self) -> bool:
         return False
 
+    async def writable(self) -> None:
+        return
+
+    def abandon(self) -> None:
+        """It is for each listener to leave."""
+
     def put(self, event: StreamEvent) -> None:
-        self.events.append(event)
+        self._events.append(event)
         self._chars += _chars(event)
         if self._chars > MAX_LOG_CHARS:
             self._let_go_of_laggards()
         for listener in self.listeners:
             listener.wake()
 
-    def close(self, *, last: StreamEvent | None = None, error: ParleyError | None = None) -> None:
+    def close(
+        self, *, whole: ChatAnswer | None = None, last: Finished | None = None, error: ParleyError | None = None
+    ) -> None:
+        if whole is not None:
+            self._whole = whole
+            self._chars = _length(whole)
         self.last, self.error, self.ended = last, error, True
         for listener in tuple(self.listeners):
             listener.conclude(pays=listener is self.leader)
@@ -138,7 +163,7 @@ class Flight(Channel):
     def _let_go_of_laggards(self) -> None:
         """Drop what everybody has read, after letting go of those who are too far behind."""
         _flights().forget(self)
-        end = self.dropped_events + len(self.events)
+        end = self.end
         for listener in tuple(self.listeners):
             if end - listener.position > MAX_LAG_EVENTS:
                 listener.lagged = True
@@ -146,7 +171,7 @@ class Flight(Channel):
                 if not listener.continues:
                     self.leave(listener)
         read = min((one.position for one in self.listeners if not one.lagged), default=end)
-        del self.events[: read - self.dropped_events]
+        del self._events[: read - self.dropped_events]
         self.dropped_events = read
 
 
@@ -186,7 +211,7 @@ class Listener(Answering):
 
     async def answer(self) -> ChatAnswer:
         while self.result is None:
-            self.position = self.flight.dropped_events + len(self.flight.events)
+            self.position = self.flight.end
             await self._until_woken()
         if self.flight.error is not None and not self._left:
             raise self.flight.error
@@ -228,7 +253,10 @@ class Listener(Answering):
         ended = self.flight.pump.result
         if ended is None:
             raise RuntimeError("a flight ends after its pump has a result")
-        self.result = replace(ended, job=self.job) if pays else replace(ended, job=self.job, attempts=())
+        if pays and ended.job is self.job:
+            self.result = ended
+        else:
+            self.result = replace(ended, job=self.job, attempts=ended.attempts if pays else ())
         if not pays:
             stats().hit(self.flight.place.tenant_id, "hits_dedupe", ended.answer.usage)
             self._acknowledge(ended.status)
@@ -244,7 +272,7 @@ class Listener(Answering):
             provider=target.provider,
             model=target.model,
             status=status,
-            finish_reason=last.finish_reason if isinstance(last, Finished) else None,
+            finish_reason=last.finish_reason if last else None,
         )
 
     async def _until_woken(self) -> None:
@@ -325,3 +353,10 @@ def _chars(event: StreamEvent) -> int:
         case Vectors():
             return sum(map(len, event.vectors))
     return 0
+
+
+def _length(answer: ChatAnswer) -> int:
+    """What `_chars` of its events come to, near enough."""
+    calls = sum(len(call.arguments) for choice in answer.choices for call in choice.tool_calls)
+    said = sum(len(choice.text) + len(choice.reasoning) for choice in answer.choices)
+    return said + calls + sum(map(len, answer.vectors))

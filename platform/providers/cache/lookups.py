@@ -102,7 +102,7 @@ async def look_up(job: Job, place: Place, cached: bytes | None = None) -> Served
     return Served(job, entry, whole=place.whole)
 
 
-async def remember(place: Place, result: Result) -> None:
+def remember(place: Place, result: Result) -> None:
     """Keep the answer of a settled job, if it is whole and not too long."""
     answer = result.answer
     if not (place.stores and result.status == "complete" and _is_whole(result.job.request, answer)):

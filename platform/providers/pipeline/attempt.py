@@ -3,20 +3,23 @@
 import asyncio
 from datetime import UTC, datetime
 
-from providers.assemble import Assembler
+from providers.assemble import Assembler, as_told, assembled, holds_content, reason_of
 from providers.errors import ProviderError
 from providers.estimate import estimate_tokens, estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
-from providers.types import NO_USAGE, Finished, StreamEvent, Usage, is_content
+from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent, Usage, is_content
 
 
 class Attempt:
-    """What is known of an attempt while it runs."""
+    """What is known of an attempt while it runs: of one whose answer comes in pieces by `saw`, of others by `answered`.
+
+    It is `visible` once there is something of it for the caller to see."""
 
     def __init__(self, number: int, candidate: Candidate) -> None:
         self.number = number
         self.candidate = candidate
-        self.assembler = Assembler()
+        self._assembler = Assembler()
+        self._whole: ChatAnswer | None = None
         self.visible = False
         self.finished: Finished | None = None
         self.error: ProviderError | None = None
@@ -27,12 +30,28 @@ class Attempt:
         self._ended_s: float | None = None
 
     def saw(self, event: StreamEvent) -> None:
-        self.assembler.add(event)
+        """The next event came."""
+        self._assembler.add(event)
         if self._first_s is None and is_content(event):
             self._first_s = self._clock()
+            self.visible = True
         if isinstance(event, Finished):
             self.finished = event
             self._ended_s = self._clock()
+            self.visible = True
+
+    def answered(self, answer: ChatAnswer) -> None:
+        """The whole answer came."""
+        self._whole = answer = as_told(answer)
+        self.visible = True
+        self._ended_s = self._clock()
+        if holds_content(answer):
+            self._first_s = self._ended_s
+        self.finished = Finished(reason_of(answer), answer.usage)
+
+    def answer(self) -> ChatAnswer:
+        """The answer so far."""
+        return self._whole if self._whole is not None else self._assembler.answer()
 
     def failed(self, error: ProviderError) -> None:
         self.error = error
@@ -56,19 +75,15 @@ class Attempt:
 
     def output_tokens(self) -> int:
         """An estimate of what it has written so far."""
-        return estimate_tokens(self.assembler.output_bytes + self.assembler.reasoning_bytes)
+        return estimate_tokens(self._assembler.output_bytes + self._assembler.reasoning_bytes)
 
     def _usage(self, job: Job) -> Usage:
-        reported = self.assembler.usage
-        if reported is not None and reported.reported:
-            return reported
+        if self.finished is not None and self.finished.usage.reported:
+            return self.finished.usage
         if self.error is not None and not (self.visible or self.error.worked):
             return NO_USAGE
-        return estimate_usage(
-            job.request,
-            output_bytes=self.assembler.output_bytes,
-            reasoning_bytes=self.assembler.reasoning_bytes,
-        )
+        said = self._assembler if self._whole is None else assembled(self._whole)
+        return estimate_usage(job.request, output_bytes=said.output_bytes, reasoning_bytes=said.reasoning_bytes)
 
     @property
     def first_content_s(self) -> float:

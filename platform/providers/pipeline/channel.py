@@ -2,20 +2,47 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
+from itertools import chain
+from typing import Protocol
 
 from kernel.errors import ParleyError
-from providers.types import StreamEvent
+from providers.assemble import told
+from providers.types import ChatAnswer, Finished, StreamEvent
+
+
+class Outlet(Protocol):
+    """Where a pump puts the events of an answer."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the pump has to wait."""
+
+    async def writable(self) -> None:
+        """Until `put` may add an event."""
+
+    def put(self, event: StreamEvent) -> None:
+        """Add an event, also beyond the limit: it is the pump that waits."""
+
+    def close(
+        self, *, whole: ChatAnswer | None = None, last: Finished | None = None, error: ParleyError | None = None
+    ) -> None:
+        """No more events but the last, or the error that ends it. An answer that came whole was not put: it comes here, so
+        that its events are only made for who reads them."""
+
+    def abandon(self) -> None:
+        """The consumer is gone."""
 
 
 class Channel:
-    """A queue of at most `limit` events. It closes with a last event or an error, which need no room in
-    it."""
+    """A queue of at most `limit` events. What it closes with needs no room in it."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._events: deque[StreamEvent] = deque()
-        self._readable = asyncio.Event()
-        self._writable = asyncio.Event()
+        self._rest: Iterator[StreamEvent] = iter(())
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
         self._closed = False
         self._abandoned = False
         self._error: ParleyError | None = None
@@ -28,39 +55,61 @@ class Channel:
     async def writable(self) -> None:
         """Until `put` may add an event."""
         while self.full:
-            self._writable.clear()
-            await self._writable.wait()
+            self._writer = asyncio.get_running_loop().create_future()
+            await self._writer
 
     def put(self, event: StreamEvent) -> None:
         """Add an event, also beyond the limit: it is the producer who waits. Without a consumer it is
         dropped."""
         if not self._abandoned:
             self._events.append(event)
-            self._readable.set()
+            _wake(self._reader)
 
-    def close(self, *, last: StreamEvent | None = None, error: ParleyError | None = None) -> None:
-        """No more events but `last`; then the consumer's iteration ends, by `error` if there is one."""
+    def close(
+        self, *, whole: ChatAnswer | None = None, last: Finished | None = None, error: ParleyError | None = None
+    ) -> None:
+        """No more events but these; then the consumer's iteration ends, by `error` if there is one."""
         if last is not None and not self._abandoned:
-            self._events.append(last)
+            self._rest = iter((last,)) if whole is None else chain(told(whole), (last,))
         self._error = error
         self._closed = True
-        self._readable.set()
+        _wake(self._reader)
 
     def abandon(self) -> None:
         """The consumer is gone: drop what is queued, and never wait for it again."""
         self._abandoned = True
         self._events.clear()
-        self._writable.set()
+        self._rest = iter(())
+        _wake(self._writer)
 
     async def get(self) -> StreamEvent | None:
         """The next event, or None at the end. Raises the error it was closed with."""
         while not self._events:
             if self._closed:
-                if self._error is not None:
-                    raise self._error
-                return None
-            self._readable.clear()
-            await self._readable.wait()
+                return self._get_rest()
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
         event = self._events.popleft()
-        self._writable.set()
+        _wake(self._writer)
         return event
+
+    def _get_rest(self) -> StreamEvent | None:
+        event = next(self._rest, None)
+        if event is None and self._error is not None:
+            raise self._error
+        return event
+
+    async def closed(self) -> None:
+        """Until it is closed, whatever was put into it. Raises the error it was closed with."""
+        while not self._closed:
+            self._events.clear()
+            _wake(self._writer)
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        if self._error is not None:
+            raise self._error
+
+
+def _wake(waiting: "asyncio.Future[None] | None") -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

@@ -1,29 +1,31 @@
 """Execute: try the candidates of a job, until one answers.
 
-Who is tried when is decided in `turns`; an attempt holds a slot at its deployment (`slots`), and tells the deployment's
-health how it went."""
+Who is tried when is decided in `turns`; an attempt holds a slot at its deployment, and tells the deployment's health how it
+went (`trial`)."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from billing.ledger import checkpoint
 from kernel import egress
-from providers.assemble import Assembler, events_of
-from providers.errors import ProviderError, Skipped, caller_error
+from providers.assemble import events_of
+from providers.errors import caller_error
 from providers.images import Fetch
 from providers.pipeline.attempt import Attempt
-from providers.pipeline.health import health
 from providers.pipeline.retry import RETRIES, Retries
-from providers.pipeline.slots import slot
+from providers.pipeline.trial import Trial
 from providers.pipeline.turns import Turn, Turns
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
-from providers.scheduling.scheduler import Slot
-from providers.types import ChatAnswer, EmbeddingRequest, Finished, StreamEvent, is_content
+from providers.types import NO_ANSWER, ChatAnswer, EmbeddingRequest, Request, StreamEvent
+
+
+def comes_whole(request: Request) -> bool:
+    """Whether the answer is asked for in one piece. Then nothing is seen of it before its end."""
+    return not request.stream
 
 
 class Execution:
-    """One job's attempts. `events` may be closed at any point; `outcomes` and `answer` then say how far it
-    came."""
+    """One job's attempts: by `whole` or by `events`, which may be closed at any point; `outcomes` and `answer` then say
+    how far it came."""
 
     def __init__(self, job: Job, *, retries: Retries = RETRIES, fetch: Fetch = egress.fetch) -> None:
         self._job = job
@@ -31,74 +33,53 @@ class Execution:
         self._retries = retries
         self._attempts: list[Attempt] = []
 
-    async def events(self) -> AsyncGenerator[StreamEvent, None]:
-        """The events of the first attempt that is answered; none before real content, so that the next can still
-        take over unseen. Raises the ParleyError that lists every attempt when none is left to try, or when one
-        failed that the caller has seen content of."""
-        turns = Turns(self._job, self._retries, self._fetch)
-        last: ProviderError | None = None
+    async def whole(self) -> ChatAnswer:
+        """The answer of the first attempt that is answered, for a job whose answer `comes_whole`. Raises the ParleyError
+        that lists every attempt when none is left to try, or when one failed in a way that no other would mend."""
+        turns = self._turns()
         while (turn := await turns.next()) is not None:
-            attempt: Attempt | None = None
-            failure: ProviderError | None = None
-            try:
-                async with slot(turn.candidate, self._job) as place:
-                    attempt = self._begin(turn)
-                    async with aclosing(self._attempt(attempt, turn, place)) as events:
-                        async for event in events:
+            with Trial(self._job, turns, turn, self._attempts) as trial:
+                attempt = await trial.begin()
+                answer = await _asked(turn)
+                attempt.answered(answer)
+                trial.seen()
+                return attempt.answer()
+        raise caller_error(turns.failures) from turns.last_error
+
+    async def events(self) -> AsyncGenerator[StreamEvent, None]:
+        """The same in pieces: the events of the first attempt that is answered, none before real content, so that the next
+        can still take over unseen."""
+        if comes_whole(self._job.request):
+            for event in events_of(await self.whole()):
+                yield event
+            return
+        turns = self._turns()
+        while (turn := await turns.next()) is not None:
+            with Trial(self._job, turns, turn, self._attempts) as trial:
+                attempt = await trial.begin()
+                held: list[StreamEvent] | None = []
+                async with aclosing(_streamed(turn)) as events:
+                    async for event in events:
+                        attempt.saw(event)
+                        if held is not None:
+                            held.append(event)
+                            if not attempt.visible:
+                                continue
+                            trial.seen()
+                            for early in held:
+                                yield early
+                            held = None
+                        else:
                             yield event
                 return
-            except ProviderError as error:
-                last = failure = error
-                turns.failed(turn.candidate, error)
-                if (attempt is not None and attempt.visible) or not error.moves_on:
-                    break
-            finally:
-                self._ended(turn, attempt, failure)
-        raise caller_error(turns.failures) from last
+        raise caller_error(turns.failures) from turns.last_error
 
-    def _begin(self, turn: Turn) -> Attempt:
-        """The attempt that now has its slot. Raises Skipped if its deployment broke while it waited for that."""
-        if not turn.health.breaker.holds(turn.leave):
-            raise Skipped("failing", retry_after_s=turn.health.breaker.open_left_s)
-        hold = self._job.hold
-        if hold is not None and not hold.is_sent:
-            hold.is_sent = True
-            checkpoint(hold, output_tokens=0)
-        attempt = Attempt(len(self._attempts) + 1, turn.candidate)
-        self._attempts.append(attempt)
-        return attempt
-
-    def _ended(self, turn: Turn, attempt: Attempt | None, failure: ProviderError | None) -> None:
-        """Give the leave back with how it went. No failure and no end means that we ended it."""
-        if attempt is None:
-            turn.health.left(turn.leave, answered=False)
-        elif failure is not None:
-            attempt.failed(failure)
-            if turn.health.failed(turn.leave, failure, turn.candidate):
-                health.report(turn.health, turn.candidate, failure, self._job.payer.tenant_id)
-        elif attempt.finished is not None:
-            turn.health.succeeded(turn.leave, first_content_s=attempt.first_content_s)
-        else:
-            turn.health.left(turn.leave, answered=attempt.visible)
-
-    async def _attempt(self, attempt: Attempt, turn: Turn, place: Slot) -> AsyncGenerator[StreamEvent, None]:
-        held: list[StreamEvent] = []
-        async with aclosing(_upstream(turn)) as events:
-            async for event in events:
-                attempt.saw(event)
-                if attempt.visible:
-                    yield event
-                    continue
-                held.append(event)
-                if is_content(event) or isinstance(event, Finished):
-                    attempt.visible = True
-                    place.answered()
-                    for early in held:
-                        yield early
+    def _turns(self) -> Turns:
+        return Turns(self._job, self._retries, self._fetch)
 
     def outcomes(self, ending: Status) -> tuple[AttemptOutcome, ...]:
         """Every attempt so far; one that was still running ended as the job did."""
-        return tuple(attempt.outcome(self._job, ending) for attempt in self._attempts)
+        return tuple([attempt.outcome(self._job, ending) for attempt in self._attempts])
 
     def output_tokens(self) -> int:
         """An estimate of what the attempt that runs has written so far."""
@@ -106,27 +87,27 @@ class Execution:
 
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer the caller sees, and the seconds from that attempt's start to its first content."""
-        seen = [attempt for attempt in self._attempts if attempt.visible]
-        return (seen[-1].candidate, seen[-1].first_content_s) if seen else None
+        attempt = self._seen()
+        return (attempt.candidate, attempt.first_content_s) if attempt is not None else None
 
     def answer(self) -> ChatAnswer:
         """What the caller could see of the answer so far."""
-        seen = [attempt for attempt in self._attempts if attempt.visible]
-        return (seen[-1].assembler if seen else Assembler()).answer()
+        attempt = self._seen()
+        return attempt.answer() if attempt is not None else NO_ANSWER
+
+    def _seen(self) -> Attempt | None:
+        """The attempt whose answer the caller sees: the last, if any is seen."""
+        return next((attempt for attempt in reversed(self._attempts) if attempt.visible), None)
 
 
-def _upstream(turn: Turn) -> AsyncGenerator[StreamEvent, None]:
-    request = turn.request
-    if request.stream and not isinstance(request, EmbeddingRequest):
-        return turn.candidate.adapter.stream(request, turn.candidate.target, turn.timeouts)
-    return _at_once(turn)
+def _streamed(turn: Turn) -> AsyncGenerator[StreamEvent, None]:
+    if isinstance(turn.request, EmbeddingRequest):
+        raise AssertionError("vectors come whole")
+    return turn.candidate.adapter.stream(turn.request, turn.candidate.target, turn.timeouts)
 
 
-async def _at_once(turn: Turn) -> AsyncGenerator[StreamEvent, None]:
-    adapter, request = turn.candidate.adapter, turn.request
+async def _asked(turn: Turn) -> ChatAnswer:
+    candidate, request = turn.candidate, turn.request
     if isinstance(request, EmbeddingRequest):
-        answer = await adapter.embed(request, turn.candidate.target, turn.timeouts)
-    else:
-        answer = await adapter.complete(request, turn.candidate.target, turn.timeouts)
-    for event in events_of(answer):
-        yield event
+        return await candidate.adapter.embed(request, candidate.target, turn.timeouts)
+    return await candidate.adapter.complete(request, candidate.target, turn.timeouts)

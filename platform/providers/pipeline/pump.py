@@ -9,16 +9,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Literal
 
 import msgspec
 
 from kernel.errors import InternalError, ParleyError, Unavailable
+from providers.assemble import reason_of
 from providers.guardrails.outward import Outward
 from providers.measure import result_settled
 from providers.pipeline.answering import Answering
-from providers.pipeline.channel import Channel
-from providers.pipeline.execute import Execution
+from providers.pipeline.channel import Channel, Outlet
+from providers.pipeline.execute import Execution, comes_whole
 from providers.pipeline.settle import Settle
 from providers.pipeline.tracing import completion_span, describe
 from providers.pipeline.values import Candidate, Job, Result, Status
@@ -29,10 +31,12 @@ logger = logging.getLogger(__name__)
 OnDisconnect = Literal["stop", "continue"]
 MAX_QUEUED_EVENTS = 256
 SETTLE_S = 30.0
+CANCEL_AGAIN_S = 0.1
 REMEMBER_S = 5.0
 
-Remember = Callable[[Result], Awaitable[None]]
-"""Something to be done with a settled result once its caller has it: caches, corrections of limits, logs."""
+Remember = Callable[[Result], Awaitable[None] | None]
+"""Something to be done with a settled result once its caller has it: caches, corrections of limits, logs. What it returns
+is waited for, if anything."""
 
 
 class Pump(Answering):
@@ -46,7 +50,7 @@ class Pump(Answering):
         on_disconnect: OnDisconnect,
         remember: Sequence[Remember] = (),
         outward: Outward | None = None,
-        channel: Channel | None = None,
+        outlet: Outlet | None = None,
     ) -> None:
         self.job = job
         self._settle = settle
@@ -54,7 +58,9 @@ class Pump(Answering):
         self._remember = remember
         self._outward = outward
         self._execution = Execution(job)
-        self._channel = channel or Channel(MAX_QUEUED_EVENTS)
+        self._channel = Channel(MAX_QUEUED_EVENTS)
+        self._outlet: Outlet = outlet or self._channel
+        self._comes_whole = comes_whole(job.request)
         self._relaying = False
         self._ending: Status | None = None
         self._last: Finished | None = None
@@ -69,8 +75,7 @@ class Pump(Answering):
 
     async def answer(self) -> ChatAnswer:
         """The whole answer, once it is settled. Raises the error for the caller."""
-        while await self._channel.get() is not None:
-            continue
+        await self._channel.closed()
         return self.result.answer if self.result else self.so_far()
 
     def so_far(self) -> ChatAnswer:
@@ -97,7 +102,7 @@ class Pump(Answering):
     def disconnect(self) -> None:
         """The consumer is gone. By the job's policy the answer ends here, or goes on without anyone
         listening."""
-        self._channel.abandon()
+        self._outlet.abandon()
         if self._on_disconnect == "stop":
             self.stop()
 
@@ -118,24 +123,31 @@ class Pump(Answering):
             describe(span, result)
         result_settled(result)
         self.result = result
+        self._close(result, settled=settled)
+        if settled:
+            await self._remembered(result)
+
+    def _close(self, result: Result, *, settled: bool) -> None:
+        """Let the end of the answer be seen; of one that came whole, all of it."""
         if self._outward is not None:
             self._put_all(self._outward.rest())
         if not settled:
-            self._channel.close(error=Unavailable("The answer could not be recorded."))
+            self._outlet.close(error=Unavailable("The answer could not be recorded."))
         elif result.error is not None:
-            self._channel.close(error=result.error)
+            self._outlet.close(error=result.error)
         else:
             reason = self._last.finish_reason if self._last else "stop"
-            self._channel.close(last=Finished(reason, result.answer.usage))
-        if settled:
-            await self._remembered(result)
+            whole = result.answer if self._comes_whole and self._last else None
+            self._outlet.close(whole=whole, last=Finished(reason, result.answer.usage))
 
     async def _remembered(self, result: Result) -> None:
         """What comes after the caller has its answer. Nothing here can spoil it."""
         for remember in self._remember:
             try:
-                async with asyncio.timeout(REMEMBER_S):
-                    await remember(result)
+                remembering = remember(result)
+                if remembering is not None:
+                    async with asyncio.timeout(REMEMBER_S):
+                        await remembering
             except Exception:
                 logger.exception("a result could not be remembered")
 
@@ -177,41 +189,47 @@ class Pump(Answering):
         return self._ending, None
 
     async def _hand_over(self) -> None:
+        if self._comes_whole:
+            answer = await self._execution.whole()
+            self._last = Finished(reason_of(answer), answer.usage)
+            return
         async with aclosing(self._execution.events()) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     self._last = event
                     return
-                if self._channel.full:
+                if self._outlet.full:
                     await self._wait_for_consumer()
                 if self._outward is None:
-                    self._channel.put(event)
+                    self._outlet.put(event)
                 else:
                     self._put_all(self._outward.feed(event))
 
     def _put_all(self, events: Iterable[StreamEvent]) -> None:
         for event in events:
-            self._channel.put(event)
+            self._outlet.put(event)
 
     async def _wait_for_consumer(self) -> None:
         try:
             async with asyncio.timeout(self.job.timeouts.between_tokens_s):
-                await self._channel.writable()
+                await self._outlet.writable()
         except TimeoutError:
             self.disconnect()
 
     async def _settled(self, result: Result) -> bool:
         """Whether settle has recorded the result. Cancelling the pump can't cancel it any more."""
-        task = asyncio.ensure_future(self._settle(result))
-        end = asyncio.get_running_loop().time() + SETTLE_S
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._settle(result))
+        timer = loop.call_later(SETTLE_S, _give_up, task, loop)
         while not task.done():
-            left = end - asyncio.get_running_loop().time()
-            if left <= 0:
-                task.cancel()
+            # `asyncio.wait` does the same for many, at several times the cost.
+            over: asyncio.Future[None] = loop.create_future()
+            task.add_done_callback(partial(_over, over))
             try:
-                await asyncio.wait({task}, timeout=max(left, 0.1))
+                await over
             except asyncio.CancelledError:
                 continue
+        timer.cancel()
         if task.cancelled():
             logger.error("a result could not be settled in %s s", SETTLE_S)
             return False
@@ -219,3 +237,15 @@ class Pump(Answering):
         if failure is not None:
             logger.error("a result could not be settled", exc_info=failure)
         return failure is None
+
+
+def _give_up(task: "asyncio.Task[None]", loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel it until it ends: a library may take a cancellation for its own, and go on."""
+    if not task.done():
+        task.cancel()
+        loop.call_later(CANCEL_AGAIN_S, _give_up, task, loop)
+
+
+def _over(over: "asyncio.Future[None]", _: object) -> None:
+    if not over.done():
+        over.set_result(None)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from kernel.errors import Unavailable
 from providers.guardrails.outward import Outward
-from providers.pipeline.channel import Channel
+from providers.pipeline.channel import Outlet
 from providers.pipeline.pump import SETTLE_S, OnDisconnect, Pump, Remember
 from providers.pipeline.settle import Settle
 from providers.pipeline.values import Job
@@ -33,14 +33,14 @@ class Pumps:
         on_disconnect: OnDisconnect = "stop",
         remember: Sequence[Remember] = (),
         outward: Outward | None = None,
-        channel: Channel | None = None,
+        outlet: Outlet | None = None,
     ) -> Pump:
-        """Run a job in a pump of its own, which hands its events to `channel` if one is given. Raises Unavailable once
+        """Run a job in a pump of its own, which hands its events to `outlet` if one is given. Raises Unavailable once
         the process is going down."""
         if self._draining:
             raise Unavailable("This process is about to restart. Try again.")
         pump = Pump(
-            job=job, settle=settle, on_disconnect=on_disconnect, remember=remember, channel=channel, outward=outward
+            job=job, settle=settle, on_disconnect=on_disconnect, remember=remember, outlet=outlet, outward=outward
         )
         self._pumps[job.request_id] = pump
         pump.task.add_done_callback(lambda _: self._pumps.pop(job.request_id, None))

@@ -47,9 +47,13 @@ class Turns:
         self._tries = 0
         self._larger_than = 0
         self.failures: list[Failure] = []
+        self.last_error: ProviderError | None = None
+        self._over = False
 
     async def next(self) -> Turn | None:
         """The next attempt, once it is due; None when nothing is left to try."""
+        if self._over:
+            return None
         if self._again is not None:
             again, self._again = self._again, None
             wait_s = self._retries.wait_s(self._tries)
@@ -65,8 +69,10 @@ class Turns:
                 return turn
         return None
 
-    def failed(self, candidate: Candidate, error: ProviderError) -> None:
-        """An attempt there failed unseen, or could not be begun: decides what comes next."""
+    def failed(self, candidate: Candidate, error: ProviderError, *, final: bool = False) -> None:
+        """An attempt there failed, or could not be begun: decides what comes next. After a `final` one nothing does."""
+        self._over = final
+        self.last_error = error
         self.failures.append(Failure(candidate.target.provider, candidate.name, error))
         if isinstance(error, Transient):
             self._tries += 1
