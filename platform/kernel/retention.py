@@ -50,6 +50,7 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "auth.Group": _DJANGO,
         "kernel.OutboxMessage": _erase("tells of what is recorded elsewhere; gone 7 days after it was done"),
         "kernel.OutboxReceipt": _erase("goes with its message"),
+        "kernel.IdempotencyKey": _erase("an answer kept to be given again; gone after a day"),
         "tenants.Tenant": _pseudonymise("invoices go on naming the account by its id"),
         "tenants.Person": _pseudonymise("messages and the audit go on naming an author, no longer whom"),
         "tenants.Credential": _erase("goes with the person"),

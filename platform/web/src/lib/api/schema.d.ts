@@ -2084,7 +2084,10 @@ export interface operations {
     api_keys_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2159,6 +2162,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2525,7 +2536,10 @@ export interface operations {
     api_keys_rotate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 key_id: string;
             };
@@ -2602,6 +2616,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2970,7 +2992,10 @@ export interface operations {
     auth_switch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3052,6 +3077,14 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3081,7 +3114,10 @@ export interface operations {
     auth_ws_ticket: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3152,6 +3188,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3626,7 +3670,10 @@ export interface operations {
     cache_invalidate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3701,6 +3748,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3844,7 +3899,10 @@ export interface operations {
     cache_stats_reset: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3922,6 +3980,14 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3951,7 +4017,10 @@ export interface operations {
     cache_warm_up: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4026,6 +4095,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4174,7 +4251,10 @@ export interface operations {
     connections_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4249,6 +4329,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4729,7 +4817,10 @@ export interface operations {
     connections_deployments_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 connection_id: string;
             };
@@ -4806,6 +4897,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5060,7 +5159,10 @@ export interface operations {
     connections_test: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 connection_id: string;
             };
@@ -5137,6 +5239,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5282,7 +5392,10 @@ export interface operations {
     generations_stop: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 generation_id: string;
             };
@@ -5355,6 +5468,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5503,7 +5624,10 @@ export interface operations {
     groups_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5578,6 +5702,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6058,7 +6190,10 @@ export interface operations {
     groups_members_add: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 group_id: string;
             };
@@ -6135,6 +6270,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6610,7 +6753,10 @@ export interface operations {
     limits_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6685,6 +6831,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8263,7 +8417,10 @@ export interface operations {
     notifications_read_all: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8334,6 +8491,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9031,7 +9196,10 @@ export interface operations {
     rooms_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9106,6 +9274,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9586,7 +9762,10 @@ export interface operations {
     room_members_add: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 room_id: string;
             };
@@ -9671,6 +9850,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9930,7 +10117,10 @@ export interface operations {
     messages_send: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 room_id: string;
             };
@@ -10007,6 +10197,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10598,7 +10796,10 @@ export interface operations {
     routes_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10673,6 +10874,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
