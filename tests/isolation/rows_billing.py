@@ -1,4 +1,4 @@
-"""A price has a tier, an entry two accounts; a tenant has one account of each kind, and one balance of a budget in each period."""
+"""A price has a tier, an entry two accounts; a tenant has one account of each kind, one balance of a budget in a period."""
 
 from datetime import date, timedelta
 from typing import Any
