@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 
-from providers.estimate import estimate_tokens
+from providers.vocabularies import UNKNOWN, count_tokens
 from tests.fakes.script import Record, Script
 from tests.fakes.upstream import Upstream
 from tests.support.fault_calls import Heard, call
@@ -313,7 +313,7 @@ def _wrong_tokens(tried: Attempt, tokens: tuple[int, int], seen: str, *, estimat
     if tally is not None:
         return "" if tokens == tally and not estimated else f"the upstream counted {tally}"
     # Of the calls of an answer that was cut off after them, nobody knows how much came.
-    written = estimate_tokens(len(seen.encode()))
+    written = count_tokens([seen], UNKNOWN)
     fits = tokens[1] >= written if script.tool_calls else tokens[1] == written
     return "" if estimated and tokens[0] > 0 and fits else f"the upstream didn't say, and the caller saw {seen!r}"
 

@@ -77,6 +77,16 @@ class Execution:
     def _turns(self) -> Turns:
         return Turns(self._job, self._retries, self._fetch)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known of every attempt what it used, without counting."""
+        return all(attempt.is_counted for attempt in self._attempts)
+
+    async def count(self) -> None:
+        """Count the tokens of attempts of which the upstream didn't say. Without it they are estimated by their length."""
+        for attempt in self._attempts:
+            await attempt.count(self._job)
+
     def outcomes(self, ending: Status) -> tuple[AttemptOutcome, ...]:
         """Every attempt so far; one that was still running ended as the job did."""
         return tuple([attempt.outcome(self._job, ending) for attempt in self._attempts])

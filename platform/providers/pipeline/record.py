@@ -83,11 +83,20 @@ def _is_unseen(attempt: AttemptOutcome) -> bool:
 
 def _tokens(attempt: AttemptOutcome) -> Tokens:
     usage = attempt.usage
-    return Tokens(usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)
+    return Tokens(
+        usage.input,
+        usage.cache_read,
+        usage.cache_write,
+        usage.output,
+        usage.reasoning,
+        input_audio=usage.input_audio,
+        cache_write_1h=usage.cache_write_1h,
+        output_audio=usage.output_audio,
+    )
 
 
 def _charge(attempt: AttemptOutcome) -> Charge:
-    return charge(_tokens(attempt), attempt.candidate.deployment.tariff)
+    return charge(_tokens(attempt), attempt.candidate.deployment.tariff, service=attempt.usage.service)
 
 
 def _reported(usage: Usage) -> dict[str, Any] | None:
