@@ -291,8 +291,9 @@ def _wrong_bill(one: Call) -> Iterator[str]:
         if row["status"] != status or row["streamed"] is not one.plan.stream:
             yield f"attempt {number} is on the bill as {row['status']}"
         tokens = (row["tokens"]["input"], row["tokens"]["output"])
-        if row["cost_nano"] != INPUT_NANO * tokens[0] + OUTPUT_NANO * tokens[1]:
-            yield f"attempt {number} costs {row['cost_nano']} for {tokens}"
+        price = INPUT_NANO * tokens[0] + OUTPUT_NANO * tokens[1]
+        if row["cost_nano"] + row["uncharged_nano"] != price or (row["cost_nano"] and not last):
+            yield f"attempt {number} costs {row['cost_nano']} for {tokens}, and {row['uncharged_nano']} are not charged"
         seen = one.heard.text if last and one.heard.ended in ("complete", "error frame") else ""
         wrong = _wrong_tokens(tried, tokens, seen, estimated=row["estimated"])
         if wrong:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from providers.assemble import Assembler, as_told, assembled, holds_content, reason_of
 from providers.errors import ProviderError
-from providers.estimate import count_usage, estimate_usage
+from providers.estimate import count_usage, estimate_tokens, estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
 from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent, Usage, is_content
 
@@ -73,6 +73,10 @@ class Attempt:
             finish_reason=self.finished.finish_reason if self.finished else None,
             error=self.error,
         )
+
+    def output_tokens(self) -> int:
+        """An estimate of what it has written so far."""
+        return estimate_tokens(self._assembler.output_bytes + self._assembler.reasoning_bytes)
 
     def _usage(self, job: Job) -> Usage:
         if (known := self._known()) is not None:

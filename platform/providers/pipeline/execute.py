@@ -91,6 +91,10 @@ class Execution:
         """Every attempt so far; one that was still running ended as the job did."""
         return tuple([attempt.outcome(self._job, ending) for attempt in self._attempts])
 
+    def output_tokens(self) -> int:
+        """An estimate of what the attempt that runs has written so far."""
+        return self._attempts[-1].output_tokens() if self._attempts else 0
+
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer the caller sees, and the seconds from that attempt's start to its first content."""
         attempt = self._seen()

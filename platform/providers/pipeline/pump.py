@@ -85,6 +85,10 @@ class Pump(Answering):
         answer = self._execution.answer()
         return self._outward.answer(answer) if self._outward else answer
 
+    def output_tokens(self) -> int:
+        """An estimate of how many tokens have come so far."""
+        return self._execution.output_tokens()
+
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer is seen, and the seconds that its provider took to its first content."""
         return self._execution.serving()
