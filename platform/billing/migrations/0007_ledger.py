@@ -37,6 +37,7 @@ DECLARE
     number integer := 0;
     hit integer; fits bigint; fit bigint; held_nano bigint; held_tokens bigint;
     mine uuid[]; since date[]; blocker integer; bound boolean;
+    refusers integer[] := '{}';
 BEGIN
     SELECT array_agg(h.request_id) INTO known
     FROM public.billing_hold h
@@ -127,6 +128,7 @@ BEGIN
             granted_tokens := NULL;
             granted_nano := 0;
             bounded := true;
+            refusers := refusers || blocker;
             refused_by := json_build_object(
                 'budget', budgets[blocker], 'scope', scopes[blocker], 'limit', limits[blocker],
                 'available', greatest(limits[blocker] - used[blocker], 0),
@@ -162,6 +164,20 @@ BEGIN
         FROM unnest(budgets, starts, added, shadowed) AS x (budget_id, since, added, shadowed)
         WHERE s.tenant_id = of_tenant AND s.budget_id = x.budget_id AND s.period_start = x.since
           AND (x.added > 0 OR x.shadowed > 0);
+    END IF;
+    IF cardinality(refusers) > 0 THEN
+        -- A budget's first refusal in a period is told, as the threshold 0.
+        INSERT INTO public.billing_alert (tenant_id, budget_id, period_start, threshold, settled, limit_amount)
+        SELECT of_tenant, s.budget_id, s.period_start, 0, s.settled, limits[r.place]
+        FROM (SELECT DISTINCT unnest(refusers) AS place) r
+        JOIN public.billing_budgetbalance s
+            ON s.tenant_id = of_tenant AND s.budget_id = budgets[r.place] AND s.period_start = starts[r.place]
+        WHERE NOT EXISTS (
+            SELECT FROM public.billing_alert a
+            WHERE a.tenant_id = of_tenant AND a.budget_id = s.budget_id AND a.period_start = s.period_start
+              AND a.threshold = 0
+        )
+        ON CONFLICT DO NOTHING;
     END IF;
 END
 """
