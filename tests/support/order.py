@@ -12,9 +12,9 @@ everything.
 import pytest
 
 FIRST = (
-    "e2e/test_fault_storm.py",
-    "config/test_up.py",
     "e2e/test_a_conversation.py",
+    "config/test_up.py",
+    "e2e/test_fault_storm.py",
     "e2e/test_first_conversation.py",
     "e2e/test_pairings.py",
     "e2e/test_browser.py",
@@ -26,6 +26,12 @@ FIRST = (
     "config/test_embedded_servers.py",
     "config/test_local_model.py",
 )
+OF_ALL_TENANTS = (
+    "providers/cache/test_upkeep.py",
+    "providers/test_published_models.py",
+    "providers/test_routing_api.py",
+)
+"""These go through all that a worker's tests have made so far: before the others, that is little."""
 OF_OTHER_PROCESSES = ("e2e/", "config/test_serve.py", "web/")
 REPEATING = (
     "isolation/test_mallory.py",
@@ -78,7 +84,9 @@ def _rank(path: str) -> tuple[int, int]:
         return 0, FIRST.index(path)
     if path.startswith(OF_OTHER_PROCESSES):
         return 0, len(FIRST)
-    return (2, 0) if path.startswith(REPEATING) else (1, 0)
+    if path.startswith(REPEATING):
+        return 2, 0
+    return 1, 0 if path in OF_ALL_TENANTS else 1
 
 
 def _path(item: pytest.Item) -> str:
