@@ -194,6 +194,17 @@ SPECTACULAR_SETTINGS = {
 EGRESS_ALLOWED_NETWORKS = env.parley_egress_allowed_networks
 EGRESS_PORTS = tuple(map(int, env.parley_egress_ports))
 
+# --- e-mail -----------------------------------------------------------------------------------------------------------
+
+PUBLIC_URL = env.parley_public_url or ""
+SMTP_HOST = env.smtp_host or ""
+SMTP_PORT = env.smtp_port
+SMTP_TLS = env.smtp_tls
+SMTP_USER = env.smtp_user or ""
+SMTP_PASSWORD = env.smtp_password.get_secret_value() if env.smtp_password else ""
+SMTP_FROM = env.smtp_from or ""
+SMTP_TIMEOUT_S = 10.0
+
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 PASSWORD_HASHERS = ["tenants.passwords.Argon2Hasher"]
@@ -244,8 +255,10 @@ CELERY_BEAT_SCHEDULE = {
     "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
+    "reap-holds": {"task": "billing.reap_holds", "schedule": timedelta(seconds=10)},
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
+    "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},
     "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }

@@ -1939,6 +1939,8 @@ export interface components {
             };
             /** @description What is charged, in nano-USD. */
             cost_nano: number;
+            /** @description What the price list says beyond that and is not charged: for attempts that failed unseen, and what passed a budget's hold. In nano-USD. */
+            uncharged_nano: number;
             /** @description The provider did not say what was used. */
             estimated: boolean;
             streamed: boolean;
@@ -2082,7 +2084,10 @@ export interface operations {
     api_keys_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2157,6 +2162,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2523,7 +2536,10 @@ export interface operations {
     api_keys_rotate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 key_id: string;
             };
@@ -2600,6 +2616,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2968,7 +2992,10 @@ export interface operations {
     auth_switch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3050,6 +3077,14 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3079,7 +3114,10 @@ export interface operations {
     auth_ws_ticket: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3150,6 +3188,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3624,7 +3670,10 @@ export interface operations {
     cache_invalidate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3699,6 +3748,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3842,7 +3899,10 @@ export interface operations {
     cache_stats_reset: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3920,6 +3980,14 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3949,7 +4017,10 @@ export interface operations {
     cache_warm_up: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4024,6 +4095,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4172,7 +4251,10 @@ export interface operations {
     connections_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4247,6 +4329,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4727,7 +4817,10 @@ export interface operations {
     connections_deployments_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 connection_id: string;
             };
@@ -4804,6 +4897,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5058,7 +5159,10 @@ export interface operations {
     connections_test: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 connection_id: string;
             };
@@ -5135,6 +5239,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5280,7 +5392,10 @@ export interface operations {
     generations_stop: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 generation_id: string;
             };
@@ -5353,6 +5468,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5501,7 +5624,10 @@ export interface operations {
     groups_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5576,6 +5702,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6056,7 +6190,10 @@ export interface operations {
     groups_members_add: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 group_id: string;
             };
@@ -6133,6 +6270,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6608,7 +6753,10 @@ export interface operations {
     limits_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -6683,6 +6831,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8261,7 +8417,10 @@ export interface operations {
     notifications_read_all: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -8332,6 +8491,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9029,7 +9196,10 @@ export interface operations {
     rooms_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -9104,6 +9274,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9584,7 +9762,10 @@ export interface operations {
     room_members_add: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 room_id: string;
             };
@@ -9669,6 +9850,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9928,7 +10117,10 @@ export interface operations {
     messages_send: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 room_id: string;
             };
@@ -10005,6 +10197,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10596,7 +10796,10 @@ export interface operations {
     routes_create: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -10671,6 +10874,14 @@ export interface operations {
                 };
             };
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
