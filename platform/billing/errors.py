@@ -3,8 +3,11 @@
 InvalidRequest
 └── UnknownPrice   400  unknown_price   a model without a price is never called: `details` names it
 PaymentRequired
-└── LimitReached   402  limit_reached   the tenant has spent what it may this month
+└── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from kernel.errors import InvalidRequest, PaymentRequired
 
@@ -15,7 +18,24 @@ class UnknownPrice(InvalidRequest):
     code = "unknown_price"
 
 
-class LimitReached(PaymentRequired):
-    """The spending limit of this month is reached."""
+class BudgetExceeded(PaymentRequired):
+    """A budget has too little left for this request."""
 
-    code = "limit_reached"
+    code = "budget_exceeded"
+
+    @classmethod
+    def by(cls, budget: Mapping[str, Any]) -> "BudgetExceeded":
+        """The refusal by a budget, as the ledger tells of it: amounts in nano-USD or tokens, by `measure`."""
+        whose = _WHOSE.get(str(budget["scope"]).partition(":")[0], "A")
+        return cls(f"{whose} budget has too little left for this request.", details=dict(budget))
+
+
+_WHOSE = {
+    "tenant": "The organisation's",
+    "funds": "The prepaid",
+    "member": "Your",
+    "group": "A group's",
+    "key": "The API key's",
+    "room": "The room's",
+    "model": "The model's",
+}

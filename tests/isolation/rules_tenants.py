@@ -12,7 +12,7 @@ _FELLOW_OR_SELF = (
 _policies, _grants = gather(
     lookups(
         {
-            "tenants_tenant": "id slug name status epoch",
+            "tenants_tenant": "id slug name status epoch timezone",
             "tenants_person": "id email is_active",
             "tenants_membership": "id tenant_id person_id role status epoch",
             "tenants_apikey": "id tenant_id membership_id lookup_id digest scopes allowed_models allowed_networks "

@@ -25,6 +25,7 @@ ACROSS_TENANTS = {
     "providers.find_batches": "batches that wait for a worker, whosever they are; each runs as its tenant",
     "providers.expire_files": "files whose time is over, whosever they are",
     "providers.refresh_models": "sends each tenant a task of its own, and asks for the platform's connections",
+    "billing.reap_holds": "holds whose process died, whosever they are",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

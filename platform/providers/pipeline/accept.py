@@ -10,7 +10,6 @@ from functools import cache, partial
 
 from django.conf import settings
 
-from billing.limits import check_limit
 from billing.types import Payer
 from kernel.errors import ParleyError
 from providers.base import Target, Timeouts
@@ -53,7 +52,7 @@ async def accept(
 ) -> Job:
     """The job of a request that came by `surface` (an API, or `room`). The subject is what it is for, such as a room.
 
-    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice`, `NotSupported` and `LimitReached`. What is refused so takes a
+    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `NotSupported`. What is refused so takes a
     request from the caller's limits all the same; `LimitExceeded` where none is left.
     """
     job = partial(
@@ -106,8 +105,6 @@ async def _accept(
 ) -> Job:
     principal.require("models.use")
     route = await resolve_route(principal, request.model)
-    if any(deployment.platform for deployment in route.deployments):
-        await check_limit(principal.tenant_id)
     return Job(
         request_id=request_id,
         request=request,

@@ -1939,6 +1939,8 @@ export interface components {
             };
             /** @description What is charged, in nano-USD. */
             cost_nano: number;
+            /** @description What the price list says beyond that and is not charged: for attempts that failed unseen, and what passed a budget's hold. In nano-USD. */
+            uncharged_nano: number;
             /** @description The provider did not say what was used. */
             estimated: boolean;
             streamed: boolean;
