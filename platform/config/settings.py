@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS = {
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
         "ApiKeyStatus": ["active", "revoked", "expired"],
         "Priority": ["interactive", "normal", "batch"],
+        "DeliveryStatus": ["pending", "delivered", "failed"],
         "LimitSubject": ["tenant", "api_key", "model"],
     },
 }

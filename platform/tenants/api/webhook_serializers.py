@@ -89,7 +89,7 @@ class DeliveryOutput(serializers.Serializer[Any]):
     ended_at = serializers.DateTimeField(allow_null=True)
 
 
-class AttemptOutput(serializers.Serializer[Any]):
+class WebhookAttemptOutput(serializers.Serializer[Any]):
     """One request."""
 
     number = serializers.IntegerField()
@@ -104,7 +104,7 @@ class WholeDeliveryOutput(DeliveryOutput):
     """An event for an endpoint, with what is sent and the last attempts."""
 
     event = serializers.JSONField()
-    log = AttemptOutput(many=True, help_text="The latest first; 100 at most.")
+    log = WebhookAttemptOutput(many=True, help_text="The latest first; 100 at most.")
 
 
 def webhook_body(row: WebhookEndpoint) -> dict[str, Any]:
