@@ -32,6 +32,7 @@ DECLARE
     budget record;
     ask record;
     known uuid[];
+    names text[] := '{}';
     budgets uuid[] := '{}'; scopes text[] := '{}'; starts date[] := '{}'; modes text[] := '{}'; money boolean[] := '{}';
     limits bigint[] := '{}'; used bigint[] := '{}'; added bigint[] := '{}'; shadowed bigint[] := '{}';
     number integer := 0;
@@ -44,7 +45,7 @@ BEGIN
     WHERE h.tenant_id = of_tenant
       AND h.request_id IN (SELECT (a.value ->> 'request_id')::uuid FROM json_array_elements(asks) a);
     FOR budget IN
-        SELECT b.id, b.scope, b.mode, b.measure, b.limit_amount, p.since,
+        SELECT b.id, b.name, b.scope, b.mode, b.measure, b.limit_amount, p.since,
                s.held + s.settled AS used, s.budget_id IS NULL AS fresh
         FROM public.billing_budget b
         JOIN public.tenants_tenant t ON t.id = b.tenant_id
@@ -65,6 +66,7 @@ BEGIN
     LOOP
         number := number + 1;
         budgets[number] := budget.id;
+        names[number] := budget.name;
         scopes[number] := budget.scope;
         starts[number] := budget.since;
         modes[number] := budget.mode;
@@ -130,7 +132,7 @@ BEGIN
             bounded := true;
             refusers := refusers || blocker;
             refused_by := json_build_object(
-                'budget', budgets[blocker], 'scope', scopes[blocker], 'limit', limits[blocker],
+                'budget', budgets[blocker], 'name', names[blocker], 'scope', scopes[blocker], 'limit', limits[blocker],
                 'available', greatest(limits[blocker] - used[blocker], 0),
                 'measure', CASE WHEN money[blocker] THEN 'nano' ELSE 'tokens' END, 'period_start', starts[blocker]
             );

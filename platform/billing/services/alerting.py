@@ -95,7 +95,9 @@ def _what(subject: Subject) -> str:
 
 def _concerned(subject: Subject) -> tuple[uuid.UUID, ...]:
     """The memberships that a budget is about, beside those who see all."""
-    if subject.kind == "member" and subject.id is not None:
+    if subject.id is None:
+        return ()
+    if subject.kind == "member":
         return (subject.id,)
     if subject.kind == "key":
         return tuple(ApiKey.objects.filter(id=subject.id).values_list("membership_id", flat=True))
