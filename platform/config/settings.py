@@ -43,7 +43,8 @@ TRUSTED_PROXIES = env.trusted_proxies
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.trusted_proxies else None
 
 INSTALLED_APPS = [
-    "daphne",
+    # Ahead of the app for static files, whose `runserver` it replaces.
+    "config",
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "django.contrib.staticfiles",
@@ -53,7 +54,6 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
     "django_structlog",
     "csp",
-    "config",
     "kernel",
     "tenants",
     "billing",

@@ -1779,6 +1779,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description What is changed of an endpoint; what isn't named stays. */
         PatchedWebhookChangesInputRequest: {
@@ -1990,6 +1992,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description An alias and what serves it. */
         RouteOutput: {
@@ -2000,6 +2004,8 @@ export interface components {
             targets: components["schemas"]["TargetOutput"][];
             fallbacks: string[];
             requires: string[];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens: number | null;
             /** Format: date-time */
             created_at: string;
         };
