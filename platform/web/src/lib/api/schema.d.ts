@@ -1983,6 +1983,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description What is changed of an endpoint; what isn't named stays. */
         PatchedWebhookChangesInputRequest: {
@@ -2196,6 +2198,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description An alias and what serves it. */
         RouteOutput: {
@@ -2206,6 +2210,8 @@ export interface components {
             targets: components["schemas"]["TargetOutput"][];
             fallbacks: string[];
             requires: string[];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens: number | null;
             /** Format: date-time */
             created_at: string;
         };
