@@ -4,11 +4,13 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from billing.types import METERS
+from billing.tiers import TIER_PATTERN
+from billing.types import PRICED_METERS
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
 
-_METER_CHECK = models.Q(meter__in=METERS)
+_METER_CHECK = models.Q(meter__in=PRICED_METERS)
+_TIER_CHECK = models.Q(tier__regex=TIER_PATTERN)
 _NOT_NEGATIVE = models.Q(cost_nano_per_mtok__gte=0, sell_nano_per_mtok__gte=0)
 
 
@@ -43,6 +45,7 @@ class Price(PriceTerms):
         constraints: ClassVar[list[Any]] = [
             models.UniqueConstraint(fields=["book", "model", "meter", "tier", "effective_from"], name="price_key"),
             models.CheckConstraint(name="price_meter", condition=_METER_CHECK),
+            models.CheckConstraint(name="price_tier", condition=_TIER_CHECK),
             models.CheckConstraint(name="price_not_negative", condition=_NOT_NEGATIVE),
         ]
 
@@ -57,6 +60,7 @@ class TenantPrice(PriceTerms, TenantModel):
                 fields=["tenant", "model", "meter", "tier", "effective_from"], name="tenant_price_key"
             ),
             models.CheckConstraint(name="tenant_price_meter", condition=_METER_CHECK),
+            models.CheckConstraint(name="tenant_price_tier", condition=_TIER_CHECK),
             models.CheckConstraint(name="tenant_price_not_negative", condition=_NOT_NEGATIVE),
         ]
 

@@ -10,36 +10,58 @@ from django.utils import timezone
 
 from billing.errors import UnknownPrice
 from billing.models import Price, PriceBook, TenantPrice
-from billing.types import METERS, Rate, Tariff
+from billing.pricing import marked_up
+from billing.tiers import tariffs_of
+from billing.types import METERS, STANDARD, Tariff
 from kernel import adb
 from kernel.ids import uuid7
 
 STANDARD_BOOK = "standard"
 
 _PLATFORM_SQL = """
-    SELECT DISTINCT ON (p.model, p.meter) p.model, p.meter, p.id, p.cost_nano_per_mtok, p.sell_nano_per_mtok
+    SELECT DISTINCT ON (p.model, p.meter, p.tier) p.model, p.meter, p.tier, p.id, p.cost_nano_per_mtok, p.sell_nano_per_mtok
     FROM billing_price p JOIN billing_pricebook b ON b.id = p.book_id AND b.name = 'standard'
-    WHERE p.model = ANY(%s) AND p.tier = 'standard' AND p.effective_from <= now()
-    ORDER BY p.model, p.meter, p.effective_from DESC
+    WHERE p.model = ANY(%s) AND p.effective_from <= coalesce(%s::timestamptz, now())
+    ORDER BY p.model, p.meter, p.tier, p.effective_from DESC
 """
 _TENANT_SQL = """
-    SELECT DISTINCT ON (p.model, p.meter) p.model, p.meter, p.id, p.cost_nano_per_mtok, p.sell_nano_per_mtok
+    SELECT DISTINCT ON (p.model, p.meter, p.tier) p.model, p.meter, p.tier, p.id, p.cost_nano_per_mtok, p.sell_nano_per_mtok
     FROM billing_tenantprice p
-    WHERE p.model = ANY(%s) AND p.tier = 'standard' AND p.effective_from <= now()
-    ORDER BY p.model, p.meter, p.effective_from DESC
+    WHERE p.model = ANY(%s) AND p.effective_from <= coalesce(%s::timestamptz, now())
+    ORDER BY p.model, p.meter, p.tier, p.effective_from DESC
 """
 
 
 async def tariffs_in_force(
-    connection: adb.Connection, *, platform_models: Sequence[str], tenant_models: Sequence[str]
+    connection: adb.Connection,
+    *,
+    platform_models: Sequence[str],
+    tenant_models: Sequence[str],
+    markup_bps: int | None = None,
+    at: datetime | None = None,
 ) -> tuple[dict[str, Tariff], dict[str, Tariff]]:
-    """The tariffs of models of the platform, and of the tenant's own connections. Models short of a price are absent."""
-    platform = await connection.execute(_PLATFORM_SQL, (list(platform_models),))
-    platform_tariffs = _tariffs(await platform.fetchall())
+    """The tariffs of models of the platform, and of the tenant's own connections, at a moment (None: now). Models short of a
+    price are absent.
+
+    With `markup_bps` the platform's models are sold at so many hundredths of a percent above cost, else at the book's own
+    selling prices. What a tenant's own connections cost is between it and its provider: nothing is put on that.
+    """
+    platform = await connection.execute(_PLATFORM_SQL, (list(platform_models), at))
+    platform_tariffs = tariffs_of(sold_at_markup(await platform.fetchall(), markup_bps))
     if not tenant_models:
         return platform_tariffs, {}
-    tenant = await connection.execute(_TENANT_SQL, (list(tenant_models),))
-    return platform_tariffs, _tariffs(await tenant.fetchall())
+    tenant = await connection.execute(_TENANT_SQL, (list(tenant_models), at))
+    return platform_tariffs, tariffs_of(await tenant.fetchall())
+
+
+def sold_at_markup(rows: Iterable[dict[str, Any]], markup_bps: int | None) -> Iterable[dict[str, Any]]:
+    """Rows of prices whose selling price is the cost with the markup, if there is one."""
+    if markup_bps is None:
+        return rows
+    return [
+        {**row, "sell_nano_per_mtok": marked_up(row["cost_nano_per_mtok"], markup_bps), "markup_bps": markup_bps}
+        for row in rows
+    ]
 
 
 def known_tariff(tariffs: dict[str, Tariff], model: str) -> Tariff:
@@ -58,11 +80,12 @@ def set_prices(
     tenant_id: uuid.UUID | None,
     using: str,
     effective_from: datetime | None = None,
+    only_if_unpriced: bool = False,
 ) -> None:
     """Enter prices for every meter of a model: cache reads and writes as input, reasoning as output.
 
     For a platform model (`tenant_id` None) into the standard book, else for the tenant in scope. Prices that are in force
-    already are not entered again.
+    already are not entered again, nor with `only_if_unpriced` any meter that has a price.
     """
     since = effective_from or timezone.now()
     amounts = dict.fromkeys(METERS, input_nano_per_mtok)
@@ -75,9 +98,12 @@ def set_prices(
     else:
         prices, owner = TenantPrice.objects.using(using), {"tenant_id": tenant_id}
     for meter, amount in amounts.items():
-        latest = prices.filter(model=model, meter=meter, effective_from__lte=since, **owner)
+        latest = prices.filter(model=model, meter=meter, tier=STANDARD, effective_from__lte=since, **owner)
         in_force = latest.order_by("-effective_from").first()
-        if in_force is None or {in_force.cost_nano_per_mtok, in_force.sell_nano_per_mtok} != {amount}:
+        holds = in_force is not None and (
+            only_if_unpriced or {in_force.cost_nano_per_mtok, in_force.sell_nano_per_mtok} == {amount}
+        )
+        if not holds:
             prices.create(
                 model=model,
                 meter=meter,
@@ -86,16 +112,3 @@ def set_prices(
                 sell_nano_per_mtok=amount,
                 **owner,
             )
-
-
-def _tariffs(rows: Iterable[dict[str, Any]]) -> dict[str, Tariff]:
-    rates: dict[str, dict[str, Rate]] = {}
-    for row in rows:
-        rates.setdefault(row["model"], {})[row["meter"]] = Rate(
-            price_id=row["id"],
-            cost_nano_per_mtok=row["cost_nano_per_mtok"],
-            sell_nano_per_mtok=row["sell_nano_per_mtok"],
-        )
-    return {
-        model: Tariff(model=model, rates=by_meter) for model, by_meter in rates.items() if len(by_meter) == len(METERS)
-    }

@@ -7,7 +7,20 @@ from datetime import datetime
 from typing import Any, Literal
 
 METERS = ("input", "cache_read", "cache_write", "output", "reasoning")
-"""Disjoint: `input` is what was neither read from nor written to a cache; `reasoning` is not part of `output`."""
+"""Disjoint: `input` is what was neither read from nor written to a cache; `reasoning` is not part of `output`. Each has a
+column in the usage records, and every model has a price for each."""
+
+FINER: Mapping[str, str] = {"input_audio": "input", "cache_write_1h": "cache_write", "output_audio": "output"}
+"""Meters that some vendors price apart, and the meter whose count they are part of: what was heard, what is to stay in the
+cache for an hour rather than five minutes, what was said aloud. Where a model has no price for one, its tokens are charged
+as the meter they are part of; where it has, that meter is charged for the rest."""
+
+PRICED_METERS = (*METERS, *FINER)
+"""What may have a price. Disjoint on the bill: a line of `input` doesn't count what a line of `input_audio` does."""
+
+STANDARD = "standard"
+SERVICES = (STANDARD, "batch", "flex", "priority")
+"""How a vendor may serve a request, each with prices of its own where it has them."""
 
 Status = Literal["complete", "stopped", "failed", "interrupted"]
 CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
@@ -16,33 +29,67 @@ CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a million tokens of one meter cost us and are sold at, and the price that says so."""
+    """What a million tokens of one meter cost us and are sold at, and the price that says so.
+
+    With `markup_bps` (hundredths of a percent) the selling price is that much above the cost, whatever the book says."""
 
     price_id: uuid.UUID
     cost_nano_per_mtok: int
     sell_nano_per_mtok: int
+    tier: str = STANDARD
+    markup_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Tariff:
-    """The rates in force for one model at one moment, by meter. Every meter is there."""
+class Tier:
+    """The rates, by meter, of a request that is served as `service` says and reads more than `above` tokens: of all of
+    it, not only of what is beyond. Every meter is there."""
 
-    model: str
+    service: str
+    above: int
     rates: Mapping[str, Rate]
 
 
 @dataclass(frozen=True, slots=True)
+class Tariff:
+    """The rates in force for one model at one moment, by meter. Every meter of `METERS` is there.
+
+    `tiers` are those of other services and of long prompts, by service, the highest `above` first."""
+
+    model: str
+    rates: Mapping[str, Rate]
+    tiers: tuple[Tier, ...] = ()
+
+    def rates_for(self, prompt_tokens: int, service: str = STANDARD) -> Mapping[str, Rate]:
+        """The rates of a request that reads so many tokens. A service without prices of its own has the standard ones."""
+        known = service == STANDARD or any(tier.service == service for tier in self.tiers)
+        served = service if known else STANDARD
+        for tier in self.tiers:
+            if tier.service == served and prompt_tokens > tier.above:
+                return tier.rates
+        return self.rates
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
-    """A count per meter, each zero or more."""
+    """A count per meter, each zero or more. Those of `FINER` are part of the meter they belong to."""
 
     input: int = 0
     cache_read: int = 0
     cache_write: int = 0
     output: int = 0
     reasoning: int = 0
+    input_audio: int = 0
+    cache_write_1h: int = 0
+    output_audio: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """All tokens read."""
+        return self.input + self.cache_read + self.cache_write
 
     def by_meter(self) -> dict[str, int]:
-        """The counts by the meters' names."""
+        """The counts by the names of the usage records' meters."""
         return {meter: getattr(self, meter) for meter in METERS}
 
 

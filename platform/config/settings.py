@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from config.broker import broker_url
 from config.databases import DatabaseUrls, django_databases
 from config.embedded.home import Home
 from config.env import ROOT, provider_variables, read_env
@@ -224,13 +225,7 @@ SIMPLE_JWT = {
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
 
-
-def _broker_url() -> str:
-    url = env.celery_broker_url.get_secret_value() if env.celery_broker_url else REDIS_URL
-    return url.replace("unix://", "redis+socket://", 1)
-
-
-CELERY_BROKER_URL = _broker_url()
+CELERY_BROKER_URL = broker_url(env.celery_broker_url.get_secret_value() if env.celery_broker_url else REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_TIME_LIMIT = 300
@@ -249,6 +244,9 @@ CELERY_BEAT_SCHEDULE = {
     "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
+    "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
+    "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
+    "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from asgiref.sync import SyncToAsync
@@ -34,6 +35,11 @@ def on_loop(work: Coroutine[Any, Any, T], *, timeout_s: float = CALL_S) -> T:
     except TimeoutError as error:
         future.cancel()
         raise Unavailable("This took too long.") from error
+
+
+def begin_on_loop(work: Coroutine[Any, Any, T]) -> "Future[T]":
+    """Have `work` run on the loop, and don't wait: for what bounds itself, in time and in number."""
+    return asyncio.run_coroutine_threadsafe(work, _loop())
 
 
 def _loop() -> asyncio.AbstractEventLoop:

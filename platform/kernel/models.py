@@ -1,9 +1,12 @@
-"""What every tenant's table has in common."""
+"""What every tenant's table has in common, and the tables that every app writes: what is to be told to others."""
 
 import uuid
+from typing import Any, ClassVar
 
 from django.db import models
+from django.db.models.functions import Now
 
+from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 
 
@@ -25,3 +28,67 @@ class TenantModel(models.Model):
 def unique_in_tenant(table: str) -> models.UniqueConstraint:
     """The constraint that composite foreign keys to `table` refer to."""
     return models.UniqueConstraint(fields=["tenant", "id"], name=f"{table}_tenant_id_key")
+
+
+class OutboxMessage(TenantModel):
+    """Something to be done because of a transaction, written in it (`kernel.outbox`). All but the id, the tenant and the
+    topic has a default in the database, so that functions there can write messages too."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        DONE = "done"
+        DEAD = "dead"
+
+    topic = models.CharField(max_length=64)
+    payload = models.JSONField(db_default={})
+    once_key = models.CharField(
+        max_length=200,
+        db_default="",
+        help_text="a second message of the topic with the same one is none; empty: no matter",
+    )
+    status = models.CharField(max_length=16, choices=Status, db_default=Status.WAITING)
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now(), help_text="not before this, and while claimed not before that ends")
+    claims = models.PositiveIntegerField(db_default=0, help_text="rises with every claim: an older one counts no more")
+    claimed_until = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(db_default=0)
+    problem = models.CharField(max_length=500, db_default="", help_text="why the last attempt failed")
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("outbox_message"),
+            models.UniqueConstraint(
+                fields=["tenant", "topic", "once_key"], name="outbox_message_once_key", condition=~models.Q(once_key="")
+            ),
+            models.CheckConstraint(
+                name="outbox_message_status", condition=models.Q(status__in=["waiting", "done", "dead"])
+            ),
+        ]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(
+                fields=["tenant", "due_at", "id"], name="outbox_waiting", condition=models.Q(status="waiting")
+            ),
+            models.Index(
+                fields=["claimed_until"],
+                name="outbox_claimed",
+                condition=models.Q(status="waiting", claimed_until__isnull=False),
+            ),
+            models.Index(fields=["status", "ended_at"], name="outbox_ended", condition=~models.Q(status="waiting")),
+        ]
+
+
+class OutboxReceipt(TenantModel):
+    """Says that one consumer of a message has done its part: written in the transaction in which it did."""
+
+    message = models.ForeignKey(
+        OutboxMessage, on_delete=models.DO_NOTHING, db_constraint=False, related_name="receipts", db_index=False
+    )
+    consumer = models.CharField(max_length=64)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("outbox_receipt"),
+            models.UniqueConstraint(fields=["tenant", "message", "consumer"], name="outbox_receipt_key"),
+            TenantForeignKey(name="outbox_receipt_message_fk", field="message", on_delete="CASCADE"),
+        ]

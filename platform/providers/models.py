@@ -39,6 +39,7 @@ class ConnectionTerms(models.Model):
     region = models.CharField(max_length=32, blank=True, default="", db_default="", help_text="such as eu-central-1")
     published_models = models.JSONField(null=True, help_text="the names its provider last said that it serves")
     published_at = models.DateTimeField(null=True)
+    models_asked_at = models.DateTimeField(null=True, help_text="when a round last asked its provider for its models")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

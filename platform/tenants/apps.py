@@ -7,3 +7,9 @@ class TenantsConfig(AppConfig):
     """See the package's docstring."""
 
     name = "tenants"
+
+    def ready(self) -> None:
+        """Name the topics of the outbox that are this app's."""
+        from tenants.notifications import channels
+
+        channels.register()

@@ -15,6 +15,7 @@ from django.db.models.functions import Lower
 from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
+from tenants.notifications import models as notification_models  # noqa: F401 - those tables are this app's too
 
 
 class Tenant(models.Model):

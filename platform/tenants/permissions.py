@@ -26,12 +26,13 @@ PERMISSIONS: frozenset[str] = frozenset(
         "usage.read_own",
         "usage.read",
         "audit.read",
+        "notifications.read",  # what oneself was told
     }
 )
 
-_VIEWER = frozenset({"rooms.read", "usage.read_own"})
+_VIEWER = frozenset({"rooms.read", "usage.read_own", "notifications.read"})
 _MEMBER = _VIEWER | {"members.read", "api_keys.use", "models.use", "rooms.write"}
-_BILLING = frozenset({"usage.read", "usage.read_own", "members.read", "audit.read"})
+_BILLING = frozenset({"usage.read", "usage.read_own", "members.read", "audit.read", "notifications.read"})
 _ADMIN = PERMISSIONS - {"tenant.manage"}
 
 BUILTIN_ROLES = MappingProxyType(

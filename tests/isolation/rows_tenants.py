@@ -17,6 +17,12 @@ def _new_group(making: Making) -> Any:
     return group["id"]
 
 
+def _new_notice(making: Making) -> Any:
+    notice = making.factory.values("tenants_notice", making.tenant_id)
+    insert(making.factory.connection, "tenants_notice", notice)
+    return notice["id"]
+
+
 ROWS: dict[str, dict[str, Any]] = {
     "tenants_tenant": {"slug": lambda making: f"tenant-{making.number}", "name": "A company", "timezone": "UTC"},
     "tenants_person": {"email": lambda making: f"person-{making.number}@rows.example"},
@@ -25,4 +31,5 @@ ROWS: dict[str, dict[str, Any]] = {
     # One membership for each person in each tenant: a new row needs a new person.
     "tenants_membership": {"person_id": _new_person},
     "tenants_groupmember": {"group_id": _new_group},
+    "tenants_notification": {"notice_id": _new_notice},
 }

@@ -37,6 +37,7 @@ _policies, _grants = gather(
         },
         within_tenant=True,
     ),
+    (jobs("expire_notices", {"tenants_notice": "SELECT DELETE"}, within_tenant=False)[0], ()),
 )
 
 RULES = Rules(
@@ -59,6 +60,7 @@ RULES = Rules(
     ),
     grants=(
         *_grants,
+        Grant("tenants_notice", "parley_platform", frozenset({"SELECT(id)", "DELETE"})),
         Grant("tenants_builtinrole", "parley_platform", frozenset({"SELECT"})),
         Grant("tenants_credential", LOOKUP_ROLE, frozenset({"SELECT"})),
         Grant("tenants_refreshtoken", LOOKUP_ROLE, frozenset({"SELECT", "INSERT", "UPDATE"})),

@@ -154,9 +154,29 @@ def test_the_platforms_job_asks_for_its_own_and_sends_each_tenant_a_task(
         app.control.purge()
     assert sent.count(company.id) == 1
     assert neighbour.id not in sent
-    row = PlatformConnection.objects.using("platform").get(id=added.connection_id)
+    rows = PlatformConnection.objects.using("platform")
+    for _ in range(rows.count() // published.MAX_CONNECTIONS):
+        # Other tests' connections may have been first.
+        published.refresh_platform_models()
+    row = rows.get(id=added.connection_id)
     assert row.published_models == ["small", "large"]
     assert row.published_at is not None
+
+
+@pytest.mark.parametrize("pausing", [True, False])
+def test_those_that_never_answer_take_nobodys_turn(
+    company: Company, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch, *, pausing: bool
+) -> None:
+    monkeypatch.setattr(published, "MAX_CONNECTIONS", 2)
+    if not pausing:
+        # As it is without Redis, which keeps who is left alone.
+        monkeypatch.setattr(published, "_count_failure", lambda _: None)
+    for _ in range(3):
+        created(company.alice, base_url="http://127.0.0.1:9")
+    well = created(company.alice, base_url=upstream.base_url)
+    assert [refresh(company), refresh(company)] == [Refreshed(asked=2, failed=2), Refreshed(asked=2, failed=1)]
+    assert shown(company, well)["models"] == ["small", "large"]
+    assert refresh(company) == (Refreshed(asked=1, failed=0) if pausing else Refreshed(asked=2, failed=2))
 
 
 def test_a_member_sees_nothing_of_it(company: Company, neighbour: Company) -> None:

@@ -35,7 +35,8 @@ _MAX_MODELS = 500
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A connection to add. `models` pairs the alias that callers use with the upstream's name. `region` and `prompt_format`
-    (of each model) stay as they are with None, and are taken away with an empty text."""
+    (of each model) stay as they are with None, and are taken away with an empty text. With `keeps_prices` the prices are
+    only for what has none yet."""
 
     kind: str
     name: str
@@ -46,6 +47,7 @@ class Offer:
     output_nano_per_mtok: int
     region: str | None = None
     prompt_format: str | None = None
+    keeps_prices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def _add(offer: Offer, tables: _Tables, *, tenant_id: uuid.UUID | None) -> Offer
             output_nano_per_mtok=offer.output_nano_per_mtok,
             tenant_id=tenant_id,
             using=PLATFORM,
+            only_if_unpriced=offer.keeps_prices,
         )
         route, _ = tables.route.objects.using(PLATFORM).get_or_create(alias=alias, **owned, defaults={"id": uuid7()})
         targets = tables.target.objects.using(PLATFORM).filter(route=route)

@@ -98,7 +98,7 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
     if moved:
         # An operator vouched for the address that was, and the models were those of that.
         row.vouched = False
-        row.published_models = row.published_at = None
+        row.published_models = row.published_at = row.models_asked_at = None
     if changes.secret is not None:
         row.secret = _sealed(_secret(changes.secret), row.id)
     elif moved and row.secret is not None:

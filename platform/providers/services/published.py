@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from kernel.crypto import DecryptionFailed
@@ -35,7 +35,10 @@ ASK_S = 12.0
 """The longest that one provider is waited for, whatever its adapter does."""
 MAX_AT_ONCE = 8
 MAX_CONNECTIONS = 100
-"""How many connections, of a tenant or of the platform, are asked in one go: those first that were asked longest ago."""
+"""How many connections, of a tenant or of the platform, are asked in one go: of those that aren't left alone for a while, those
+that were asked longest ago. So each has its turn, however many never answer."""
+MAX_LOOKED_AT = 10_000
+"""Among how many connections, those asked longest ago, a round looks for some to ask."""
 MAX_MODELS = 1_000
 MAX_NAME_CHARS = 200
 EVERY_S = 3_600
@@ -71,16 +74,13 @@ def tenants_with_connections() -> list[uuid.UUID]:
 
 def refresh_platform_models() -> Refreshed:
     """Ask the providers of the platform's connections, and keep what they say. For a job across tenants."""
-    rows = PlatformConnection.objects.using(PLATFORM).order_by(F("published_at").asc(nulls_first=True), "id")
-    return _refresh([_account(row, None) for row in rows[:MAX_CONNECTIONS]])
+    return _refresh(_turn_of(PlatformConnection.objects.using(PLATFORM), None))
 
 
 def refresh_own_models() -> Refreshed:
     """Ask the providers of the connections of the tenant in scope, and keep what they say."""
-    tenant_id = current_tenant_id()
     with transaction.atomic():
-        rows = Connection.objects.order_by(F("published_at").asc(nulls_first=True), "id")
-        accounts = [_account(row, tenant_id) for row in rows[:MAX_CONNECTIONS]]
+        accounts = _turn_of(Connection.objects.all(), current_tenant_id())
     return _refresh(accounts)
 
 
@@ -107,6 +107,15 @@ def _has_connections(tenant_id: uuid.UUID) -> bool:
         return Connection.objects.using(PLATFORM).filter(tenant_id=tenant_id).exists()
 
 
+def _turn_of(rows: QuerySet[Connection] | QuerySet[PlatformConnection], tenant_id: uuid.UUID | None) -> list[Account]:
+    """The connections whose turn it is, noted as asked: whatever becomes of this round, the next begins with others."""
+    waiting = rows.order_by(F("models_asked_at").asc(nulls_first=True), "id").values_list("id", flat=True)
+    due = _not_paused(list(waiting[:MAX_LOOKED_AT]), tenant_id)[:MAX_CONNECTIONS]
+    chosen = rows.filter(id__in=due)
+    chosen.update(models_asked_at=timezone.now())
+    return [_account(row, tenant_id) for row in chosen]
+
+
 def _account(row: Connection | PlatformConnection, tenant_id: uuid.UUID | None) -> Account:
     stored = None if row.secret is None else bytes(row.secret)
     try:
@@ -118,16 +127,15 @@ def _account(row: Connection | PlatformConnection, tenant_id: uuid.UUID | None) 
 
 
 def _refresh(accounts: Sequence[Account]) -> Refreshed:
-    due = [account for account in accounts if not _is_paused(account)]
     failed = 0
-    for account, models in zip(due, async_to_sync(_ask_all)(due), strict=True):
+    for account, models in zip(accounts, async_to_sync(_ask_all)(accounts), strict=True):
         if models is None:
             failed += 1
             _count_failure(account)
         else:
             _keep(account, models)
             _forget_failures(account)
-    return Refreshed(asked=len(due), failed=failed)
+    return Refreshed(asked=len(accounts), failed=failed)
 
 
 async def _ask_all(accounts: Sequence[Account]) -> list[tuple[str, ...] | None]:
@@ -168,28 +176,39 @@ def _keep(account: Account, models: Sequence[str]) -> None:
         asked.update(published_models=list(models), published_at=timezone.now())
 
 
-def _key(account: Account, name: str) -> str:
-    if account.tenant_id is None:
-        return f"parley:{name}:{account.id}"
-    return tenant_key(account.tenant_id, name, account.id)
+def _key(tenant_id: uuid.UUID | None, name: str, connection_id: uuid.UUID) -> str:
+    if tenant_id is None:
+        return f"parley:{name}:{connection_id}"
+    return tenant_key(tenant_id, name, connection_id)
 
 
-def _is_paused(account: Account) -> bool:
+def _pause_of(account: Account) -> str:
+    return _key(account.tenant_id, "models-pause", account.id)
+
+
+def _failures_of(account: Account) -> str:
+    return _key(account.tenant_id, "models-failures", account.id)
+
+
+def _not_paused(ids: Sequence[uuid.UUID], tenant_id: uuid.UUID | None) -> list[uuid.UUID]:
+    if not ids:
+        return []
     try:
-        return bool(sync_redis().exists(_key(account, "models-pause")))
+        pauses = sync_redis().mget([_key(tenant_id, "models-pause", one) for one in ids])
     except RedisError:
-        return False
+        return list(ids)
+    return [one for one, pause in zip(ids, pauses, strict=True) if pause is None]
 
 
 def _count_failure(account: Account) -> None:
-    failures = _key(account, "models-failures")
+    failures = _failures_of(account)
     with suppress(RedisError), sync_redis().pipeline(transaction=False) as pipe:
         pipe.incr(failures)
         pipe.expire(failures, _FAILURES_KEPT_S)
         count, _ = pipe.execute()
-        sync_redis().set(_key(account, "models-pause"), count, ex=pause_s(count) - _SOONER_S)
+        sync_redis().set(_pause_of(account), count, ex=pause_s(count) - _SOONER_S)
 
 
 def _forget_failures(account: Account) -> None:
     with suppress(RedisError):
-        sync_redis().delete(_key(account, "models-failures"), _key(account, "models-pause"))
+        sync_redis().delete(_failures_of(account), _pause_of(account))

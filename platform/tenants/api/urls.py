@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tenants.api import auth_views, group_views, views
+from tenants.api import auth_views, group_views, notification_views, views
 
 urlpatterns = [
     path("auth/login", auth_views.LoginView.as_view()),
@@ -17,6 +17,10 @@ urlpatterns = [
     path("groups/<uuid:group_id>", group_views.GroupView.as_view()),
     path("groups/<uuid:group_id>/members", group_views.GroupMembersView.as_view()),
     path("groups/<uuid:group_id>/members/<uuid:member_id>", group_views.GroupMemberView.as_view()),
+    path("notifications", notification_views.NotificationsView.as_view()),
+    path("notifications/unread", notification_views.UnreadView.as_view()),
+    path("notifications/read", notification_views.AllReadView.as_view()),
+    path("notifications/<uuid:notification_id>", notification_views.NotificationView.as_view()),
     path("roles", views.RolesView.as_view()),
     path("api-keys", views.ApiKeysView.as_view()),
     path("api-keys/<uuid:key_id>", views.ApiKeyView.as_view()),

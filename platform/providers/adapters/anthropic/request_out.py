@@ -79,8 +79,9 @@ def _body(request: ChatRequest, *, model: str) -> JSON:
         raise Unsupported("The model takes a `temperature` from 0 to 1.", param="temperature")
     system, messages = _turns(request)
     body: JSON = {"model": model, "max_tokens": cap, "messages": messages}
-    if system:
-        body["system"] = _content(system)
+    # An empty text says nothing, and as a block it is refused.
+    if prompt := _content(system):
+        body["system"] = prompt
     body |= {name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(request, name)) is not None}
     if request.stop:
         body["stop_sequences"] = request.stop

@@ -1,0 +1,12 @@
+"""The tenants' share of what beat starts."""
+
+from celery import shared_task
+
+from kernel.tasks import PlatformTask
+from tenants.notifications.upkeep import delete_old_notices
+
+
+@shared_task(base=PlatformTask, name="tenants.expire_notices", ignore_result=True)
+def expire_notices() -> int:
+    """Delete what was told long ago. How many."""
+    return delete_old_notices()
