@@ -4,7 +4,7 @@ What a server may make us hold is bounded: heads and trailers by `MAX_HEAD_BYTES
 `HIGH_BYTES` unread the connection is read no further). A server that says something unasked is not asked again."""
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from multidict import CIMultiDict
@@ -219,8 +219,7 @@ class Connection(asyncio.Protocol):
     # --- what the transport says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it was opened for a stream
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         reply = self._reply
