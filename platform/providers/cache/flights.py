@@ -69,6 +69,8 @@ class Flight:
     ) -> None:
         self.place = place
         self.key = flight_key(job, place)
+        self.job = job
+        """The leader's: that of whoever came first."""
         self.listeners: list[Listener] = []
         self._events: list[StreamEvent] = []
         self._whole: ChatAnswer | None = None
@@ -78,7 +80,7 @@ class Flight:
         self.error: ParleyError | None = None
         self._chars = 0
         self._payer: Listener | None = None
-        self.leader = self.join(job, on_disconnect)
+        self.join(job, on_disconnect)
         self.pump = pumps.start(
             job=job,
             settle=self._settle,
@@ -118,7 +120,7 @@ class Flight:
 
     def leave(self, listener: "Listener") -> None:
         """A listener is gone. The last one takes the flight with it."""
-        if self._payer is not None or listener not in self.listeners:
+        if self.ended or self._payer is not None or listener not in self.listeners:
             return
         if len(self.listeners) == 1:
             self._payer = listener
@@ -158,15 +160,17 @@ class Flight:
         payer = self._payer or self.listeners[0]
         for listener in tuple(self.listeners):
             listener.conclude(pays=listener is payer)
+        # They know the flight: that it also knew them would leave a ring for the collector of garbage, at each request.
         self.listeners.clear()
+        self._payer = None
         _flights().ended(self)
 
     async def _settle(self, result: Result) -> None:
         """Record what was used, on the account of whoever pays."""
         self._payer = self._payer or self.listeners[0]
-        if self._payer is not self.leader:
+        if self._payer.job is not self.job:
             # Whoever pays for it, it was made anew.
-            result = replace(result, job=replace(self._payer.job, report=self.leader.job.report))
+            result = replace(result, job=replace(self._payer.job, report=self.job.report))
         await record_result(result)
 
     def _let_go_of_laggards(self) -> None:
@@ -227,9 +231,8 @@ class Listener(Answering):
         return self.result.answer
 
     def serving(self) -> tuple[Candidate, float] | None:
-        leader = self.flight.leader
-        if leader is not self:
-            self.job.report.dropped[:] = leader.job.report.dropped
+        if self.flight.job is not self.job:
+            self.job.report.dropped[:] = self.flight.job.report.dropped
         return self.flight.pump.serving()
 
     def stop(self) -> None:
@@ -337,9 +340,8 @@ def follow_or_lead(
         job.report.cache = "dedupe"
         return flight.join(job, on_disconnect)
     flight = Flight(job, place, on_disconnect, remembers=remembers, outward=outward)
-    if not flight.ended:
-        _flights().add(flight)
-    return flight.leader
+    _flights().add(flight)
+    return flight.listeners[0]
 
 
 def _chars(event: StreamEvent) -> int:

@@ -122,6 +122,14 @@ class Pump(Answering):
         self._close(result, settled=settled)
         if settled:
             await self._remembered(result)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Know nothing any more of those who know this pump: rings are left to the collector of garbage, which takes its
+        time for each."""
+        self._outlet = self._channel
+        self._remember = ()
+        self._settle = _settled_before
 
     def _close(self, result: Result, *, settled: bool) -> None:
         """Let the end of the answer be seen; of one that came whole, all of it."""
@@ -233,6 +241,10 @@ class Pump(Answering):
         if failure is not None:
             logger.error("a result could not be settled", exc_info=failure)
         return failure is None
+
+
+async def _settled_before(result: Result) -> None:
+    raise AssertionError("a result is settled once")
 
 
 def _give_up(task: "asyncio.Task[None]", loop: asyncio.AbstractEventLoop) -> None:
