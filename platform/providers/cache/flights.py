@@ -42,6 +42,8 @@ from providers.types import (
 
 MAX_LOG_CHARS = 1_000_000
 """A flight whose answer is longer takes no more followers, and lets go of listeners who lag."""
+MAX_READY_EVENTS = 256
+"""How many of them a listener takes at a time."""
 MAX_LAG_EVENTS = 256
 """How far a listener to such a flight may be behind the provider."""
 
@@ -221,6 +223,15 @@ class Listener(Answering):
             raise flight.error
         elif flight.last is not None:
             yield flight.last
+
+    def ready(self) -> Sequence[StreamEvent]:
+        flight = self.flight
+        if self._left or self.lagged or self.position == flight.end:
+            return ()
+        start = self.position - flight.dropped_events
+        events = flight.events[start : start + MAX_READY_EVENTS]
+        self.position += len(events)
+        return events
 
     async def answer(self) -> ChatAnswer:
         while self.result is None:

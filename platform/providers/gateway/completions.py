@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 
@@ -87,29 +87,32 @@ async def _answer(
 
 async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:
     """Nothing is sent before the first event, so what fails before it is answered with its own status."""
-    events = _events(answering)
-    first = await anext(events, None)
+    batches = _batches(answering)
+    first = await anext(batches, ())
     await responder.begin_stream(headers=_headers(answering, began))
     async with _pinging(responder, ping):
         try:
-            if first is not None:
-                await _write(responder, writer, first)
-            async for event in events:
-                await _write(responder, writer, event)
+            await _write(responder, writer, first)
+            async for events in batches:
+                await _write(responder, writer, events)
         except ParleyError as error:
             await responder.chunk(writer.error(error))
     await responder.end_stream()
 
 
-def _events(answering: Answering) -> AsyncIterator[StreamEvent]:
+async def _batches(answering: Answering) -> AsyncIterator[Sequence[StreamEvent]]:
+    """The events as they come: those that come at once, together."""
     principal = answering.job.principal
-    if principal is None or principal.pace_tokens_per_s is None:
-        return answering.events()
-    return paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s)
+    if principal is not None and principal.pace_tokens_per_s is not None:
+        async for event in paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s):
+            yield (event,)
+        return
+    async for event in answering.events():
+        yield (event, *answering.ready())
 
 
-async def _write(responder: Responder, writer: FrameWriter, event: StreamEvent) -> None:
-    if frames := writer.write(event):
+async def _write(responder: Responder, writer: FrameWriter, events: Sequence[StreamEvent]) -> None:
+    if frames := b"".join(map(writer.write, events)):
         await responder.chunk(frames)
 
 

@@ -73,6 +73,9 @@ class Pump(Answering):
         while (event := await self._channel.get()) is not None:
             yield event
 
+    def ready(self) -> Sequence[StreamEvent]:
+        return self._channel.ready()
+
     async def answer(self) -> ChatAnswer:
         """The whole answer, once it is settled. Raises the error for the caller."""
         await self._channel.closed()
