@@ -2,11 +2,16 @@
 
 InvalidRequest
 └── UnknownPrice   400  unknown_price   a model without a price is never called: `details` names it
+Conflict
+└── PriceChanged   409  price_changed   the book no longer says what a proposal was made from: `details` names the price
 PaymentRequired
-└── LimitReached   402  limit_reached   the tenant has spent what it may this month
+└── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
 """
 
-from kernel.errors import InvalidRequest, PaymentRequired
+from collections.abc import Mapping
+from typing import Any
+
+from kernel.errors import Conflict, InvalidRequest, PaymentRequired
 
 
 class UnknownPrice(InvalidRequest):
@@ -15,7 +20,30 @@ class UnknownPrice(InvalidRequest):
     code = "unknown_price"
 
 
-class LimitReached(PaymentRequired):
-    """The spending limit of this month is reached."""
+class BudgetExceeded(PaymentRequired):
+    """A budget has too little left for this request."""
 
-    code = "limit_reached"
+    code = "budget_exceeded"
+
+    @classmethod
+    def by(cls, budget: Mapping[str, Any]) -> "BudgetExceeded":
+        """The refusal by a budget, as the ledger tells of it: amounts in nano-USD or tokens, by `measure`."""
+        whose = _WHOSE.get(str(budget["scope"]).partition(":")[0], "A")
+        return cls(f"{whose} budget has too little left for this request.", details=dict(budget))
+
+
+_WHOSE = {
+    "tenant": "The organisation's",
+    "funds": "The prepaid",
+    "member": "Your",
+    "group": "A group's",
+    "key": "The API key's",
+    "room": "The room's",
+    "model": "The model's",
+}
+
+
+class PriceChanged(Conflict):
+    """The book no longer says what this proposal was made from."""
+
+    code = "price_changed"

@@ -4,10 +4,24 @@ from typing import Any, ClassVar
 
 from django.db import models
 
+from billing.ledger_models import Account, Alert, Budget, BudgetBalance, Entry, Hold
 from billing.tiers import TIER_PATTERN
 from billing.types import PRICED_METERS
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
+
+__all__ = (
+    "Account",
+    "Alert",
+    "Budget",
+    "BudgetBalance",
+    "Entry",
+    "Hold",
+    "Price",
+    "PriceBook",
+    "TenantPrice",
+    "UsageRecord",
+)
 
 _METER_CHECK = models.Q(meter__in=PRICED_METERS)
 _TIER_CHECK = models.Q(tier__regex=TIER_PATTERN)
@@ -95,7 +109,10 @@ class UsageRecord(models.Model):
     output = models.BigIntegerField()
     reasoning = models.BigIntegerField()
     cost_nano = models.BigIntegerField()
-    sell_nano = models.BigIntegerField()
+    sell_nano = models.BigIntegerField(help_text="what the customer is charged")
+    loss_nano = models.BigIntegerField(
+        default=0, help_text="what would have been charged, had it been seen and held for"
+    )
     charge_lines = models.JSONField(default=list)
     estimated = models.BooleanField()
     streamed = models.BooleanField()

@@ -1,8 +1,11 @@
 """Billing's upkeep."""
 
+from dataclasses import asdict
+
 from celery import shared_task
 from django.db import connections, transaction
 
+from billing.services.reaping import reap_holds as reap
 from kernel.tasks import PlatformTask
 
 MONTHS_AHEAD = 12
@@ -14,3 +17,9 @@ def make_partitions() -> int:
     with transaction.atomic(using="platform"), connections["platform"].cursor() as cursor:
         cursor.execute("SELECT billing_make_partitions(now()::date, %s)", [MONTHS_AHEAD])
         return int(cursor.fetchone()[0])
+
+
+@shared_task(name="billing.reap_holds", base=PlatformTask)
+def reap_holds() -> dict[str, int]:
+    """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved."""
+    return asdict(reap())

@@ -22,6 +22,21 @@ STANDARD = "standard"
 SERVICES = (STANDARD, "batch", "flex", "priority")
 """How a vendor may serve a request, each with prices of its own where it has them."""
 
+ACCOUNTS = (
+    "customer",
+    "revenue",
+    "provider_cost",
+    "provider_payable",
+    "platform_loss",
+    "cash",
+    "tax",
+    "credit_given",
+    "breakage",
+)
+"""A tenant's accounts. `customer` is what it owes (debit) or has in advance (credit); `revenue` what it was sold, at list
+price; `platform_loss` the part of that which it is not charged; `provider_cost` and `provider_payable` what we owe to
+providers; `cash` and `tax` what was paid; `credit_given` presents; `breakage` credit that expired unused."""
+
 Status = Literal["complete", "stopped", "failed", "interrupted"]
 CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
 """How an answer was come by: from a cache, as another's in flight, anew, or anew because no cache was asked."""
@@ -88,6 +103,11 @@ class Tokens:
         """All tokens read."""
         return self.input + self.cache_read + self.cache_write
 
+    @property
+    def total(self) -> int:
+        """Of all meters."""
+        return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
+
     def by_meter(self) -> dict[str, int]:
         """The counts by the names of the usage records' meters."""
         return {meter: getattr(self, meter) for meter in METERS}
@@ -116,7 +136,10 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """One attempt at a provider, as it ended. `(tenant, request_id, attempt, kind)` names it for ever."""
+    """One attempt at a provider, as it ended. `(tenant, request_id, attempt, kind)` names it for ever.
+
+    `charge` is what it costs by the price list. What the caller saw nothing of (`unseen`) is not charged: that is the
+    platform's loss."""
 
     payer: Payer
     request_id: uuid.UUID
@@ -139,3 +162,4 @@ class UsageEvent:
     error_code: str | None
     provider_usage: Mapping[str, Any] | None
     cache: CacheStatus = "bypass"
+    unseen: bool = False

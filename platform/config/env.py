@@ -4,12 +4,14 @@ Secrets may come from a file instead: `NAME_FILE` holds the path of a file whose
 """
 
 import os
+import re
+from email.utils import parseaddr
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.net import parse_network
@@ -67,6 +69,16 @@ class Env(BaseSettings):
     parley_egress_allowed_networks: Names = ()
     parley_egress_ports: Names = ("443",)
 
+    parley_public_url: str | None = Field(
+        default=None, description="where people find the browser app; links lead there"
+    )
+    smtp_host: str | None = Field(default=None, max_length=253, description="the mail server; none: no e-mail")
+    smtp_port: Annotated[int, Field(ge=1, le=65535)] = 587
+    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from: str | None = Field(default=None, validate_default=True, description="the sender of all e-mail")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
     otel_exporter_otlp_endpoint: str | None = None
@@ -105,6 +117,31 @@ class Env(BaseSettings):
         for item in value:
             if not (item.isascii() and item.isdigit() and len(item) <= 5 and 0 < int(item) < 65_536):
                 raise ValueError("port numbers from 1 to 65535 are needed, separated by commas")
+        return value
+
+    @field_validator("parley_public_url")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://unset")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError("an address like https://parley.example is needed, without a path")
+        return value.rstrip("/") if value else None
+
+    @field_validator("smtp_password")
+    @classmethod
+    def _with_user(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        if value and not known.data.get("smtp_user"):
+            raise ValueError("SMTP_USER is needed with it")
+        return value
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _sender(cls, value: str | None, known: ValidationInfo) -> str | None:
+        if value is None and not known.data.get("smtp_host"):
+            return None
+        _, address = parseaddr(value or "")
+        if not value or not value.isprintable() or not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+            raise ValueError("an address like Parley <parley@example.com> is needed with SMTP_HOST")
         return value
 
     @field_validator("database_url", "database_owner_url", "database_platform_url")

@@ -10,6 +10,7 @@
     ├── Conflict                     409  conflict             the state of the thing forbids it
     ├── PayloadTooLarge              413  payload_too_large
     ├── UnsupportedMediaType         415  unsupported_media_type
+    ├── Unprocessable                422  unprocessable        it contradicts an earlier one
     ├── RateLimited                  429  rate_limited         wait `retry_after_s`
     ├── InternalError                500  internal_error
     ├── UpstreamFailed               502  upstream_failed      every provider that could answer failed
@@ -114,6 +115,14 @@ class UnsupportedMediaType(ParleyError):
 
     code = "unsupported_media_type"
     status = 415
+    type = "invalid_request_error"
+
+
+class Unprocessable(ParleyError):
+    """The request contradicts an earlier one."""
+
+    code = "unprocessable"
+    status = 422
     type = "invalid_request_error"
 
 

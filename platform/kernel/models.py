@@ -1,8 +1,10 @@
-"""What every tenant's table has in common, and the tables that every app writes: what is to be told to others."""
+"""What every tenant's table has in common, and the tables that every app writes: what is to be told to others, and what
+was asked once."""
 
 import uuid
 from typing import Any, ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
@@ -91,4 +93,29 @@ class OutboxReceipt(TenantModel):
             unique_in_tenant("outbox_receipt"),
             models.UniqueConstraint(fields=["tenant", "message", "consumer"], name="outbox_receipt_key"),
             TenantForeignKey(name="outbox_receipt_message_fk", field="message", on_delete="CASCADE"),
+        ]
+
+
+class IdempotencyKey(TenantModel):
+    """A POST that said how to know it again (`kernel.idempotency`), and what it was answered; null while it is under way."""
+
+    principal_id = models.UUIDField()
+    method = models.CharField(max_length=8)
+    path = models.CharField(max_length=1_000)
+    key = models.CharField(max_length=255)
+    request_digest = models.BinaryField(max_length=32)
+    status = models.SmallIntegerField(null=True)
+    body = models.TextField(db_default="", help_text="JSON; empty for none")
+    withheld = ArrayField(
+        models.CharField(max_length=64), db_default=[], help_text="what the body held and is not kept"
+    )
+    claimed_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            unique_in_tenant("idempotency_key"),
+            models.UniqueConstraint(
+                fields=["tenant", "principal_id", "method", "path", "key"], name="idempotency_key_once"
+            ),
         ]

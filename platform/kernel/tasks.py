@@ -2,7 +2,7 @@
 
 A `TenantTask`'s message carries the tenant of whoever sent it in a header, and the task runs in that scope; without the
 header it fails before its first statement. A `PlatformTask` is a named cross-tenant job: it has no tenant, and works as
-`parley_platform`. Every task is one or the other; a test looks. The kernel's own tasks are those of the outbox.
+`parley_platform`. Every task is one or the other; a test looks. The kernel's own tasks are the outbox's and upkeep.
 """
 
 import uuid
@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Task, shared_task
 
+from kernel.idempotency import delete_expired
 from kernel.outbox.consuming import consume
 from kernel.outbox.relay import BATCH, CLAIM_S, claim_due
 from kernel.outbox.upkeep import delete_old
@@ -70,3 +71,9 @@ def consume_message(message_id: str, claim: int, topic: str) -> None:
 def expire_outbox() -> int:
     """Delete messages whose time is over. How many."""
     return delete_old()
+
+
+@shared_task(base=PlatformTask, name="kernel.expire_idempotency_keys", ignore_result=True)
+def expire_idempotency_keys() -> int:
+    """Delete the keys of requests of more than a day ago. How many."""
+    return delete_expired()

@@ -104,6 +104,7 @@ class Assembler:
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.read: Usage | None = None
         self.output_bytes = 0
         self.reasoning_bytes = 0
         self._model = ""
@@ -129,8 +130,8 @@ class Assembler:
                 self._choice(index).finish_reason = finish_reason
             case Vectors(vectors):
                 self._vectors = vectors
-            case Started(model, extras):
-                self._model, self._extras = model, extras
+            case Started(model, extras, read):
+                self._model, self._extras, self.read = model, extras, read
             case Finished(_, usage):
                 self.usage = usage
 

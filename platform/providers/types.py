@@ -177,7 +177,9 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens by disjoint meters. `reported` is False when the upstream never said and they are an estimate,
     or none.
 
-    `input` was neither read from nor written to the upstream's prompt cache; `output` excludes `reasoning`.
+    `input` was neither read from nor written to the upstream's prompt cache; `output` excludes `reasoning`. What was
+    written to the cache for an hour, heard and spoken is part of `cache_write`, `input` and `output`. `service` says how
+    the upstream served the request where that has a price of its own (`billing.types.SERVICES`).
     """
 
     input: int = 0
@@ -186,6 +188,10 @@ class Usage(msgspec.Struct, frozen=True):
     output: int = 0
     reasoning: int = 0
     reported: bool = True
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    service: str = "standard"
 
     @property
     def prompt(self) -> int:
@@ -202,10 +208,12 @@ NO_USAGE = Usage(reported=False)
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
-    """The upstream began to answer, and names the model that does."""
+    """The upstream began to answer, and names the model that does. `read` is what it says by then that it has read: of
+    use if the answer is cut before its usage comes."""
 
     model: str
     extras: Extras | None = None
+    read: "Usage | None" = None
 
 
 class TextDelta(msgspec.Struct, frozen=True, tag="text"):

@@ -42,6 +42,12 @@ def test_an_empty_environment_is_good() -> None:
         ("PARLEY_EGRESS_ALLOWED_NETWORKS", "10.0.0.0/8, inside.example", "CIDR"),
         ("PARLEY_EGRESS_PORTS", "443, https", "port numbers"),
         ("PARLEY_EGRESS_PORTS", "0", "port numbers"),
+        ("PARLEY_PUBLIC_URL", "parley.example", "https://parley.example"),
+        ("PARLEY_PUBLIC_URL", "https://parley.example/app", "without a path"),
+        ("SMTP_PORT", "0", "greater than or equal to 1"),
+        ("SMTP_TLS", "yes", "'starttls', 'tls' or 'none'"),
+        ("SMTP_FROM", "nobody", "Parley <parley@example.com>"),
+        ("SMTP_PASSWORD", "secret", "SMTP_USER"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(monkeypatch: Any, name: str, value: str, says: str) -> None:
@@ -50,6 +56,15 @@ def test_a_bad_value_is_named_with_what_is_allowed(monkeypatch: Any, name: str, 
         read_env()
     assert name in str(refused.value)
     assert says in str(refused.value)
+
+
+def test_a_mail_server_needs_a_sender(monkeypatch: Any) -> None:
+    monkeypatch.setenv("SMTP_HOST", "mail.example")
+    with pytest.raises(BadEnvironment, match="SMTP_FROM"):
+        read_env()
+    monkeypatch.setenv("SMTP_FROM", "Parley <parley@example.com>")
+    read_env.cache_clear()
+    assert read_env().smtp_from == "Parley <parley@example.com>"
 
 
 def test_every_bad_value_is_named_at_once_and_no_secret_shown(monkeypatch: Any) -> None:
@@ -70,6 +85,7 @@ def test_lists_are_separated_by_commas(monkeypatch: Any) -> None:
 
 
 def test_every_secret_may_come_from_a_file(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("SMTP_USER", "parley")
     values = {
         name: "redis://:pw@h" if "REDIS" in name or "BROKER" in name else "postgresql://u:pw@h/d" for name in SECRETS
     }

@@ -16,8 +16,8 @@ import httpx2 as httpx
 import openai
 import pytest
 
-from providers.estimate import estimate_tokens
 from providers.pipeline.retry import RETRIES
+from providers.vocabularies import UNKNOWN, count_tokens
 from tests.e2e.conftest import BETWEEN_TOKENS_S, FIRST_TOKEN_S, MODEL, TOTAL_S
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.script import Record
@@ -227,7 +227,7 @@ def test_what_came_before_a_fault_is_on_the_bill(
     (record,) = stack.usage(tenant.api_key, request_id=outcome.headers["x-request-id"])
     tokens = record["tokens"]
     assert (record["status"], record["estimated"], record["streamed"]) == ("failed", True, True)
-    assert tokens["output"] == estimate_tokens(len(sent.text.encode()))
+    assert tokens["output"] == count_tokens([sent.text], UNKNOWN)
     assert tokens["input"] > 0
     assert record["cost_nano"] == 1_000 * tokens["input"] + 2_000 * tokens["output"]
 
@@ -254,7 +254,7 @@ def test_the_upstream_learns_within_a_second_that_the_client_left(
     assert (record["status"], record["estimated"]) == ("stopped", True)
     assert record["tokens"]["input"] > 0
     assert (record["tokens"]["output"] > 0) is (mode == "stream")
-    assert record["tokens"]["output"] <= estimate_tokens(len(emitted(upstream, prompt).text.encode()))
+    assert record["tokens"]["output"] <= count_tokens([emitted(upstream, prompt).text], UNKNOWN)
 
 
 @pytest.mark.parametrize(("case", "mode"), flatten(HANGING))

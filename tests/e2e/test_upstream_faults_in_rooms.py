@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from providers.estimate import estimate_tokens
+from providers.vocabularies import UNKNOWN, count_tokens
 from tests.e2e.conftest import BETWEEN_TOKENS_S, FIRST_TOKEN_S, MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.stack import Stack, Tenant
@@ -147,5 +147,5 @@ def test_the_bill_and_the_room_agree(
     assert [record["status"] for record in failed] == ["failed"] * len(sent)
     used = {meter: sum(record["tokens"][meter] for record in failed) for meter in one.generation["usage"]}
     assert used == one.generation["usage"]
-    assert used["output"] == sum(estimate_tokens(len(record.text.encode())) for record in sent)
+    assert used["output"] == sum(count_tokens([record.text], UNKNOWN) for record in sent)
     assert one.generation["cost_nano"] == 1_000 * used["input"] + 2_000 * used["output"]

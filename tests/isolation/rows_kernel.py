@@ -1,4 +1,4 @@
-"""A receipt is one of its kind."""
+"""A receipt, and a request's key, is one of its kind."""
 
 from typing import Any
 

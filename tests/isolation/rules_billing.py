@@ -1,8 +1,53 @@
 """Prices of the platform, and the usage table that is partitioned by month."""
 
-from tests.isolation.rules import APP_ROLE, NONE, OWNER_ROLE, PLATFORM_ROLE, Function, Global, Grant, Rules, jobs
+from tests.isolation.rules import (
+    IN_TENANT,
+    LOOKUP_ROLE,
+    NONE,
+    OWNER_ROLE,
+    PLATFORM_ROLE,
+    Function,
+    Global,
+    Grant,
+    Policy,
+    Rules,
+    gather,
+    jobs,
+)
 
-_policies, _grants = jobs("ops", {"billing_tenantprice": "SELECT INSERT"}, within_tenant=True)
+_WRITTEN = {
+    "billing_usagerecord": "SELECT INSERT",
+    "billing_entry": "SELECT INSERT",
+    "billing_account": "SELECT INSERT UPDATE",
+    "billing_budgetbalance": "SELECT INSERT UPDATE",
+    "billing_hold": "SELECT INSERT UPDATE DELETE",
+    "billing_alert": "SELECT INSERT",
+    "billing_budget": "SELECT",
+}
+"""What the ledger's functions, and nobody else, write: bound to the tenant in force."""
+_policies, _grants = gather(
+    jobs(
+        "ops",
+        {
+            "billing_tenantprice": "SELECT INSERT",
+            "billing_budget": "SELECT INSERT UPDATE DELETE",
+            "billing_budgetbalance": "SELECT",
+        },
+        within_tenant=True,
+    ),
+    jobs("reaper", {"billing_hold": "SELECT"}, within_tenant=False),
+    (
+        tuple(Policy(table, "definers_write", "ALL", LOOKUP_ROLE, IN_TENANT, IN_TENANT) for table in _WRITTEN),
+        tuple(Grant(table, LOOKUP_ROLE, frozenset(text.split())) for table, text in _WRITTEN.items()),
+    ),
+    (
+        (
+            Policy("billing_alert", "alerts_select", "SELECT", PLATFORM_ROLE, "true"),
+            Policy("billing_alert", "alerts_update", "UPDATE", PLATFORM_ROLE, "true", "true"),
+        ),
+        (Grant("billing_alert", PLATFORM_ROLE, frozenset({"SELECT", "UPDATE(told_at)"})),),
+    ),
+)
 _KEPT = "what was used stays on the bill when the thing is gone"
 
 RULES = Rules(
@@ -27,20 +72,31 @@ RULES = Rules(
             "public.refuse_change()", "trigger of append-only tables", definer=False, owner=OWNER_ROLE, callers=NONE
         ),
         Function(
-            "public.billing_record_usage(json)",
-            "several tenants' usage in one call: the policy checks each row, as its caller",
-            definer=False,
-            owner=OWNER_ROLE,
-            callers=frozenset({APP_ROLE}),
+            "lookup.ledger_commit(json,integer,integer)", "admits and settles several tenants' requests in one call"
+        ),
+        Function("lookup.ledger_post(uuid,json)", "entries of what is no request, within their tenant"),
+        *(
+            Function(f"lookup.{signature}", "a part of ledger_commit", callers=NONE)
+            for signature in (
+                "ledger_open(uuid)",
+                "ledger_admit(uuid,json,integer)",
+                "ledger_settle(uuid,json)",
+                "ledger_checkpoint(uuid,json,integer,integer)",
+            )
         ),
     ),
     triggers={
         "billing_usagerecord.append_only": "the ledger only grows",
+        "billing_entry.append_only": "the ledger only grows",
         "billing_price.append_only": "prices are immutable",
         "billing_tenantprice.append_only": "prices are immutable",
     },
     pointers={
         "billing_usagerecord.tenant_id": _KEPT,
+        "billing_entry.tenant_id": _KEPT,
+        "billing_entry.source_id": "names what it was posted for, in whichever table",
+        "billing_hold.tenant_id": "goes with its request",
+        "billing_hold.request_id": "names the request, no row",
         "billing_usagerecord.request_id": "names the request, no row",
         "billing_usagerecord.membership_id": _KEPT,
         "billing_usagerecord.api_key_id": _KEPT,

@@ -15,6 +15,8 @@ from tests.support.cast import Company
 ACROSS_TENANTS = {
     "kernel.relay_outbox": "messages that are due, whosever they are; each is worked on as its tenant",
     "kernel.expire_outbox": "messages whose time is over, whosever they are",
+    "kernel.expire_idempotency_keys": "keys whose day is over, whosever they are",
+    "tenants.expire_deliveries": "what endpoints were told long ago, whosever they are",
     "tenants.expire_notices": "what was told long ago, whosever it is",
     "chat.reap_generations": "generations whose process died, whosever they are",
     "providers.expire_requests": "what was captured goes when its time is over, whosever it is",
@@ -23,6 +25,7 @@ ACROSS_TENANTS = {
     "providers.find_batches": "batches that wait for a worker, whosever they are; each runs as its tenant",
     "providers.expire_files": "files whose time is over, whosever they are",
     "providers.refresh_models": "sends each tenant a task of its own, and asks for the platform's connections",
+    "billing.reap_holds": "holds whose process died, whosever they are",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -109,6 +110,34 @@ async def test_requests_beyond_the_limit_are_refused_and_told_when(company: Comp
     assert 0 < int(refused.headers["retry-after-ms"]) <= 20_000
     assert refused.headers["x-ratelimit-reset-requests"].endswith("s")
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_anthropics_clients_are_told_in_their_own_headers(company: Company, model: str) -> None:
+    await sync_to_async(limit)(company, requests_per_minute=1, tokens_per_minute=10_000)
+    body = {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "hello"}]}
+    headers = {"x-api-key": company.api_key, "anthropic-version": "2023-06-01"}
+    answers = [await request(application, "POST", "/v1/messages", body=body, headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    for answer in answers:
+        said = {name: value for name, value in answer.headers.items() if name.startswith("anthropic-ratelimit-")}
+        assert said.pop("anthropic-ratelimit-requests-limit") == "1"
+        assert said.pop("anthropic-ratelimit-requests-remaining") == "0"
+        full_at = datetime.fromisoformat(said.pop("anthropic-ratelimit-requests-reset"))
+        assert timedelta(seconds=45) < full_at - datetime.now(UTC) <= timedelta(seconds=61)
+        assert said.pop("anthropic-ratelimit-tokens-limit") == "10000"
+        assert 9_000 < int(said.pop("anthropic-ratelimit-tokens-remaining")) <= 10_000
+        assert said.pop("anthropic-ratelimit-tokens-reset").endswith("Z")
+        assert not said
+        assert answer.headers["x-ratelimit-limit-requests"] == "1"
+
+
+async def test_asking_for_models_that_are_not_there_takes_requests(company: Company, model: str) -> None:
+    await sync_to_async(limit)(company, requests_per_minute=3)
+    guesses = [await ask(company.api_key, f"guess-{number}") for number in range(4)]
+    assert [answer.status_code for answer in guesses] == [404, 404, 404, 429]
+    assert guesses[-1].headers["x-ratelimit-limit-requests"] == "3"
+    assert int(guesses[-1].headers["retry-after"]) >= 1
+    assert await statuses(1, company.api_key, model) == [429]
 
 
 async def test_a_limit_is_for_whom_it_names(company: Company, new_company: Any, model: str) -> None:

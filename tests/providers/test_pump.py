@@ -84,7 +84,7 @@ async def test_usage_that_was_not_reported_is_estimated_and_says_so(pumps: Pumps
     (attempt,) = ledger.only.attempts
     assert attempt.estimated
     assert attempt.usage == answer.usage
-    assert (answer.usage.output, answer.usage.reasoning) == (2, 1)
+    assert (answer.usage.output, answer.usage.reasoning) == (3, 1)
 
 
 async def test_stop_ends_the_upstreams_work_and_keeps_what_there_is(

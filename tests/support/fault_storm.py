@@ -20,7 +20,7 @@ from typing import Any
 
 import aiohttp
 
-from providers.estimate import estimate_tokens
+from providers.vocabularies import UNKNOWN, count_tokens
 from tests.fakes.script import Record, Script
 from tests.fakes.upstream import Upstream
 from tests.support.fault_calls import Heard, call
@@ -291,8 +291,9 @@ def _wrong_bill(one: Call) -> Iterator[str]:
         if row["status"] != status or row["streamed"] is not one.plan.stream:
             yield f"attempt {number} is on the bill as {row['status']}"
         tokens = (row["tokens"]["input"], row["tokens"]["output"])
-        if row["cost_nano"] != INPUT_NANO * tokens[0] + OUTPUT_NANO * tokens[1]:
-            yield f"attempt {number} costs {row['cost_nano']} for {tokens}"
+        price = INPUT_NANO * tokens[0] + OUTPUT_NANO * tokens[1]
+        if row["cost_nano"] + row["uncharged_nano"] != price or (row["cost_nano"] and not last):
+            yield f"attempt {number} costs {row['cost_nano']} for {tokens}, and {row['uncharged_nano']} are not charged"
         seen = one.heard.text if last and one.heard.ended in ("complete", "error frame") else ""
         wrong = _wrong_tokens(tried, tokens, seen, estimated=row["estimated"])
         if wrong:
@@ -312,7 +313,7 @@ def _wrong_tokens(tried: Attempt, tokens: tuple[int, int], seen: str, *, estimat
     if tally is not None:
         return "" if tokens == tally and not estimated else f"the upstream counted {tally}"
     # Of the calls of an answer that was cut off after them, nobody knows how much came.
-    written = estimate_tokens(len(seen.encode()))
+    written = count_tokens([seen], UNKNOWN)
     fits = tokens[1] >= written if script.tool_calls else tokens[1] == written
     return "" if estimated and tokens[0] > 0 and fits else f"the upstream didn't say, and the caller saw {seen!r}"
 

@@ -26,6 +26,10 @@ class UsageRecordOutput(serializers.Serializer[Any]):
     model = serializers.CharField()
     tokens = serializers.DictField(child=serializers.IntegerField())
     cost_nano = serializers.IntegerField(help_text="What is charged, in nano-USD.")
+    uncharged_nano = serializers.IntegerField(
+        help_text="What the price list says beyond that and is not charged: for attempts that failed unseen, and what passed "
+        "a budget's hold. In nano-USD."
+    )
     estimated = serializers.BooleanField(help_text="The provider did not say what was used.")
     streamed = serializers.BooleanField()
     latency_ms = serializers.IntegerField()
@@ -52,6 +56,7 @@ def usage_record_body(record: UsageRecord) -> dict[str, Any]:
         "model": record.model,
         "tokens": {meter: getattr(record, meter) for meter in METERS},
         "cost_nano": record.sell_nano,
+        "uncharged_nano": record.loss_nano,
         "estimated": record.estimated,
         "streamed": record.streamed,
         "latency_ms": record.latency_ms,

@@ -20,12 +20,7 @@ class RoomsAPIView(TenantAPIView):
             handler = cls.__dict__.get(name)
             if handler is not None and iscoroutinefunction(handler):
                 setattr(cls, name, _on_loop(handler))
-        asynchronous = {name for name in METHODS if getattr(cls.__dict__.get(name), "on_loop", False)}
-        kept = {name: cls.__dict__[name] for name in asynchronous}
         super().__init_subclass__(**kwargs)
-        # What opens its own transactions needs none around it.
-        for name, handler in kept.items():
-            setattr(cls, name, handler)
 
 
 def _on_loop(handler: Callable[..., Coroutine[Any, Any, Response]]) -> Callable[..., Response]:
@@ -33,5 +28,5 @@ def _on_loop(handler: Callable[..., Coroutine[Any, Any, Response]]) -> Callable[
     def run(self: TenantAPIView, request: Request, *args: Any, **kwargs: Any) -> Response:
         return on_loop(handler(self, request, *args, **kwargs))
 
-    run.on_loop = True  # type: ignore[attr-defined]
+    run.opens_its_own = True  # type: ignore[attr-defined]
     return run

@@ -14,6 +14,7 @@ from chat.services.messages import send_message
 from chat.services.stops import stop_generation
 from chat.shapes import body
 from chat.snapshots import generation, messages_by_id, own_room
+from kernel.api.idempotency import command_id
 from kernel.api.pagination import Page, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
@@ -51,7 +52,9 @@ class MessagesView(RoomsAPIView):
     async def post(self, request: Request, room_id: uuid.UUID) -> Response:
         given = MessageInput(data=request.data)
         given.is_valid(raise_exception=True)
-        sent = await send_message(member=principal_of(request), room_id=room_id, **given.validated_data)
+        member = principal_of(request)
+        said = {"cid": command_id(request, member.id), **given.validated_data}
+        sent = await send_message(member=member, room_id=room_id, **said)
         shown = {
             "message": body(sent.message),
             "generation": body(sent.generation) if sent.generation else None,

@@ -21,6 +21,7 @@ from chat.models import Room, RoomMember
 from chat.services import members, rooms
 from chat.shapes import body
 from chat.snapshots import members_by_id, own_room, rooms_by_id, snapshot
+from kernel.api.idempotency import command_id
 from kernel.api.pagination import Page, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
@@ -52,7 +53,9 @@ class RoomsView(RoomsAPIView):
     async def post(self, request: Request) -> Response:
         given = RoomInput(data=request.data)
         given.is_valid(raise_exception=True)
-        room = await rooms.create_room(member=principal_of(request), **given.validated_data)
+        room = await rooms.create_room(
+            member=principal_of(request), cid=command_id(request, principal_of(request).id), **given.validated_data
+        )
         return Response(body(room), status=status.HTTP_201_CREATED)
 
 

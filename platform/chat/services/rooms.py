@@ -17,6 +17,7 @@ from chat.checks import check_text
 from chat.events import EventIds, Head, insert_event, room_event, take_numbers
 from chat.realtime import streams
 from chat.realtime.envelopes import gone_payload
+from chat.services.receipts import AlreadyDone, Receipt, find_receipt, write_receipt
 from chat.services.stops import stop_all
 from chat.shapes import RoomShape
 from chat.store import Connection, first, transaction
@@ -44,15 +45,38 @@ async def create_room(
     title: str = "",
     model: str | None = None,
     instructions: str = "",
+    cid: str | None = None,
 ) -> RoomShape:
-    """A new room, with the member as its owner. Raises `NotFound` for a model that isn't there for them."""
+    """A new room, with the member as its owner. The same `cid` again makes none, and answers with the first one's.
+
+    Raises `NotFound` for a model that isn't there for them, and `Conflict` when a `cid` was another command's."""
     member.require("rooms.write")
     title = check_text(title or UNTITLED, field="title", chars_max=TITLE_CHARS_MAX)
     check_text(instructions, field="instructions", chars_max=INSTRUCTIONS_CHARS_MAX, blank=True)
     if model is not None:
         model = await answering().choose_model(principal=member, alias=model)
+    try:
+        room = await _insert_room(member, kind, title, settings={"model": model, "instructions": instructions}, cid=cid)
+    except AlreadyDone:
+        return await _made_before(member, cid or "")
+    with contextlib.suppress(RedisError):
+        await streams.open_stream(member.tenant_id, room.id, Head(epoch=1, seq=0))
+    return room
+
+
+async def _insert_room(
+    member: Principal, kind: str, title: str, *, settings: dict[str, str | None], cid: str | None
+) -> RoomShape:
     room_id, now = uuid7(), datetime.now(UTC)
     async with transaction(member.tenant_id) as connection:
+        if cid:
+            await write_receipt(
+                connection,
+                tenant_id=member.tenant_id,
+                membership_id=member.membership_id,
+                cid=cid,
+                receipt=Receipt(id=room_id),
+            )
         await connection.execute(
             "INSERT INTO chat_room (tenant_id, id, kind, title, created_by_id, settings, created_at, updated_at) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -62,7 +86,7 @@ async def create_room(
                 kind,
                 title,
                 member.membership_id,
-                Jsonb({"model": model, "instructions": instructions}),
+                Jsonb(settings),
                 now,
                 now,
             ),
@@ -72,10 +96,16 @@ async def create_room(
             "VALUES (%s, %s, %s, %s, 'owner', %s)",
             (member.tenant_id, uuid7(), room_id, member.membership_id, now),
         )
-        room = await _mine(connection, member, room_id)
-    with contextlib.suppress(RedisError):
-        await streams.open_stream(member.tenant_id, room_id, Head(epoch=1, seq=0))
-    return room
+        return await _mine(connection, member, room_id)
+
+
+async def _made_before(member: Principal, cid: str) -> RoomShape:
+    async with transaction(member.tenant_id) as connection:
+        receipt = await find_receipt(connection, membership_id=member.membership_id, cid=cid)
+        if receipt is None or receipt.id is None:
+            raise Conflict("This cid was another command's.")
+        await access_room(connection, member=member, room_id=receipt.id)
+        return await _mine(connection, member, receipt.id)
 
 
 async def update_room(*, member: Principal, room_id: uuid.UUID, change: RoomChange) -> RoomShape:

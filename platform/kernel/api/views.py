@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from kernel.api.idempotency import claimed_once, once
 from kernel.errors import NotAuthenticated, PermissionDenied
 from kernel.tenancy import tenant_scope
 
@@ -26,6 +27,8 @@ class Caller(Protocol):
     """What a view needs of whoever is calling."""
 
     @property
+    def id(self) -> uuid.UUID: ...
+    @property
     def tenant_id(self) -> uuid.UUID: ...
     @property
     def person_id(self) -> uuid.UUID | None: ...
@@ -38,15 +41,19 @@ class TenantAPIView(APIView):
 
     `permissions` maps each method to a permission of `tenants.permissions`, or to `SIGNED_IN`. A method without an entry
     is refused. The transaction commits when the handler returns and rolls back when it raises.
+
+    A POST with an `Idempotency-Key` has its effect once (`kernel.api.idempotency`). `shown_once` names the fields of its
+    answer that hold a secret, which isn't kept to be shown again.
     """
 
     permissions: ClassVar[Mapping[str, str]] = {}
+    shown_once: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in METHODS:
-            if name in cls.__dict__ and not getattr(cls.__dict__[name], "opens_its_own", False):
-                setattr(cls, name, _in_tenant_transaction(cls.__dict__[name]))
+            if (handler := cls.__dict__.get(name)) is not None:
+                setattr(cls, name, _wrapped(name, handler))
 
     def check_permissions(self, request: Request) -> None:
         """Deny by default."""
@@ -63,6 +70,13 @@ class TenantAPIView(APIView):
     def caller(self) -> Caller:
         """Whoever is calling."""
         return cast("Caller", self.request.auth)
+
+
+def _wrapped(name: str, handler: Callable[..., Response]) -> Callable[..., Response]:
+    own = getattr(handler, "opens_its_own", False)
+    if name != "post":
+        return handler if own else _in_tenant_transaction(handler)
+    return claimed_once(handler) if own else _in_tenant_transaction(once(handler))
 
 
 def without_transaction(handler: Callable[..., Response]) -> Callable[..., Response]:

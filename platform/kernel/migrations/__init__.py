@@ -7,6 +7,7 @@ may do is said here, per table, and checked in the suite by a test that reads Po
 * `PlatformJob`     a named policy for `parley_platform`, the role of cross-tenant jobs;
 * `LookupReads`     a named policy for `parley_lookup`, whose definer functions find a row before a tenant is known;
 * `Definer`         such a function;
+* `DefinersWrite`   a policy for those functions, bound to the tenant in force, on what they alone may write;
 * `for_each_tenant` the only way to change tenants' data in a migration.
 """
 
@@ -96,6 +97,20 @@ class LookupReads(_Sql):
                 f"GRANT SELECT ({columns}) ON {table} TO {LOOKUP}",
             ],
             [f"REVOKE SELECT ({columns}) ON {table} FROM {LOOKUP}", f"DROP POLICY lookup_reads ON {table}"],
+        )
+
+
+class DefinersWrite(_Sql):
+    """Let the definer functions do `grants` to the rows of the tenant in force, and nobody else write them."""
+
+    def __init__(self, table: str, grants: Sequence[str]) -> None:
+        test = f"tenant_id = {CURRENT_TENANT}"
+        super().__init__(
+            [
+                f"CREATE POLICY definers_write ON {table} FOR ALL TO {LOOKUP} USING ({test}) WITH CHECK ({test})",
+                f"GRANT {', '.join(grants)} ON {table} TO {LOOKUP}",
+            ],
+            [f"REVOKE ALL ON {table} FROM {LOOKUP}", f"DROP POLICY definers_write ON {table}"],
         )
 
 

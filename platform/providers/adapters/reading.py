@@ -2,11 +2,11 @@
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, UnsetType
 
 from providers.errors import Transient, Unsupported
 from providers.types import NO_USAGE, Extras, ToolCall, Usage
@@ -18,6 +18,7 @@ MAX_REPORTED_TOKENS = 100_000_000
 
 Number = int | float | None
 Value = TypeVar("Value")
+Said = TypeVar("Said", bound=msgspec.Struct)
 _object = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -29,20 +30,67 @@ def decoded(decoder: msgspec.json.Decoder[Value], data: bytes) -> Value:
         raise Transient(str(error), cause="garbage") from error
 
 
-def count(said: Number) -> int:
-    """A number of tokens; what was not said is 0."""
-    return int(said) if said is not None else 0
+class Implausible(ValueError):
+    """A number of tokens that can't be: negative, broken, beyond every model, or no number at all."""
 
 
-def reported(*, prompt: int, cached: int = 0, output: int, reasoning: int = 0) -> Usage:
-    """Usage by disjoint meters: `cached` is part of `prompt`, `reasoning` beside `output`. None at all if the
-    numbers can't be."""
-    if any(number < 0 or number > MAX_REPORTED_TOKENS for number in (prompt, cached, output, reasoning)):
+def count(said: object) -> int:
+    """A number of tokens; what was not said is 0. Raises Implausible."""
+    if said is None:
+        return 0
+    if type(said) is float and said.is_integer():
+        said = int(said)
+    if type(said) is not int or not 0 <= said <= MAX_REPORTED_TOKENS:
+        raise Implausible(f"{said!r} is no number of tokens")
+    return said
+
+
+def usage_in(raw: Raw | UnsetType, decoder: msgspec.json.Decoder[Said], read: Callable[[Said], Usage]) -> Usage:
+    """What a report comes to. One that is missing, that can't be read, or that holds an implausible number counts as none:
+    then the tokens are estimated, and flagged so. The answer that it came with stands."""
+    if isinstance(raw, UnsetType) or bytes(raw) == b"null":
         return NO_USAGE
-    if not prompt + output + reasoning:
+    try:
+        return read(decoder.decode(raw))
+    except (*CANT_READ, Implausible):
+        return NO_USAGE
+
+
+def reported(
+    *,
+    prompt: int,
+    cached: int = 0,
+    written: int = 0,
+    written_1h: int = 0,
+    heard: int = 0,
+    output: int,
+    reasoning: int = 0,
+    spoken: int = 0,
+    service: str = "standard",
+) -> Usage:
+    """Usage by disjoint meters.
+
+    Of `prompt`, all that was read, `cached` came from the provider's cache, and `written` went there (`written_1h` of it for
+    an hour); of the rest `heard` was audio. `reasoning` is beside `output`, of which `spoken` was audio. A part that is
+    greater than its whole is cut to it, so that no token is charged twice: the wholes are what providers bill by. A report
+    of no prompt at all is none: every model reads something.
+    """
+    if not prompt:
         return NO_USAGE
     cached = min(cached, prompt)
-    return Usage(input=prompt - cached, cache_read=cached, output=output, reasoning=reasoning)
+    written = min(written, prompt - cached)
+    read = prompt - cached - written
+    return Usage(
+        input=read,
+        cache_read=cached,
+        cache_write=written,
+        output=output,
+        reasoning=reasoning,
+        cache_write_1h=min(written_1h, written),
+        input_audio=min(heard, read),
+        output_audio=min(spoken, output),
+        service=service,
+    )
 
 
 def float32(vectors: Sequence[Sequence[float]], *, expected: int) -> tuple[bytes, ...]:

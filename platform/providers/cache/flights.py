@@ -2,8 +2,8 @@
 
 A request that would have the same key as one that is already on its way to a provider, in this process, follows it
 instead: it gets the same events from the beginning. The flight goes on while anyone listens; who leaves, leaves alone.
-Of the listeners who are there at the end the one who came first pays what the provider charges; if all left before,
-the last to leave. All the others have a record of their own, of no cost, so what was used is recorded once.
+Who began it holds its cost, and pays what the provider charges, also after leaving. All the others have a record of their
+own, of no cost, so what was used is recorded once.
 
 For `DEDUPE_WINDOW_S` after its end a whole answer is still given to those who come late."""
 
@@ -81,11 +81,11 @@ class Flight:
         self.last: Finished | None = None
         self.error: ParleyError | None = None
         self._chars = 0
-        self._payer: Listener | None = None
+        self._stopped = False
         self.join(job, on_disconnect)
         self.pump = pumps.start(
             job=job,
-            settle=self._settle,
+            settle=record_result,
             on_disconnect="continue",
             remember=(partial(remember, place), *remembers),
             outlet=self,
@@ -122,10 +122,10 @@ class Flight:
 
     def leave(self, listener: "Listener") -> None:
         """A listener is gone. The last one takes the flight with it."""
-        if self.ended or self._payer is not None or listener not in self.listeners:
+        if self._stopped or listener not in self.listeners:
             return
         if len(self.listeners) == 1:
-            self._payer = listener
+            self._stopped = True
             _flights().forget(self)
             self.pump.stop()
             return
@@ -159,21 +159,11 @@ class Flight:
             self._whole = whole
             self._chars = _length(whole)
         self.last, self.error, self.ended = last, error, True
-        payer = self._payer or self.listeners[0]
         for listener in tuple(self.listeners):
-            listener.conclude(pays=listener is payer)
+            listener.conclude(pays=listener.job is self.job)
         # They know the flight: that it also knew them would leave a ring for the collector of garbage, at each request.
         self.listeners.clear()
-        self._payer = None
         _flights().ended(self)
-
-    async def _settle(self, result: Result) -> None:
-        """Record what was used, on the account of whoever pays."""
-        self._payer = self._payer or self.listeners[0]
-        if self._payer.job is not self.job:
-            # Whoever pays for it, it was made anew.
-            result = replace(result, job=replace(self._payer.job, report=self.job.report))
-        await record_result(result)
 
     def _let_go_of_laggards(self) -> None:
         """Drop what everybody has read, after letting go of those who are too far behind."""
@@ -266,7 +256,9 @@ class Listener(Answering):
         """End here, while the flight goes on for others."""
         self._left = True
         self.result = Result(job=self.job, status="stopped", attempts=(), answer=self.flight.pump.so_far())
-        self._acknowledge("stopped")
+        if self.job is not self.flight.job:
+            # The leader's record comes with the flight's end.
+            self._acknowledge("stopped")
         self.wake()
 
     def conclude(self, *, pays: bool) -> None:
@@ -328,7 +320,18 @@ class _Flights:
 _flights = PerLoop(_Flights)
 
 
-def follow_or_lead(
+def follow(job: Job, place: Place, on_disconnect: OnDisconnect) -> Answering | None:
+    """Follow a flight of the same key, if there is one."""
+    if not place.reads:
+        return None
+    flight = _flights().get(flight_key(job, place))
+    if flight is None or not flight.takes_followers:
+        return None
+    job.report.cache = "dedupe"
+    return flight.join(job, on_disconnect)
+
+
+def lead(
     job: Job,
     place: Place,
     *,
@@ -336,8 +339,8 @@ def follow_or_lead(
     remembers: Sequence[Remember] = (),
     outward: Outward | None = None,
 ) -> Answering:
-    """Follow a flight of the same key if there is one, else be the first of a new one. Raises Unavailable once the
-    process is going down."""
+    """Begin a flight that others may follow; where nobody may, a pump. Raises Unavailable once the process is going
+    down."""
     if not place.reads:
         return pumps.start(
             job=job,
@@ -346,10 +349,6 @@ def follow_or_lead(
             remember=(partial(remember, place), *remembers),
             outward=outward,
         )
-    flight = _flights().get(flight_key(job, place))
-    if flight is not None and flight.takes_followers:
-        job.report.cache = "dedupe"
-        return flight.join(job, on_disconnect)
     flight = Flight(job, place, on_disconnect, remembers=remembers, outward=outward)
     _flights().add(flight)
     return flight.listeners[0]

@@ -18,6 +18,7 @@ from providers.gateway.http import Request, Responder, whole_number
 from providers.gateway.surface import FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
 from providers.guardrails.stage import inspect
+from providers.limits.headers import LimitExceeded, anthropic_headers
 from providers.limits.stage import admit
 from providers.pipeline.accept import accept
 from providers.pipeline.values import Job
@@ -36,6 +37,8 @@ class AnthropicErrors:
 
     def error(self, error: ParleyError, *, request_id: uuid.UUID) -> tuple[int, bytes, Mapping[str, str]]:
         headers = dict(error.headers)
+        if isinstance(error, LimitExceeded):
+            headers |= anthropic_headers(error.states)
         if error.status in _NOT_MENDED_BY_RETRYING:
             headers["x-should-retry"] = "false"
         return status_of(error), encode_error(error, request_id=request_id), headers

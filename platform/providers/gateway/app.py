@@ -14,10 +14,11 @@ from providers.gateway.anthropic import AnthropicErrors, Messages, count_tokens,
 from providers.gateway.batches import cancel_batch, create_batch, list_batches, retrieve_batch
 from providers.gateway.completions import complete
 from providers.gateway.files import delete_file, list_files, read_content, retrieve_file, upload_file
-from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope, Send
+from providers.gateway.http import ClientGone, Receive, Request, Responder, Scope
 from providers.gateway.models import list_models, retrieve_model
 from providers.gateway.openai import ChatCompletions, Embeddings, OpenAIErrors, TextCompletions
 from providers.gateway.responses import create_response, delete_response, list_input_items, retrieve_response
+from providers.gateway.stalls import Send
 from providers.gateway.surface import ErrorFormat
 from providers.measure import request_answered
 from tenants.credentials import authenticate, confirm_now

@@ -181,7 +181,7 @@ async def _pinging(responder: Responder, comment: bytes) -> AsyncIterator[None]:
         yield
     finally:
         pinger.cancel()
-        with suppress(asyncio.CancelledError, OSError):
+        with suppress(asyncio.CancelledError, ClientGone, OSError):
             await pinger
 
 

@@ -13,10 +13,10 @@ from django.conf import settings
 from kernel.errors import InvalidRequest, PayloadTooLarge
 from kernel.ids import uuid7
 from kernel.net import client_address
+from providers.gateway.stalls import Send, Stalled, sends
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 BODY_MAX_S = 120.0
@@ -34,7 +34,7 @@ def whole_number(said: str, *, least: int, most: int) -> int | None:
 
 
 class ClientGone(Exception):
-    """The client closed the connection; there is nobody to answer."""
+    """The client closed the connection, or reads nothing; there is nobody to answer."""
 
 
 @dataclass(slots=True)
@@ -107,12 +107,14 @@ _CORS = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-header
 
 class Responder:
     """Sends one response. Every response carries the request's id, under OpenAI's name for it and Anthropic's.
-    `before_sending` is awaited before each piece of it: what must be durable by then.
+    `before_sending` is awaited before each piece of it: what must be durable by then. Raises `ClientGone` for a client that
+    doesn't read (`stalls`).
 
     Pages of any origin may read it: what they may do depends on the key they send, never on a cookie."""
 
     def __init__(self, send: Send, *, request_id: uuid.UUID) -> None:
-        self._send = send
+        self._send_raw = send
+        self._sends = sends()
         self.request_id = request_id
         said = str(request_id).encode()
         self._base = [(b"x-request-id", said), (b"request-id", said), *_CORS]
@@ -177,6 +179,12 @@ class Responder:
         """The end of the stream."""
         self.finished = True
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        try:
+            await self._sends.send(self._send_raw, message)
+        except Stalled as error:
+            raise ClientGone from error
 
     async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
         named = [(name.lower().encode(), _field_value(value)) for name, value in (headers or {}).items()]

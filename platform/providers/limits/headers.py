@@ -1,10 +1,15 @@
-"""What answers say of limits: the headers of OpenAI's API, from the tightest bucket of each kind."""
+"""What answers say of limits: the headers of OpenAI's API, and beside them those of Anthropic's where that is spoken, from the
+tightest bucket of each kind."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from kernel.errors import RateLimited
 from providers.limits.buckets import Bucket, Kind
+
+ANTHROPIC_SURFACE = "anthropic.messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,25 @@ def limit_headers(states: Iterable[LimitState]) -> dict[str, str]:
         headers[f"x-ratelimit-remaining-{state.kind}"] = str(state.remaining)
         headers[f"x-ratelimit-reset-{state.kind}"] = duration(state.reset_s)
     return headers
+
+
+def anthropic_headers(states: Iterable[LimitState]) -> dict[str, str]:
+    """`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`, where `reset` is a moment in RFC 3339 and whole seconds
+    (docs.anthropic.com, "Rate limits", response headers)."""
+    headers = {}
+    now_s = time.time()
+    for state in states:
+        full_at = datetime.fromtimestamp(-int(-(now_s + state.reset_s) // 1), UTC)
+        headers[f"anthropic-ratelimit-{state.kind}-limit"] = str(state.limit)
+        headers[f"anthropic-ratelimit-{state.kind}-remaining"] = str(state.remaining)
+        headers[f"anthropic-ratelimit-{state.kind}-reset"] = full_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return headers
+
+
+def answer_headers(states: Iterable[LimitState], *, surface: str) -> dict[str, str]:
+    """What an answer of an API says: `limit_headers`, and what that API's own clients read."""
+    states = tuple(states)
+    return limit_headers(states) | (anthropic_headers(states) if surface == ANTHROPIC_SURFACE else {})
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ from kernel.redis import RedisError, line, tenant_key
 from providers.estimate import estimate_input
 from providers.limits import script
 from providers.limits.buckets import Bucket, LocalBuckets, Taken
-from providers.limits.headers import LimitExceeded, LimitState, limit_headers, tightest
+from providers.limits.headers import LimitExceeded, LimitState, answer_headers, tightest
 from providers.limits.overload import Overload
 from providers.limits.processes import Processes
 from providers.limits.rules import LIMITS_FIELD, TenantRules, note_version, rules_of
@@ -24,6 +24,8 @@ from tenants.credentials import confirm
 from tenants.epochs import Epochs, whole_epochs
 from tenants.principals import Principal
 
+NO_MODEL = ""
+"""The alias of no model: only limits of the tenant and of the key cover it."""
 ASSUMED_OUTPUT_TOKENS = 1_024
 """Of a request that doesn't say how long its answer may be."""
 MOST_OUTPUT_TOKENS = 4_096
@@ -92,15 +94,32 @@ class Limiter:
             scale *= self.processes.count
         states = tightest(_state(bucket, used, scale) for bucket, used in zip(buckets, taken.used_us, strict=True))
         if not taken.granted:
-            refusal = _refusal(buckets, amounts, taken, scale, states)
-            metrics.limited.labels(refusal.bucket.subject, refusal.bucket.kind).inc()
-            raise refusal
+            raise _refused(buckets, amounts, taken, scale, states)
         tokens = any(bucket.kind == "tokens" for bucket in buckets)
         correct = _Correction(self, buckets, amounts, scale, is_local) if tokens else _nothing_to_correct
-        headers = limit_headers(states)
+        headers = answer_headers(states, surface=job.surface)
         job.report.headers.update(headers)
         job.report.rate_limits = states
         return Admission(principal, headers, states, cached, correct)
+
+    async def admit_refused(self, principal: Principal) -> None:
+        """See `admit_refused`."""
+        rules = await rules_of(principal.tenant_id)
+        buckets = tuple(
+            bucket
+            for bucket in rules.buckets(api_key_id=principal.api_key_id, alias=NO_MODEL)
+            if bucket.kind == "requests"
+        )
+        if not buckets:
+            return
+        scale = 1.0 / self.overload.observe(self.lag_s())
+        amounts = [1] * len(buckets)
+        taken, _, _, is_local = await self._take(_Asked(rules, buckets, amounts, scale, (LIMITS_FIELD,), None))
+        if is_local:
+            scale *= self.processes.count
+        if not taken.granted:
+            states = tightest(_state(bucket, used, scale) for bucket, used in zip(buckets, taken.used_us, strict=True))
+            raise _refused(buckets, amounts, taken, scale, states)
 
     async def _take(self, asked: "_Asked") -> tuple[Taken, Epochs | None, bytes | None, bool]:
         """What was taken, the epochs in force (None: not known), the cache's entry, and whether this process alone decided."""
@@ -191,6 +210,12 @@ async def admit(job: Job, *, cache_key: bytes | None = None, takes_tokens: bool 
     return await limiter().admit(job, cache_key=cache_key, takes_tokens=takes_tokens)
 
 
+async def admit_refused(principal: Principal) -> None:
+    """Take a request from the buckets of one who asked for what is not to be had, so that probing for models is limited like
+    asking them. Raises `LimitExceeded` (429) instead of what they would have heard."""
+    await limiter().admit_refused(principal)
+
+
 def _estimate(request: Request) -> int:
     """The tokens that are taken beforehand."""
     if isinstance(request, EmbeddingRequest):
@@ -211,16 +236,17 @@ def _state(bucket: Bucket, used_us: int, scale: float) -> LimitState:
     )
 
 
-def _refusal(
+def _refused(
     buckets: tuple[Bucket, ...], amounts: list[int], taken: Taken, scale: float, states: tuple[LimitState, ...]
 ) -> LimitExceeded:
-    """Names the bucket that it takes longest to wait for."""
+    """Counts it, and names the bucket that it takes longest to wait for."""
     waits = [
         used + bucket.cost_us(amount, scale=scale) - bucket.depth_us
         for bucket, amount, used in zip(buckets, amounts, taken.used_us, strict=True)
     ]
     worst = max(range(len(waits)), key=waits.__getitem__)
     bucket = buckets[worst]
+    metrics.limited.labels(bucket.subject, bucket.kind).inc()
     whose = {"tenant": "this organisation", "api_key": "this API key", "model": "this model"}[bucket.subject]
     return LimitExceeded(
         f"The limit of {bucket.per_minute} {bucket.kind} a minute of {whose} is reached.",

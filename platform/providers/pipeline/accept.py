@@ -10,12 +10,12 @@ from functools import cache, partial
 
 from django.conf import settings
 
-from billing.limits import check_limit
 from billing.types import Payer
 from kernel.errors import ParleyError
 from kernel.per_loop import PerLoop
 from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
+from providers.limits.stage import admit_refused
 from providers.pipeline.candidates import in_order
 from providers.pipeline.values import NO_WISHES, Candidate, Job, Wishes
 from providers.routes import ResolvedDeployment, resolve_route
@@ -53,7 +53,8 @@ async def accept(
 ) -> Job:
     """The job of a request that came by `surface` (an API, or `room`). The subject is what it is for, such as a room.
 
-    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice`, `NotSupported` and `LimitReached`.
+    Raises `PermissionDenied`, `ModelNotFound`, `UnknownPrice` and `NotSupported`. What is refused so takes a
+    request from the caller's limits all the same; `LimitExceeded` where none is left.
     """
     job = partial(
         _accept,
@@ -70,8 +71,13 @@ async def accept(
         # Their rights may have changed since they were last looked at: what they may not is said of them as they are now.
         now = await confirm_now(principal)
         if now == principal:
+            await admit_refused(principal)
             raise
-    return await job(now)
+    try:
+        return await job(now)
+    except ParleyError:
+        await admit_refused(now)
+        raise
 
 
 async def accept_again(job: Job, *, principal: Principal) -> Job:
@@ -100,8 +106,6 @@ async def _accept(
 ) -> Job:
     principal.require("models.use")
     route = await resolve_route(principal, request.model)
-    if any(deployment.platform for deployment in route.deployments):
-        await check_limit(principal.tenant_id)
     return Job(
         request_id=request_id,
         request=request,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from providers.assemble import Assembler, as_told, assembled, holds_content, reason_of
 from providers.errors import ProviderError
-from providers.estimate import estimate_usage
+from providers.estimate import count_usage, estimate_tokens, estimate_usage
 from providers.pipeline.values import AttemptOutcome, Candidate, Job, Status
 from providers.types import NO_USAGE, ChatAnswer, Finished, StreamEvent, Usage, is_content
 
@@ -23,6 +23,7 @@ class Attempt:
         self.visible = False
         self.finished: Finished | None = None
         self.error: ProviderError | None = None
+        self._estimate: Usage | None = None
         self._clock = asyncio.get_running_loop().time
         self._started_at = datetime.now(UTC)
         self._started_s = self._clock()
@@ -73,13 +74,36 @@ class Attempt:
             error=self.error,
         )
 
+    def output_tokens(self) -> int:
+        """An estimate of what it has written so far."""
+        return estimate_tokens(self._assembler.output_bytes + self._assembler.reasoning_bytes)
+
     def _usage(self, job: Job) -> Usage:
+        if (known := self._known()) is not None:
+            return known
+        if self._estimate is not None:
+            return self._estimate
+        said = self._assembler if self._whole is None else assembled(self._whole)
+        return estimate_usage(job.request, output_bytes=said.output_bytes, reasoning_bytes=said.reasoning_bytes)
+
+    def _known(self) -> Usage | None:
+        """What is known without counting: what the upstream said, or that it can't have cost anything."""
         if self.finished is not None and self.finished.usage.reported:
             return self.finished.usage
         if self.error is not None and not (self.visible or self.error.worked):
             return NO_USAGE
-        said = self._assembler if self._whole is None else assembled(self._whole)
-        return estimate_usage(job.request, output_bytes=said.output_bytes, reasoning_bytes=said.reasoning_bytes)
+        return None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known what it used, without counting."""
+        return self._known() is not None
+
+    async def count(self, job: Job) -> None:
+        """Count tokens, if the upstream has not said how many they were."""
+        if self._known() is None:
+            model = self.candidate.target.model
+            self._estimate = await count_usage(job.request, self.answer(), model=model, read=self._assembler.read)
 
     @property
     def first_content_s(self) -> float:

@@ -77,9 +77,23 @@ class Execution:
     def _turns(self) -> Turns:
         return Turns(self._job, self._retries, self._fetch)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is known of every attempt what it used, without counting."""
+        return all(attempt.is_counted for attempt in self._attempts)
+
+    async def count(self) -> None:
+        """Count the tokens of attempts of which the upstream didn't say. Without it they are estimated by their length."""
+        for attempt in self._attempts:
+            await attempt.count(self._job)
+
     def outcomes(self, ending: Status) -> tuple[AttemptOutcome, ...]:
         """Every attempt so far; one that was still running ended as the job did."""
         return tuple([attempt.outcome(self._job, ending) for attempt in self._attempts])
+
+    def output_tokens(self) -> int:
+        """An estimate of what the attempt that runs has written so far."""
+        return self._attempts[-1].output_tokens() if self._attempts else 0
 
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer the caller sees, and the seconds from that attempt's start to its first content."""

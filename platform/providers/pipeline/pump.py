@@ -7,7 +7,7 @@ after settle, never before."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Literal
@@ -32,6 +32,8 @@ OnDisconnect = Literal["stop", "continue"]
 MAX_QUEUED_EVENTS = 256
 SETTLE_S = 30.0
 CANCEL_AGAIN_S = 0.1
+COUNT_S = 10.0
+"""To count tokens that no provider counted, with what has to be loaded for that."""
 REMEMBER_S = 5.0
 
 Remember = Callable[[Result], Awaitable[None] | None]
@@ -86,6 +88,10 @@ class Pump(Answering):
         answer = self._execution.answer()
         return self._outward.answer(answer) if self._outward else answer
 
+    def output_tokens(self) -> int:
+        """An estimate of how many tokens have come so far."""
+        return self._execution.output_tokens()
+
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer is seen, and the seconds that its provider took to its first content."""
         return self._execution.serving()
@@ -132,7 +138,6 @@ class Pump(Answering):
         time for each."""
         self._outlet = self._channel
         self._remember = ()
-        self._settle = _settled_before
 
     def _close(self, result: Result, *, settled: bool) -> None:
         """Let the end of the answer be seen; of one that came whole, all of it."""
@@ -161,6 +166,7 @@ class Pump(Answering):
     async def _run_and_settle(self) -> tuple[Result, bool]:
         """How the job ended, and whether that could be recorded."""
         status, error = await self._relay()
+        await self._counted()
         attempts = self._execution.outcomes(status)
         usage = next((attempt.usage for attempt in attempts if attempt.visible), NO_USAGE)
         result = Result(
@@ -223,20 +229,18 @@ class Pump(Answering):
         except TimeoutError:
             self.disconnect()
 
+    async def _counted(self) -> None:
+        """Have the tokens counted that the upstream didn't. Without that they are estimated by the length of texts."""
+        if self._execution.is_counted:
+            return
+        task = await _finished(self._execution.count(), within_s=COUNT_S)
+        if task.cancelled() or task.exception() is not None:
+            failure = None if task.cancelled() else task.exception()
+            logger.warning("tokens could not be counted, and are estimated by length", exc_info=failure)
+
     async def _settled(self, result: Result) -> bool:
-        """Whether settle has recorded the result. Cancelling the pump can't cancel it any more."""
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._settle(result))
-        timer = loop.call_later(SETTLE_S, _give_up, task, loop)
-        while not task.done():
-            # `asyncio.wait` does the same for many, at several times the cost.
-            over: asyncio.Future[None] = loop.create_future()
-            task.add_done_callback(partial(_over, over))
-            try:
-                await over
-            except asyncio.CancelledError:
-                continue
-        timer.cancel()
+        """Whether settle has recorded the result."""
+        task = await _finished(self._settle(result), within_s=SETTLE_S)
         if task.cancelled():
             logger.error("a result could not be settled in %s s", SETTLE_S)
             return False
@@ -246,8 +250,21 @@ class Pump(Answering):
         return failure is None
 
 
-async def _settled_before(result: Result) -> None:
-    raise AssertionError("a result is settled once")
+async def _finished(work: Coroutine[None, None, None], *, within_s: float) -> "asyncio.Task[None]":
+    """A task that has done what cancelling the pump can't cancel any more, or was given up."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    timer = loop.call_later(within_s, _give_up, task, loop)
+    while not task.done():
+        # `asyncio.wait` does the same for many, at several times the cost.
+        over: asyncio.Future[None] = loop.create_future()
+        task.add_done_callback(partial(_over, over))
+        try:
+            await over
+        except asyncio.CancelledError:
+            continue
+    timer.cancel()
+    return task
 
 
 def _give_up(task: "asyncio.Task[None]", loop: asyncio.AbstractEventLoop) -> None:

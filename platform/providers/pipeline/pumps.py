@@ -1,7 +1,7 @@
 """The pumps that run in this process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from kernel.errors import Unavailable
@@ -45,6 +45,10 @@ class Pumps:
         self._pumps[job.request_id] = pump
         pump.task.add_done_callback(lambda _: self._pumps.pop(job.request_id, None))
         return pump
+
+    def running(self) -> Iterable[Pump]:
+        """Those that have not ended."""
+        return self._pumps.values()
 
     def get(self, request_id: UUID) -> Pump | None:
         """The running pump of this request."""

@@ -3,13 +3,18 @@
 Each stage is one line here. A stage before the pump may raise a ParleyError (nothing was used yet), replace the job, or
 answer it by returning another `Answering`."""
 
-from providers.cache.flights import follow_or_lead
-from providers.cache.lookups import look_up, place_of, redis_key_of
+from collections.abc import Sequence
+
+from providers.cache.flights import follow, lead
+from providers.cache.lookups import Place, look_up, place_of, redis_key_of
+from providers.guardrails.outward import Outward
 from providers.guardrails.stage import inspect
 from providers.limits.stage import admit
 from providers.pipeline.accept import accept_again
 from providers.pipeline.answering import Answering
-from providers.pipeline.pump import OnDisconnect
+from providers.pipeline.checkpoints import keep_checkpoints
+from providers.pipeline.hold import give_back, hold
+from providers.pipeline.pump import OnDisconnect, Remember
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
 from providers.pipeline.upkeep import keep_up
@@ -32,22 +37,40 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
             job = await accept_again(job, principal=admission.principal)
             priority_of(job)
             place, cached = await place_of(job, masks=inspected.masks), None
+        answering = None
         if place is not None:
-            hit = await look_up(job, place, cached) or follow_or_lead(
-                job, place, on_disconnect=on_disconnect, remembers=remember, outward=inspected.outward()
-            )
-            if job.report.cache in ("exact", "dedupe"):
-                # Another's answer takes none of this caller's tokens.
-                await admission.correct(0)
-            return hit
-        return pumps.start(
-            job=job,
-            settle=record_result,
-            on_disconnect=on_disconnect,
-            remember=remember,
-            outward=inspected.outward(),
-        )
+            answering = await look_up(job, place, cached) or follow(job, place, on_disconnect)
+        if answering is None:
+            answering = await _execute(job, place, on_disconnect, remember, inspected.outward())
+        if job.report.cache in ("exact", "dedupe"):
+            # Another's answer takes none of this caller's tokens.
+            await admission.correct(0)
+        return answering
     except BaseException:
         # Nothing was begun, so nothing was used.
         await admission.correct(0)
         raise
+
+
+async def _execute(
+    job: Job, place: Place | None, on_disconnect: OnDisconnect, remember: Sequence[Remember], outward: Outward | None
+) -> Answering:
+    """Hold what the job may cost, and have it done."""
+    job = await hold(job)
+    begun: Answering | None = None
+    try:
+        if place is not None:
+            # While this one waited for its hold, another may have begun the same.
+            following = follow(job, place, on_disconnect)
+            if following is not None:
+                return following
+            begun = lead(job, place, on_disconnect=on_disconnect, remembers=remember, outward=outward)
+        else:
+            begun = pumps.start(
+                job=job, settle=record_result, on_disconnect=on_disconnect, remember=remember, outward=outward
+            )
+        keep_checkpoints()
+        return begun
+    finally:
+        if begun is None:
+            give_back(job)

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+from billing.ledger import checkpoint
 from providers.errors import ProviderError, Skipped
 from providers.pipeline.attempt import Attempt
 from providers.pipeline.health import health
@@ -34,6 +35,10 @@ class Trial:
         turn.health.in_flight += 1
         if not turn.health.breaker.holds(turn.leave):
             raise Skipped("failing", retry_after_s=turn.health.breaker.open_left_s)
+        hold = self._job.hold
+        if hold is not None and not hold.is_sent:
+            hold.is_sent = True
+            checkpoint(hold, output_tokens=0)
         self._attempt = Attempt(len(self._attempts) + 1, turn.candidate)
         self._attempts.append(self._attempt)
         return self._attempt

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from billing.holds import Hold
 from billing.types import Payer
 from kernel.errors import ParleyError
 from providers.base import DEFAULT_TIMEOUTS, Adapter, Target, Timeouts
@@ -69,7 +70,8 @@ class Job:
     """One accepted completion: who asks and pays, what for, and where it may go, in order.
 
     `request.model` is the alias that was asked for; `route` the one that it stood for, where the name only stood for the
-    tenant's choice (`default`). `surface` names the API it came by (`openai.chat`, `room`, …).
+    tenant's choice (`default`). `surface` names the API it came by (`openai.chat`, `room`, …). `hold` is what was reserved for
+    it, from the stage of that name on.
     """
 
     request_id: UUID
@@ -82,6 +84,7 @@ class Job:
     surface: str = "openai.chat"
     report: Report = field(default_factory=Report, compare=False)
     route: str = ""
+    hold: Hold | None = None
 
     @property
     def alias(self) -> str:

@@ -101,6 +101,11 @@ class Scheduler:
             await self._wait(gate, job, rank, loop)
         return Slot(gate, loop, rank=rank, tenant=tenant, signal=_signal(job))
 
+    def is_free(self, candidate: Candidate) -> bool:
+        """Whether a request would not have to wait for a slot at a candidate, as things are."""
+        gate = self._gates.get(candidate.deployment.id)
+        return gate is None or (gate.in_flight < gate.limiter.limit and not len(gate.queue))
+
     async def _wait(self, gate: Gate[_Turn], job: Job, rank: Class, loop: asyncio.AbstractEventLoop) -> None:
         tenant = job.payer.tenant_id
         began_s = loop.time()

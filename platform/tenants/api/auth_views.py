@@ -75,6 +75,7 @@ class SwitchView(TenantAPIView):
     """The same person in another tenant."""
 
     permissions = {"POST": SIGNED_IN}
+    shown_once = ("access", "refresh")
 
     @extend_schema(operation_id="auth_switch", request=SwitchInput, responses=SessionOutput, tags=["auth"])
     def post(self, request: Request) -> Response:
@@ -91,6 +92,7 @@ class TicketView(TenantAPIView):
     """A single-use ticket to open one socket with."""
 
     permissions = {"POST": SIGNED_IN}
+    shown_once = ("ticket",)
 
     @extend_schema(operation_id="auth_ws_ticket", request=None, responses=TicketOutput, tags=["auth"])
     def post(self, request: Request) -> Response:

@@ -110,6 +110,7 @@ class ApiKeysView(TenantAPIView):
     """API keys: one's own, or with `api_keys.manage` all."""
 
     permissions = {"GET": "api_keys.use", "POST": "api_keys.use"}
+    shown_once = ("secret",)
 
     @extend_schema(
         operation_id="api_keys_list",
@@ -183,6 +184,7 @@ class RotateApiKeyView(TenantAPIView):
     """A successor for a key."""
 
     permissions = {"POST": "api_keys.use"}
+    shown_once = ("secret",)
 
     @extend_schema(
         operation_id="api_keys_rotate",

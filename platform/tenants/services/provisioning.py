@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from django.core.exceptions import ValidationError
@@ -20,6 +20,8 @@ from tenants.services.api_keys import issue_key
 from tenants.services.audit import record
 
 PLATFORM = "platform"
+on_limit: list[Callable[[uuid.UUID, int | None], None]] = []
+"""What is told of a new monthly limit (nano-USD; None: lifted), in the transaction that sets it. Apps above add themselves."""
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NANO_PER_USD = 1_000_000_000
 
@@ -105,6 +107,8 @@ def limit_tenant(*, slug: str, monthly_usd: str | None) -> Tenant:
         tenant.epoch += 1
         tenant.save(using=PLATFORM, update_fields=["monthly_limit_nano", "epoch"])
         _note(tenant, "tenant.limited", {"monthly_limit_nano": tenant.monthly_limit_nano})
+        for told in on_limit:
+            told(tenant.id, tenant.monthly_limit_nano)
         epochs.announce(tenant.id, {"t": tenant.epoch})
     return tenant
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers.adapters.anthropic import WIRE_FORMAT
 from providers.adapters.anthropic.errors import classify_frame
+from providers.adapters.reading import Implausible, count, reported
 from providers.assemble import Assembler
 from providers.errors import ProviderError, Transient
 from providers.types import (
@@ -26,9 +27,6 @@ from providers.types import (
     Usage,
 )
 
-MAX_REPORTED_TOKENS = 100_000_000
-"""A report beyond this is a mistake, and counts as none."""
-
 FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -45,6 +43,8 @@ BOUNDARY = OpaqueDelta(Extras(WIRE_FORMAT, {"boundary": Raw(b"true")}))
 Fields = dict[str, Raw]
 Number = int | float | None
 _METERS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+SERVICES = {"priority": "priority", "batch": "batch"}
+"""The service tiers that have prices of their own."""
 _CANT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -52,12 +52,19 @@ class _Details(msgspec.Struct):
     thinking_tokens: Number = None
 
 
+class _CacheCreation(msgspec.Struct):
+    ephemeral_5m_input_tokens: Number = None
+    ephemeral_1h_input_tokens: Number = None
+
+
 class _Usage(msgspec.Struct):
     input_tokens: Number = None
     cache_read_input_tokens: Number = None
     cache_creation_input_tokens: Number = None
+    cache_creation: _CacheCreation | None = None
     output_tokens: Number = None
     output_tokens_details: _Details | None = None
+    service_tier: str | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -162,6 +169,9 @@ class EventReader:
         self._calls = 0
         self._counts: dict[str, Number] = {}
         self._thought: Number = None
+        self._created: _CacheCreation | None = None
+        self._service = "standard"
+        self._garbled = False
         self.has_usage = False
 
     @property
@@ -221,7 +231,8 @@ class EventReader:
         usage = self._count(message.usage)
         self.has_usage = False
         extras = _extras({"usage": Raw(_encode(usage))}) if usage else None
-        return Started(message.model or "", extras)
+        read = NO_USAGE if self._garbled else self._usage()
+        return Started(message.model or "", extras, read if read.reported else None)
 
     def _open(self, fields: Fields) -> Iterator[StreamEvent]:
         kind = _text.decode(fields.pop("type", Raw(b'""')))
@@ -302,12 +313,18 @@ class EventReader:
         """Take the counts: totals each time, of which the last holds. What is left is what no meter counts."""
         if isinstance(usage, UnsetType) or bytes(usage) == b"null":
             return {}
-        said = _usage.decode(usage)
+        try:
+            said = _usage.decode(usage)
+        except _CANT_READ:
+            self._garbled = True
+            return {}
         for name in _METERS:
-            if (count := getattr(said, name)) is not None:
-                self._counts[name] = count
+            if (number := getattr(said, name)) is not None:
+                self._counts[name] = number
         if said.output_tokens_details is not None:
             self._thought = said.output_tokens_details.thinking_tokens
+        self._created = said.cache_creation or self._created
+        self._service = SERVICES.get(said.service_tier or "", self._service)
         # What was read is said at the start. Where that is missing, what was written is only half of it.
         self.has_usage = said.output_tokens is not None and self._counts.get("input_tokens") is not None
         return _said(_fields.decode(usage), {*_METERS, "output_tokens_details"})
@@ -318,16 +335,26 @@ class EventReader:
             raise Transient("the stream ended without an answer", cause="cut")
         if not self.finished:
             raise Transient("the stream ended in the middle of the answer", cause="cut")
-        return Finished(self._reason or "stop", self._usage() if self.has_usage else NO_USAGE)
+        return Finished(self._reason or "stop", self._usage() if self.has_usage and not self._garbled else NO_USAGE)
 
     def _usage(self) -> Usage:
-        read, cached, written, wrote = (int(self._counts.get(name) or 0) for name in _METERS)
-        thought = int(self._thought or 0)
-        counts = (read, cached, written, wrote, thought)
-        if any(count < 0 or count > MAX_REPORTED_TOKENS for count in counts) or not any(counts):
+        try:
+            read, cached, written, wrote = (count(self._counts.get(name)) for name in _METERS)
+            created = self._created or _CacheCreation()
+            hour, minutes = count(created.ephemeral_1h_input_tokens), count(created.ephemeral_5m_input_tokens)
+            thought = min(count(self._thought), wrote)
+        except Implausible:
             return NO_USAGE
-        thought = min(thought, wrote)
-        return Usage(input=read, cache_read=cached, cache_write=written, output=wrote - thought, reasoning=thought)
+        written = written if self._counts.get("cache_creation_input_tokens") is not None else hour + minutes
+        return reported(
+            prompt=read + cached + written,
+            cached=cached,
+            written=written,
+            written_1h=hour,
+            output=wrote - thought,
+            reasoning=thought,
+            service=self._service,
+        )
 
 
 def parse_models(body: bytes) -> tuple[tuple[ModelInfo, ...], str | None]:

@@ -4,10 +4,10 @@ from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from providers.adapters.cohere.errors import classify_frame, failed
-from providers.adapters.reading import CANT_READ, Number, count, decoded, float32, openai_logprobs, reported
+from providers.adapters.reading import CANT_READ, Number, count, decoded, float32, openai_logprobs, reported, usage_in
 from providers.errors import ProviderError, Transient
 from providers.types import (
     NO_USAGE,
@@ -79,7 +79,7 @@ class _Logprob(msgspec.Struct):
 class _Answer(msgspec.Struct):
     finish_reason: str
     message: _Message
-    usage: _Usage | None = None
+    usage: Raw | UnsetType = UNSET
     logprobs: list[_Logprob] | None = None
 
 
@@ -92,7 +92,7 @@ class _MessageDelta(msgspec.Struct):
 class _Delta(msgspec.Struct):
     message: _MessageDelta | None = None
     finish_reason: str | None = None
-    usage: _Usage | None = None
+    usage: Raw | UnsetType = UNSET
     error: str | None = None
 
 
@@ -108,7 +108,7 @@ class _Vectors(msgspec.Struct):
 
 
 class _Meta(msgspec.Struct):
-    billed_units: _Tokens | None = None
+    billed_units: Raw | UnsetType = UNSET
 
 
 class _Embeddings(msgspec.Struct):
@@ -130,14 +130,20 @@ _event = msgspec.json.Decoder(_Event)
 _embeddings = msgspec.json.Decoder(_Embeddings)
 _models = msgspec.json.Decoder(_Models)
 _object = msgspec.json.Decoder(dict[str, Raw])
+_usage_decoder = msgspec.json.Decoder(_Usage)
+_tokens_decoder = msgspec.json.Decoder(_Tokens)
 
 
-def _usage(said: _Usage | None) -> Usage:
+def _usage(said: _Usage) -> Usage:
     """What is billed, or else what was counted."""
-    tokens = (said.billed_units or said.tokens) if said is not None else None
-    if tokens is None or tokens.input_tokens is None or tokens.output_tokens is None:
-        return NO_USAGE
-    return reported(prompt=count(tokens.input_tokens), output=count(tokens.output_tokens))
+    for tokens in (said.billed_units, said.tokens):
+        if tokens is not None and tokens.input_tokens is not None and tokens.output_tokens is not None:
+            return reported(prompt=count(tokens.input_tokens), output=count(tokens.output_tokens))
+    return NO_USAGE
+
+
+def _embedded(said: _Tokens) -> Usage:
+    return reported(prompt=count(said.input_tokens), output=0)
 
 
 def _finish_reason(said: str, error: str | None = None) -> FinishReason:
@@ -178,7 +184,7 @@ def parse_answer(body: bytes, *, model: str) -> ChatAnswer:
         finish_reason=_finish_reason(answer.finish_reason),
         logprobs=_logprobs(answer.logprobs) if answer.logprobs else None,
     )
-    return ChatAnswer(model, (choice,), _usage(answer.usage))
+    return ChatAnswer(model, (choice,), usage_in(answer.usage, _usage_decoder, _usage))
 
 
 def _instead(body: bytes, error: Exception) -> ProviderError:
@@ -223,7 +229,7 @@ class EventReader:
             self._message(delta.message, said, events)
         if said.type == "message-end":
             self._finish_reason = _finish_reason(delta.finish_reason or "COMPLETE", delta.error)
-            self._usage = _usage(delta.usage)
+            self._usage = usage_in(delta.usage, _usage_decoder, _usage)
             events.append(ChoiceFinished(self._finish_reason))
         return events
 
@@ -264,11 +270,8 @@ def _listed(said: Item | list[Item] | None) -> list[Item]:
 def parse_vectors(body: bytes, *, expected: int) -> tuple[tuple[bytes, ...], Usage]:
     """Read the answer of `POST /v2/embed`. Raises Transient(garbage)."""
     said = decoded(_embeddings, body)
-    billed = said.meta.billed_units if said.meta is not None else None
-    usage = NO_USAGE
-    if billed is not None and billed.input_tokens is not None:
-        usage = reported(prompt=count(billed.input_tokens), output=0)
-    return float32(said.embeddings.float, expected=expected), usage
+    billed = said.meta.billed_units if said.meta is not None else UNSET
+    return float32(said.embeddings.float, expected=expected), usage_in(billed, _tokens_decoder, _embedded)
 
 
 def parse_models(body: bytes) -> tuple[tuple[ModelInfo, ...], str | None]:

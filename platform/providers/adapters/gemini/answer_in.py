@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers.adapters.gemini import WIRE_FORMAT
 from providers.adapters.gemini.errors import classify_frame
-from providers.adapters.reading import Number, count, decoded, float32, openai_logprobs, reported
+from providers.adapters.reading import Number, count, decoded, float32, openai_logprobs, reported, usage_in
 from providers.assemble import Assembler
 from providers.errors import ProviderError, Transient
 from providers.types import (
@@ -88,12 +88,20 @@ class _Candidate(msgspec.Struct, rename="camel"):
     logprobs_result: _Logprobs | None = None
 
 
+class _Modality(msgspec.Struct, rename="camel"):
+    modality: str | None = None
+    token_count: Number = None
+
+
 class _Usage(msgspec.Struct, rename="camel"):
     prompt_token_count: Number = None
     cached_content_token_count: Number = None
     candidates_token_count: Number = None
     thoughts_token_count: Number = None
     tool_use_prompt_token_count: Number = None
+    prompt_tokens_details: list[_Modality] | None = None
+    cache_tokens_details: list[_Modality] | None = None
+    candidates_tokens_details: list[_Modality] | None = None
 
 
 class _Feedback(msgspec.Struct, rename="camel"):
@@ -102,7 +110,7 @@ class _Feedback(msgspec.Struct, rename="camel"):
 
 class _Answer(msgspec.Struct, rename="camel"):
     candidates: list[_Candidate] | None = None
-    usage_metadata: _Usage | None = None
+    usage_metadata: Raw | UnsetType = UNSET
     prompt_feedback: _Feedback | None = None
     model_version: str | None = None
     error: Raw | UnsetType = UNSET
@@ -114,7 +122,7 @@ class _Vector(msgspec.Struct):
 
 class _Vectors(msgspec.Struct, rename="camel"):
     embeddings: list[_Vector]
-    usage_metadata: _Usage | None = None
+    usage_metadata: Raw | UnsetType = UNSET
 
 
 class _Model(msgspec.Struct):
@@ -130,6 +138,7 @@ _answer = msgspec.json.Decoder(_Answer)
 _part = msgspec.json.Decoder(_Part)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _vectors = msgspec.json.Decoder(_Vectors)
+_usage_decoder = msgspec.json.Decoder(_Usage)
 _models = msgspec.json.Decoder(_Models)
 
 
@@ -146,9 +155,15 @@ def _usage(said: _Usage) -> Usage:
     return reported(
         prompt=count(said.prompt_token_count) + count(said.tool_use_prompt_token_count),
         cached=count(said.cached_content_token_count),
+        heard=max(_audio(said.prompt_tokens_details) - _audio(said.cache_tokens_details), 0),
         output=count(said.candidates_token_count),
         reasoning=count(said.thoughts_token_count),
+        spoken=_audio(said.candidates_tokens_details),
     )
+
+
+def _audio(said: list[_Modality] | None) -> int:
+    return sum(count(one.token_count) for one in said or () if one.modality == "AUDIO")
 
 
 def _finish_reason(said: str, *, called: bool) -> FinishReason:
@@ -216,8 +231,8 @@ class FrameReader:
         if frame.prompt_feedback is not None and frame.prompt_feedback.block_reason and not frame.candidates:
             for index in range(self._expected):
                 self._ends(index, "content_filter", events)
-        if frame.usage_metadata is not None and self.finished:
-            self._usage = _usage(frame.usage_metadata)
+        if self.finished and not isinstance(frame.usage_metadata, UnsetType):
+            self._usage = usage_in(frame.usage_metadata, _usage_decoder, _usage)
         return events
 
     def _candidate(self, candidate: _Candidate, events: list[StreamEvent]) -> None:
@@ -284,7 +299,7 @@ def parse_vectors(body: bytes, *, expected: int) -> tuple[tuple[bytes, ...], Usa
     """Read the answer of `batchEmbedContents`, which mostly says nothing of usage. Raises Transient(garbage)."""
     said = decoded(_vectors, body)
     vectors = float32([vector.values for vector in said.embeddings], expected=expected)
-    return vectors, NO_USAGE if said.usage_metadata is None else _usage(said.usage_metadata)
+    return vectors, usage_in(said.usage_metadata, _usage_decoder, _usage)
 
 
 def parse_models(body: bytes) -> tuple[tuple[ModelInfo, ...], str | None]:

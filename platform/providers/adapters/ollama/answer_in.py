@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from providers.adapters.ollama.errors import classify_line
-from providers.adapters.reading import Number, count, decoded, float32, openai_logprobs, reported
+from providers.adapters.reading import Implausible, count, decoded, float32, openai_logprobs, reported
 from providers.errors import ProviderError, Transient
 from providers.types import (
     NO_USAGE,
@@ -51,8 +51,8 @@ class _Answer(msgspec.Struct):
     message: _Message | None = None
     done: bool = False
     done_reason: str | None = None
-    prompt_eval_count: Number = None
-    eval_count: Number = None
+    prompt_eval_count: object = None
+    eval_count: object = None
     logprobs: list[dict[str, object]] | None = None
     error: Raw | UnsetType = UNSET
 
@@ -60,7 +60,7 @@ class _Answer(msgspec.Struct):
 class _Vectors(msgspec.Struct):
     embeddings: list[list[float]]
     model: str | None = None
-    prompt_eval_count: Number = None
+    prompt_eval_count: object = None
 
 
 class _Model(msgspec.Struct):
@@ -84,11 +84,14 @@ def _decode(data: bytes) -> _Answer:
     return answer
 
 
-def _usage(answer: _Answer) -> Usage:
+def _usage(read: object, written: object) -> Usage:
     """Older servers leave out the count of a prompt that they still had in memory: then nothing is known of it."""
-    if answer.prompt_eval_count is None or answer.eval_count is None:
+    if read is None or written is None:
         return NO_USAGE
-    return reported(prompt=count(answer.prompt_eval_count), output=count(answer.eval_count))
+    try:
+        return reported(prompt=count(read), output=count(written))
+    except Implausible:
+        return NO_USAGE
 
 
 def _finish_reason(answer: _Answer, *, called: bool) -> FinishReason:
@@ -124,7 +127,7 @@ def parse_answer(body: bytes) -> ChatAnswer:
         finish_reason=_finish_reason(answer, called=bool(calls)),
         logprobs=openai_logprobs(answer.logprobs) if answer.logprobs else None,
     )
-    return ChatAnswer(answer.model or "", (choice,), _usage(answer))
+    return ChatAnswer(answer.model or "", (choice,), _usage(answer.prompt_eval_count, answer.eval_count))
 
 
 class LineReader:
@@ -159,7 +162,7 @@ class LineReader:
             self._message(answer.message, answer.logprobs, events)
         if answer.done:
             self._finish_reason = _finish_reason(answer, called=self._calls > 0)
-            self._usage = _usage(answer)
+            self._usage = _usage(answer.prompt_eval_count, answer.eval_count)
             events.append(ChoiceFinished(self._finish_reason))
         return events
 
@@ -183,9 +186,7 @@ class LineReader:
 def parse_vectors(body: bytes, *, expected: int) -> ChatAnswer:
     """Read the answer of `POST /api/embed`. Raises Transient(garbage)."""
     said = decoded(_vectors, body)
-    usage = NO_USAGE
-    if said.prompt_eval_count is not None:
-        usage = reported(prompt=count(said.prompt_eval_count), output=0)
+    usage = _usage(said.prompt_eval_count, 0)
     return ChatAnswer(said.model or "", (), usage, vectors=float32(said.embeddings, expected=expected))
 
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.errors import classify_frame
-from providers.adapters.openai.usage import UsageIn, read_usage
+from providers.adapters.openai.usage import read_usage
 from providers.errors import ProviderError, Transient
 from providers.types import (
     NO_USAGE,
@@ -115,7 +115,7 @@ class _Choice(msgspec.Struct):
 class _Answer(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
-    usage: UsageIn | None = None
+    usage: Raw | UnsetType = UNSET
     error: Raw | UnsetType = UNSET
     system_fingerprint: Raw | UnsetType = UNSET
     service_tier: Raw | UnsetType = UNSET
@@ -185,7 +185,7 @@ def parse_answer(body: bytes) -> ChatAnswer:
     return ChatAnswer(
         model=answer.model or "",
         choices=tuple(_answer_choice(choice) for choice in answer.choices),
-        usage=read_usage(answer.usage) if answer.usage else NO_USAGE,
+        usage=read_usage(answer.usage, answer.service_tier),
         extras=_answer_extras(answer),
     )
 
@@ -255,6 +255,7 @@ class ChunkReader:
         self._usage_is_last = False
         self._done = False
         self._prompt_filter_results: Raw | UnsetType = UNSET
+        self._service_tier: Raw | UnsetType = UNSET
 
     @property
     def has_usage(self) -> bool:
@@ -288,8 +289,10 @@ class ChunkReader:
             self._prompt_filter_results = chunk.prompt_filter_results
         for choice in chunk.choices or ():
             self._choice(choice, events)
-        if chunk.usage is not None:
-            self._usage = read_usage(chunk.usage)
+        if chunk.service_tier is not UNSET:
+            self._service_tier = chunk.service_tier
+        if not isinstance(chunk.usage, UnsetType) and bytes(chunk.usage) != b"null":
+            self._usage = read_usage(chunk.usage, self._service_tier)
             self._usage_is_last = self.finished
         return events
 

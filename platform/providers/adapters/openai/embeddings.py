@@ -12,10 +12,10 @@ from msgspec import Meta, Raw
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.answer_in import CANT_READ, error_in
 from providers.adapters.openai.bodies import read_body, without, wrong
-from providers.adapters.openai.usage import UsageIn, read_usage
+from providers.adapters.openai.usage import read_embedding_usage
 from providers.adapters.openai.wire import Name
 from providers.errors import Transient
-from providers.types import NO_USAGE, ChatAnswer, EmbeddingRequest, Extras
+from providers.types import ChatAnswer, EmbeddingRequest, Extras
 
 MAX_INPUTS = 2_048
 MAX_TOKENS = 131_072
@@ -106,7 +106,7 @@ class _Embedding(msgspec.Struct):
 class _Answer(msgspec.Struct):
     data: list[_Embedding] | None = None
     model: str | None = None
-    usage: UsageIn | None = None
+    usage: Raw | msgspec.UnsetType = msgspec.UNSET
     error: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -133,7 +133,7 @@ def parse_embedding_answer(body: bytes, *, inputs: int) -> ChatAnswer:
     return ChatAnswer(
         model=answer.model or "",
         choices=(),
-        usage=read_usage(answer.usage) if answer.usage else NO_USAGE,
+        usage=read_embedding_usage(answer.usage),
         vectors=tuple(vectors[number] for number in range(inputs)),
     )
 

@@ -1,0 +1,106 @@
+"""Holds: what a request may cost at most, reserved against every budget that applies before a provider is asked."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from billing.pricing import TOKENS_PER_RATE, worst_rates
+from billing.types import Payer, Tariff
+
+LEAST_OUTPUT_TOKENS = 16
+"""Of a cap that is shrunk to fit the money left: below that an answer is of no use, and the request is refused."""
+FUNDS = "funds"
+"""The scope of the budget that holds what was paid or given in advance."""
+OUTPUT_METERS = frozenset({"output", "reasoning", "output_audio"})
+_ROUNDING_NANO = 3
+"""Each meter is rounded to a whole nano-dollar by itself: so much may that add to what all tokens of a side cost together."""
+
+
+class WorstCase(msgspec.Struct, frozen=True):
+    """What a request may cost at most. `input_nano` is for `input_tokens` at the dearest price; each token of output
+    costs at most `output_nano_per_mtok`."""
+
+    input_tokens: int
+    cap_tokens: int
+    input_nano: int
+    output_nano_per_mtok: int
+
+    @property
+    def amount_nano(self) -> int:
+        """All of it."""
+        return self.input_nano - (-self.cap_tokens * self.output_nano_per_mtok // TOKENS_PER_RATE)
+
+
+class HoldRequest(msgspec.Struct, frozen=True):
+    """A hold that is asked for. `scopes` name the budgets that apply; `is_sent` says that the provider is asked at once, not
+    after a wait. `facts` (`billing.orphans`) are kept with it as JSON."""
+
+    payer: Payer
+    request_id: uuid.UUID
+    scopes: tuple[str, ...]
+    worst: WorstCase
+    facts: msgspec.Raw
+    is_sent: bool = True
+
+
+class Hold(msgspec.Struct):
+    """A hold that was granted. `cap_tokens` is how long the answer may be, which may be less than was asked for;
+    `is_bounded` says that a hard budget stands behind it."""
+
+    tenant_id: uuid.UUID
+    request_id: uuid.UUID
+    cap_tokens: int
+    amount_nano: int
+    tokens: int
+    is_bounded: bool
+    is_sent: bool = True
+
+
+def scopes_of(payer: Payer, *, groups: Iterable[uuid.UUID], alias: str) -> tuple[str, ...]:
+    """The scopes whose budgets apply to a request."""
+    scopes = ["tenant", FUNDS, f"member:{payer.membership_id}", f"model:{alias}"]
+    scopes += [f"group:{group}" for group in groups]
+    if payer.api_key_id is not None:
+        scopes.append(f"key:{payer.api_key_id}")
+    if payer.subject_kind is not None:
+        scopes.append(f"{payer.subject_kind}:{payer.subject_id}")
+    return tuple(scopes)
+
+
+def worst_case(tariffs: Iterable[Tariff], *, input_tokens: int, cap_tokens: int) -> WorstCase:
+    """What `input_tokens` read and `cap_tokens` written may cost at the dearest of the tariffs that may come to apply."""
+    input_rate = output_rate = 0
+    for tariff in tariffs:
+        rates = tariff.rates if not tariff.tiers else worst_rates(tariff, input_tokens)
+        for meter, rate in rates.items():
+            if meter in OUTPUT_METERS:
+                output_rate = max(output_rate, rate.sell_nano_per_mtok)
+            else:
+                input_rate = max(input_rate, rate.sell_nano_per_mtok)
+    rounding = _ROUNDING_NANO * ((input_rate > 0) + (output_rate > 0))
+    return WorstCase(
+        input_tokens=input_tokens,
+        cap_tokens=cap_tokens,
+        input_nano=-(-input_tokens * input_rate // TOKENS_PER_RATE) + rounding,
+        output_nano_per_mtok=output_rate,
+    )
+
+
+def ask_row(asked: HoldRequest, position: int) -> Mapping[str, Any]:
+    """The hold as `lookup.ledger_admit` reads it."""
+    worst = asked.worst
+    return {
+        "position": position,
+        "request_id": asked.request_id,
+        "scopes": asked.scopes,
+        "state": "sent" if asked.is_sent else "reserved",
+        "facts": asked.facts,
+        "cap_tokens": worst.cap_tokens,
+        "least_tokens": min(worst.cap_tokens, LEAST_OUTPUT_TOKENS),
+        "input_nano": worst.input_nano,
+        "input_tokens": worst.input_tokens,
+        "output_nano_per_mtok": worst.output_nano_per_mtok,
+        "amount_nano": worst.amount_nano,
+    }

@@ -1,0 +1,225 @@
+"""The ledger on the way of requests: admit, checkpoint and settle by group commit (`kernel.group_commit`).
+
+While one batch is on its way, the next gathers: holds, settlements and checkpoints of whatever tenants go in one round trip
+and one transaction (`lookup.ledger_commit`, docs/adr/0010-ledger.md). A settlement is durable before its answer ends."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from billing.errors import BudgetExceeded
+from billing.holds import Hold, HoldRequest, ask_row
+from billing.types import UsageEvent
+from kernel import adb
+from kernel.group_commit import GroupCommit, NotWritten
+from kernel.ids import uuid7
+from kernel.per_loop import PerLoop
+
+STALE_AFTER_S = 90
+"""A hold that no checkpoint refreshed for so long belongs to a process that is gone: it is resolved by what is known."""
+LONGEST_S = 900
+"""No hold is older, whatever its checkpoints say."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class UsageNotRecorded(NotWritten):
+    """What was used could not be written down, so the answer can't be finished."""
+
+
+class _Admission:
+    """A hold that is asked for, and the ledger's answer."""
+
+    __slots__ = ("answer", "asked")
+
+    def __init__(self, asked: HoldRequest) -> None:
+        self.asked = asked
+        self.answer: Mapping[str, Any] | None = None
+
+    def outcome(self) -> Hold:
+        """The hold. Raises `BudgetExceeded`."""
+        answer, asked = self.answer, self.asked
+        if answer is None:
+            raise UsageNotRecorded
+        if answer["granted_tokens"] is None:
+            raise BudgetExceeded.by(answer["refused_by"])
+        return Hold(
+            tenant_id=asked.payer.tenant_id,
+            request_id=asked.request_id,
+            cap_tokens=answer["granted_tokens"],
+            amount_nano=answer["granted_nano"],
+            tokens=asked.worst.input_tokens + answer["granted_tokens"],
+            is_bounded=answer["bounded"],
+            is_sent=asked.is_sent,
+        )
+
+
+class _Settlement(msgspec.Struct):
+    """A request's attempts, and the hold that ends with them."""
+
+    tenant_id: uuid.UUID
+    request_id: uuid.UUID
+    events: Sequence[UsageEvent]
+    hold: Hold | None
+
+
+class _Checkpoint(msgspec.Struct):
+    """How far a request has come."""
+
+    hold: Hold
+    output_tokens: int
+
+
+async def admit(asked: HoldRequest) -> Hold:
+    """Hold what a request may cost against every budget that applies; the cap of output shrinks to what fits.
+
+    Raises `BudgetExceeded`, naming the budget, and `UsageNotRecorded` when the ledger can't be written. Asked again for the
+    same request while its hold stands, it grants that one.
+    """
+    admission = _Admission(asked)
+    await _writer().add(admission)
+    return admission.outcome()
+
+
+async def settle(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
+    """End a hold with what was used; without events it is given back whole. Returns when it is durable.
+
+    The same attempt a second time changes nothing. A request without a hold (`None`) is charged as its events say.
+    Raises `UsageNotRecorded`; who is cancelled leaves it to be written.
+    """
+    if hold is None and not events:
+        return
+    tenant_id = hold.tenant_id if hold else events[0].payer.tenant_id
+    request_id = hold.request_id if hold else events[0].request_id
+    await _writer().add(_Settlement(tenant_id, request_id, events, hold))
+
+
+def settle_soon(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
+    """As `settle`, without waiting for it: a crash may lose what is under way, at most a second's worth."""
+    if hold is None and not events:
+        return
+    tenant_id = hold.tenant_id if hold else events[0].payer.tenant_id
+    request_id = hold.request_id if hold else events[0].request_id
+    _writer().add_and_forget(_Settlement(tenant_id, request_id, events, hold))
+
+
+def checkpoint(hold: Hold, *, output_tokens: int) -> None:
+    """Note how far a request has come: its hold lives on for `STALE_AFTER_S`, and is billed by this if its process dies.
+
+    Nobody waits for it. `output_tokens` 0 says that the provider is asked and has not begun to answer.
+    """
+    _writer().add_and_forget(_Checkpoint(hold, output_tokens))
+
+
+_Item = _Admission | _Settlement | _Checkpoint
+
+
+async def _commit(items: Sequence[_Item]) -> Mapping[int, str]:
+    """Write a batch. The positions that were refused, with the reason."""
+    rows = await adb.statement(
+        "SELECT * FROM lookup.ledger_commit(%s::json, %s, %s)", (batch_of(items), STALE_AFTER_S, LONGEST_S)
+    )
+    refused: dict[int, str] = {}
+    for row in rows:
+        place = row["place"]
+        if row["problem"] is not None:
+            refused[place] = row["problem"]
+        else:
+            item = items[place]
+            if isinstance(item, _Admission):
+                item.answer = row
+    return refused
+
+
+def batch_of(items: Sequence[_Item]) -> str:
+    """A batch as `lookup.ledger_commit` reads it: JSON, by tenant and by what is to be done."""
+    batch: dict[str, dict[str, list[Any]]] = {}
+    for position, item in enumerate(items):
+        if isinstance(item, _Admission):
+            share = batch.setdefault(str(item.asked.payer.tenant_id), {})
+            share.setdefault("admit", []).append(ask_row(item.asked, position))
+        elif isinstance(item, _Settlement):
+            share = batch.setdefault(str(item.tenant_id), {})
+            share.setdefault("settle", []).append(_settlement_row(item, position))
+        else:
+            share = batch.setdefault(str(item.hold.tenant_id), {})
+            share.setdefault("checkpoint", []).append(
+                {
+                    "request_id": item.hold.request_id,
+                    "state": "streaming" if item.output_tokens else "sent" if item.hold.is_sent else "reserved",
+                    "output": item.output_tokens,
+                }
+            )
+    return _encode(batch).decode()
+
+
+def _settlement_row(item: _Settlement, position: int) -> Mapping[str, Any]:
+    hold = item.hold
+    sell_nano = sum(event.charge.sell_nano for event in item.events)
+    used_tokens = sum(event.tokens.total for event in item.events if not event.unseen)
+    return {
+        "position": position,
+        "request_id": item.request_id,
+        "held": hold is not None,
+        "sell_nano": sell_nano,
+        "used_tokens": used_tokens,
+        "over": hold is not None and (sell_nano > hold.amount_nano or used_tokens > hold.tokens),
+        "usage": [_usage_row(event) for event in item.events],
+    }
+
+
+def _usage_row(event: UsageEvent) -> dict[str, Any]:
+    """The columns of `billing_usagerecord`, as values that JSON has."""
+    payer, tokens, charge = event.payer, event.tokens, event.charge
+    return {
+        "principal_kind": payer.principal_kind,
+        "membership_id": payer.membership_id,
+        "api_key_id": payer.api_key_id,
+        "subject_kind": payer.subject_kind,
+        "subject_id": payer.subject_id,
+        "input": tokens.input,
+        "cache_read": tokens.cache_read,
+        "cache_write": tokens.cache_write,
+        "output": tokens.output,
+        "reasoning": tokens.reasoning,
+        "id": uuid7(),
+        "request_id": event.request_id,
+        "attempt": event.attempt,
+        "kind": event.kind,
+        "at": event.at,
+        "status": event.status,
+        "alias": event.alias,
+        "provider": event.provider,
+        "connection": event.connection,
+        "model": event.model,
+        "platform_paid": event.platform_paid,
+        "cost_nano": charge.cost_nano,
+        "sell_nano": 0 if event.unseen else charge.sell_nano,
+        "loss_nano": charge.sell_nano if event.unseen else 0,
+        "charge_lines": charge.lines,
+        "estimated": event.estimated,
+        "streamed": event.streamed,
+        "latency_ms": event.latency_ms,
+        "ttft_ms": event.ttft_ms,
+        "finish_reason": event.finish_reason,
+        "error_code": event.error_code,
+        "provider_usage": event.provider_usage,
+        "cache": event.cache,
+    }
+
+
+def _new_writer() -> GroupCommit[_Item]:
+    return GroupCommit("ledger", _commit, failure=UsageNotRecorded)
+
+
+_writer = PerLoop(_new_writer)
+
+
+async def settle_all(events: Iterable[UsageEvent]) -> None:
+    """Record events of requests that have no hold; returns when all are durable. Raises `UsageNotRecorded`."""
+    writer = _writer()
+    written = [writer.add(_Settlement(event.payer.tenant_id, event.request_id, (event,), None)) for event in events]
+    for each in written:
+        await each

@@ -1,0 +1,70 @@
+"""The stage `hold`: what the request may cost at most is reserved against every budget that applies, before any provider is
+asked. Where money is short, the answer's cap shrinks to what is left; where there is too little, the request is refused.
+
+The cap is sent to the provider and told in `x-parley-max-tokens`: what the caller asked for, else `DEFAULT_CAP_TOKENS`,
+and at most what the model can write."""
+
+from dataclasses import replace
+
+import msgspec
+
+from billing.holds import HoldRequest, scopes_of, worst_case
+from billing.ledger import admit, settle_soon
+from providers.bounds import bound_input
+from providers.estimate import estimate_input
+from providers.pipeline.record import orphan_facts
+from providers.pipeline.values import Job
+from providers.profiles import profile
+from providers.scheduling.scheduler import scheduler
+from providers.types import EmbeddingRequest, Request
+
+DEFAULT_CAP_TOKENS = 4_096
+CAP_HEADER = "x-parley-max-tokens"
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def hold(job: Job) -> Job:
+    """The job with its hold, and the cap that this allows. Raises `billing.errors.BudgetExceeded`."""
+    request = job.request
+    cap = _cap(job)
+    choices = 1 if isinstance(request, EmbeddingRequest) else request.n
+    principal = job.principal
+    granted = await admit(
+        HoldRequest(
+            payer=job.payer,
+            request_id=job.request_id,
+            scopes=scopes_of(job.payer, groups=principal.groups if principal else (), alias=job.alias),
+            worst=worst_case(
+                (candidate.deployment.tariff for candidate in job.candidates),
+                input_tokens=bound_input(request),
+                cap_tokens=cap * choices,
+            ),
+            facts=msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request)))),
+            is_sent=scheduler().is_free(job.candidates[0]),
+        )
+    )
+    if isinstance(request, EmbeddingRequest):
+        return replace(job, hold=granted)
+    cap = granted.cap_tokens // choices
+    job.report.headers[CAP_HEADER] = str(cap)
+    if cap != request.max_output_tokens:
+        request = msgspec.structs.replace(request, max_output_tokens=cap)
+    return replace(job, hold=granted, request=request)
+
+
+def give_back(job: Job) -> None:
+    """End the hold of a job that was never begun."""
+    settle_soon(job.hold, ())
+
+
+def _cap(job: Job) -> int:
+    request: Request = job.request
+    if isinstance(request, EmbeddingRequest):
+        return 0
+    asked = request.max_output_tokens
+    if asked is None:
+        asked = DEFAULT_CAP_TOKENS + (request.reasoning_budget or 0)
+        known = [profile(candidate.deployment.model).max_output_tokens for candidate in job.candidates]
+        asked = min([asked, *(tokens for tokens in known if tokens is not None)])
+    return asked
