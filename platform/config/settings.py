@@ -43,7 +43,8 @@ TRUSTED_PROXIES = env.trusted_proxies
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.trusted_proxies else None
 
 INSTALLED_APPS = [
-    "daphne",
+    # Ahead of the app for static files, whose `runserver` it replaces.
+    "config",
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "django.contrib.staticfiles",
@@ -53,7 +54,6 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
     "django_structlog",
     "csp",
-    "config",
     "kernel",
     "tenants",
     "billing",
@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS = {
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
         "ApiKeyStatus": ["active", "revoked", "expired"],
         "Priority": ["interactive", "normal", "batch"],
+        "DeliveryStatus": ["pending", "delivered", "failed"],
         "LimitSubject": ["tenant", "api_key", "model"],
     },
 }
@@ -219,6 +220,7 @@ LOGIN_ATTEMPTS_PER_ACCOUNT = 10
 LOGIN_ATTEMPTS_PER_ADDRESS = 50
 LOGIN_WINDOW_S = 300
 API_KEYS_PER_TENANT_MAX = 1000
+WEBHOOKS_PER_TENANT_MAX = 20
 GROUPS_PER_TENANT_MAX = 1000
 GROUPS_PER_MEMBER_MAX = 100
 KEY_RECORD_TTL_S = 5.0
@@ -259,6 +261,7 @@ CELERY_BEAT_SCHEDULE = {
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
     "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},
+    "expire-deliveries": {"task": "tenants.expire_deliveries", "schedule": timedelta(hours=12)},
     "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }

@@ -91,6 +91,8 @@ class ResolvedRoute:
     matched: str
     groups: tuple[Group, ...]
     deployments: tuple[ResolvedDeployment, ...]
+    max_output_tokens: int | None = None
+    """How long an answer may be where the caller doesn't say; None for what is usual."""
     allowed: Allowed | None = None
     """Whom the route itself is for, None for all; of the fallbacks each group says so."""
 
@@ -250,6 +252,7 @@ def _resolved(
         matched=first["alias"],
         groups=tuple(groups),
         deployments=every,
+        max_output_tokens=first["max_output_tokens"],
         allowed=allowed.get(first["route_id"]),
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from billing.ledger import settle
-from billing.orphans import KIND, OrphanFacts, facts_of, settle_orphan
+from billing.orphans import KIND, OrphanFacts, settle_orphan
 from billing.types import Charge, UsageEvent
 from providers.meters import charge_of, tokens_of
 from providers.pipeline.values import AttemptOutcome, Job, Result
@@ -28,7 +28,7 @@ def sold_nano(result: Result) -> int:
 def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
     """The facts of a job's first attempt, to be stored before it is made. `input_tokens` is an estimate."""
     deployment = job.candidates[0].deployment
-    return facts_of(
+    return OrphanFacts(
         payer=job.payer,
         request_id=job.request_id,
         alias=job.request.model,
@@ -36,7 +36,7 @@ def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
         connection=deployment.connection,
         model=deployment.model,
         platform=deployment.platform,
-        tariff=deployment.tariff,
+        rates=deployment.tariff.rates_for(input_tokens),
         input_tokens=input_tokens,
     )
 
