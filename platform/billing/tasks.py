@@ -5,6 +5,7 @@ from dataclasses import asdict
 from celery import shared_task
 from django.db import connections, transaction
 
+from billing.services.alerting import tell_alerts as tell
 from billing.services.reaping import reap_holds as reap
 from kernel.tasks import PlatformTask
 
@@ -23,3 +24,9 @@ def make_partitions() -> int:
 def reap_holds() -> dict[str, int]:
     """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved."""
     return asdict(reap())
+
+
+@shared_task(name="billing.tell_alerts", base=PlatformTask, ignore_result=True)
+def tell_alerts() -> int:
+    """Tell of budgets that passed a threshold, or began to refuse. How many."""
+    return tell()

@@ -258,6 +258,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
     "refresh-models": {"task": "providers.refresh_models", "schedule": timedelta(hours=1)},
     "reap-holds": {"task": "billing.reap_holds", "schedule": timedelta(seconds=10)},
+    "tell-alerts": {"task": "billing.tell_alerts", "schedule": timedelta(seconds=3)},
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
     "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},

@@ -26,6 +26,7 @@ PERMISSIONS: frozenset[str] = frozenset(
         "requests.content",  # what it said, where that is kept
         "usage.read_own",
         "usage.read",
+        "budgets.manage",
         "audit.read",
         "notifications.read",  # what oneself was told
     }
@@ -33,7 +34,9 @@ PERMISSIONS: frozenset[str] = frozenset(
 
 _VIEWER = frozenset({"rooms.read", "usage.read_own", "notifications.read"})
 _MEMBER = _VIEWER | {"members.read", "api_keys.use", "models.use", "rooms.write"}
-_BILLING = frozenset({"usage.read", "usage.read_own", "members.read", "audit.read", "notifications.read"})
+_BILLING = frozenset(
+    {"usage.read", "usage.read_own", "budgets.manage", "members.read", "audit.read", "notifications.read"}
+)
 _ADMIN = PERMISSIONS - {"tenant.manage"}
 
 BUILTIN_ROLES = MappingProxyType(

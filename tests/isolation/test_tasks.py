@@ -26,6 +26,7 @@ ACROSS_TENANTS = {
     "providers.expire_files": "files whose time is over, whosever they are",
     "providers.refresh_models": "sends each tenant a task of its own, and asks for the platform's connections",
     "billing.reap_holds": "holds whose process died, whosever they are",
+    "billing.tell_alerts": "budgets that passed a threshold, whosever they are; each is told as its tenant",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 
