@@ -3,7 +3,8 @@
 InvalidRequest
 └── UnknownPrice   400  unknown_price   a model without a price is never called: `details` names it
 PaymentRequired
-└── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
+├── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
+└── NoPlan         402  plan_not_active   the subscription is suspended or has ended: the platform's models are refused
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,13 @@ class BudgetExceeded(PaymentRequired):
         """The refusal by a budget, as the ledger tells of it: amounts in nano-USD or tokens, by `measure`."""
         whose = _WHOSE.get(str(budget["scope"]).partition(":")[0], "A")
         return cls(f"{whose} budget has too little left for this request.", details=dict(budget))
+
+
+class NoPlan(PaymentRequired):
+    """The organisation's plan is suspended or has ended, so the platform's models can't be used; models by keys of its own
+    can."""
+
+    code = "plan_not_active"
 
 
 _WHOSE = {

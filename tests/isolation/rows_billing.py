@@ -1,6 +1,6 @@
 """A price has a tier, an entry two accounts; a tenant has one account of each kind, one balance of a budget in a period."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from billing.types import ACCOUNTS
@@ -10,5 +10,20 @@ ROWS: dict[str, dict[str, Any]] = {
     "billing_tenantprice": {"tier": "standard"},
     "billing_entry": {"debit": "customer", "credit": "revenue"},
     "billing_account": {"kind": lambda making: ACCOUNTS[making.number % len(ACCOUNTS)], "debits_nano": 1},
+    "billing_plan": {
+        "max_seats": 10,
+        "grace_days": 7,
+        "trial_days": 0,
+        "markup_bps": None,
+        "version": 1,
+    },
+    "billing_subscription": {
+        "anchor_day": 1,
+        "period_start": datetime(2026, 1, 1, tzinfo=UTC),
+        "period_end": datetime(2026, 2, 1, tzinfo=UTC),
+        "past_due_since": None,
+        "state": "active",
+    },
+    "billing_creditgrant": {"allocated_nano": 0, "expired_nano": 0, "withdrawn_nano": 0},
     "billing_budgetbalance": {"period_start": lambda making: date(2000, 1, 1) + timedelta(days=making.number)},
 }
