@@ -2,6 +2,8 @@
 
 InvalidRequest
 └── UnknownPrice   400  unknown_price   a model without a price is never called: `details` names it
+Conflict
+└── PriceChanged   409  price_changed   the book no longer says what a proposal was made from: `details` names the price
 PaymentRequired
 ├── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
 └── NoPlan         402  plan_not_active   the subscription is suspended or has ended: the platform's models are refused
@@ -10,7 +12,7 @@ PaymentRequired
 from collections.abc import Mapping
 from typing import Any
 
-from kernel.errors import InvalidRequest, PaymentRequired
+from kernel.errors import Conflict, InvalidRequest, PaymentRequired
 
 
 class UnknownPrice(InvalidRequest):
@@ -47,3 +49,9 @@ _WHOSE = {
     "room": "The room's",
     "model": "The model's",
 }
+
+
+class PriceChanged(Conflict):
+    """The book no longer says what this proposal was made from."""
+
+    code = "price_changed"

@@ -10,66 +10,25 @@ from billing.holds import Hold
 from billing.ledger import settle
 from billing.pricing import charge
 from billing.types import Payer, Rate, Tariff, Tokens, UsageEvent
+from kernel.ids import unix_ms
 
 KIND = "completion"
 
 
 class OrphanFacts(msgspec.Struct, frozen=True):
-    """What has to be known of an attempt to bill it when the process that made it is gone. Kept as JSON with what it is for."""
+    """What has to be known of an attempt to bill it when the process that made it is gone. Kept as JSON with what it is for.
 
-    payer: dict[str, str | None]
-    request_id: str
+    `rates` are those in force when it was made, by meter; `input_tokens` is an estimate."""
+
+    payer: Payer
+    request_id: uuid.UUID
     alias: str
     provider: str
     connection: str
     model: str
     platform: bool
-    rates: dict[str, tuple[str, int, int, str, int | None]]
+    rates: Mapping[str, Rate]
     input_tokens: int
-    started_at: str
-
-
-def facts_of(
-    *,
-    payer: Payer,
-    request_id: uuid.UUID,
-    alias: str,
-    provider: str,
-    connection: str,
-    model: str,
-    platform: bool,
-    tariff: Tariff,
-    input_tokens: int,
-) -> OrphanFacts:
-    """The facts of a request, to be stored before the provider is asked. `input_tokens` is an estimate."""
-    return OrphanFacts(
-        payer={
-            "tenant_id": str(payer.tenant_id),
-            "principal_kind": payer.principal_kind,
-            "membership_id": str(payer.membership_id),
-            "api_key_id": None if payer.api_key_id is None else str(payer.api_key_id),
-            "subject_kind": payer.subject_kind,
-            "subject_id": None if payer.subject_id is None else str(payer.subject_id),
-        },
-        request_id=str(request_id),
-        alias=alias,
-        provider=provider,
-        connection=connection,
-        model=model,
-        platform=platform,
-        rates={
-            meter: (
-                str(rate.price_id),
-                rate.cost_nano_per_mtok,
-                rate.sell_nano_per_mtok,
-                rate.tier,
-                rate.markup_bps,
-            )
-            for meter, rate in tariff.rates_for(input_tokens).items()
-        },
-        input_tokens=input_tokens,
-        started_at=datetime.now(tz=UTC).isoformat(),
-    )
 
 
 async def settle_orphan(facts: OrphanFacts, *, output_tokens: int, was_asked: bool = True) -> UsageEvent:
@@ -83,19 +42,11 @@ async def settle_orphan(facts: OrphanFacts, *, output_tokens: int, was_asked: bo
 
 def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
     """The usage event of an attempt whose process died."""
-    tariff = Tariff(
-        model=facts.model,
-        rates={
-            meter: Rate(uuid.UUID(price), cost, sell, tier, markup)
-            for meter, (price, cost, sell, tier, markup) in facts.rates.items()
-        },
-    )
     tokens = Tokens(input=facts.input_tokens, output=output_tokens)
-    started_at = datetime.fromisoformat(facts.started_at)
     now = datetime.now(tz=UTC)
     return UsageEvent(
-        payer=_payer(facts.payer),
-        request_id=uuid.UUID(facts.request_id),
+        payer=facts.payer,
+        request_id=facts.request_id,
         attempt=1,
         kind=KIND,
         at=now,
@@ -106,10 +57,10 @@ def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
         model=facts.model,
         platform_paid=facts.platform,
         tokens=tokens,
-        charge=charge(tokens, tariff),
+        charge=charge(tokens, Tariff(model=facts.model, rates=facts.rates)),
         estimated=True,
         streamed=True,
-        latency_ms=max(0, round((now - started_at).total_seconds() * 1000)),
+        latency_ms=max(0, round(now.timestamp() * 1000) - unix_ms(facts.request_id)),
         ttft_ms=None,
         finish_reason=None,
         error_code="process_died",
@@ -126,15 +77,4 @@ def _its_hold(event: UsageEvent) -> Hold:
         amount_nano=0,
         tokens=0,
         is_bounded=False,
-    )
-
-
-def _payer(stored: Mapping[str, str | None]) -> Payer:
-    return Payer(
-        tenant_id=uuid.UUID(stored["tenant_id"]),
-        principal_kind=stored["principal_kind"] or "member",
-        membership_id=uuid.UUID(stored["membership_id"]),
-        api_key_id=uuid.UUID(stored["api_key_id"]) if stored["api_key_id"] else None,
-        subject_kind=stored["subject_kind"],
-        subject_id=uuid.UUID(stored["subject_id"]) if stored["subject_id"] else None,
     )

@@ -8,9 +8,7 @@ Each line names its price, its tier and its markup if there was one: with the pr
 takes to compute it again.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from billing.types import FINER, PRICED_METERS, SERVICES, STANDARD, Charge, Rate, Tariff, Tokens
@@ -18,17 +16,6 @@ from billing.types import FINER, PRICED_METERS, SERVICES, STANDARD, Charge, Rate
 TOKENS_PER_RATE = 1_000_000
 BPS = 10_000
 """Basis points in a whole."""
-
-_INPUT_METERS = ("input", "cache_read", "cache_write", "input_audio", "cache_write_1h")
-_OUTPUT_METERS = ("output", "reasoning", "output_audio")
-
-
-@dataclass(frozen=True, slots=True)
-class WorstCase:
-    """The most that an attempt can cost, and be sold at, in nano-USD."""
-
-    cost_nano: int
-    sell_nano: int
 
 
 def charge(tokens: Tokens, tariff: Tariff, *, service: str = STANDARD) -> Charge:
@@ -92,44 +79,13 @@ def worst_rates(tariff: Tariff, prompt_tokens_bound: int, services: Collection[s
     """The dearest rate of each meter that a request can come to which reads at most so many tokens and is served in one of
     these ways. Dearest by the selling price, then by the cost."""
     worst: dict[str, Rate] = {}
-    for rates in _reachable(tariff, prompt_tokens_bound, services):
+    reachable = (tier.rates for tier in tariff.tiers if tier.service in services and tier.above < prompt_tokens_bound)
+    for rates in (tariff.rates, *reachable):
         for meter, rate in rates.items():
             known = worst.get(meter)
             if known is None or _dearness(rate) > _dearness(known):
                 worst[meter] = rate
     return worst
-
-
-def worst_case(
-    tariff: Tariff, *, prompt_tokens: int, output_tokens: int, services: Collection[str] = SERVICES
-) -> WorstCase:
-    """The most that reading at most `prompt_tokens` and writing at most `output_tokens` can come to, whatever meters and
-    tiers these turn out to be: no `charge` within them is more."""
-    reachable = _reachable(tariff, prompt_tokens, services)
-    return WorstCase(
-        cost_nano=_bound(prompt_tokens, output_tokens, reachable, _cost),
-        sell_nano=_bound(prompt_tokens, output_tokens, reachable, _sell),
-    )
-
-
-def _reachable(tariff: Tariff, prompt_tokens: int, services: Collection[str]) -> Sequence[Mapping[str, Rate]]:
-    return [tariff.rates, *(t.rates for t in tariff.tiers if t.service in services and t.above < prompt_tokens)]
-
-
-def _bound(
-    prompt_tokens: int, output_tokens: int, tiers: Sequence[Mapping[str, Rate]], price: Callable[[Rate], int]
-) -> int:
-    """Each meter is rounded by itself, so that each may add as much as half a nano-dollar to the whole."""
-    dearest = {
-        meters: max((price(rates[meter]) for rates in tiers for meter in meters if meter in rates), default=0)
-        for meters in (_INPUT_METERS, _OUTPUT_METERS)
-    }
-    exact = prompt_tokens * dearest[_INPUT_METERS] + output_tokens * dearest[_OUTPUT_METERS]
-    return (exact + len(PRICED_METERS) * TOKENS_PER_RATE // 2) // TOKENS_PER_RATE if exact else 0
-
-
-_cost: Callable[[Rate], int] = attrgetter("cost_nano_per_mtok")
-_sell: Callable[[Rate], int] = attrgetter("sell_nano_per_mtok")
 
 
 def _dearness(rate: Rate) -> tuple[int, int]:

@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS = {
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
         "ApiKeyStatus": ["active", "revoked", "expired"],
         "Priority": ["interactive", "normal", "batch"],
+        "DeliveryStatus": ["pending", "delivered", "failed"],
         "LimitSubject": ["tenant", "api_key", "model"],
     },
 }
@@ -219,6 +220,7 @@ LOGIN_ATTEMPTS_PER_ACCOUNT = 10
 LOGIN_ATTEMPTS_PER_ADDRESS = 50
 LOGIN_WINDOW_S = 300
 API_KEYS_PER_TENANT_MAX = 1000
+WEBHOOKS_PER_TENANT_MAX = 20
 GROUPS_PER_TENANT_MAX = 1000
 GROUPS_PER_MEMBER_MAX = 100
 KEY_RECORD_TTL_S = 5.0
@@ -262,6 +264,7 @@ CELERY_BEAT_SCHEDULE = {
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
     "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},
+    "expire-deliveries": {"task": "tenants.expire_deliveries", "schedule": timedelta(hours=12)},
     "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }

@@ -16,6 +16,7 @@ from kernel.constraints import TenantForeignKey
 from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
 from tenants.notifications import models as notification_models  # noqa: F401 - those tables are this app's too
+from tenants.webhooks import models as webhook_models  # noqa: F401 - and those
 
 
 class Tenant(models.Model):

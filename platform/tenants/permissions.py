@@ -16,6 +16,7 @@ PERMISSIONS: frozenset[str] = frozenset(
         "groups.manage",
         "access.manage",  # say who may use which model
         "connections.manage",  # the tenant's own accounts at providers
+        "webhooks.manage",
         "providers.manage",
         "limits.manage",
         "models.use",
@@ -71,6 +72,7 @@ KEY_MANAGEMENT = frozenset(
         "access.manage",
         "connections.manage",
         "billing.manage",
+        "webhooks.manage",
         "tenant.manage",
     }
 )

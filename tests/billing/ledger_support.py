@@ -10,7 +10,7 @@ from django.db import transaction
 
 from billing.holds import HoldRequest, WorstCase, scopes_of
 from billing.models import Account, Budget, BudgetBalance, Entry, Hold, UsageRecord
-from billing.orphans import facts_of
+from billing.orphans import OrphanFacts
 from billing.types import METERS, Charge, Payer, Rate, Tariff, Tokens, UsageEvent
 from kernel.ids import uuid7
 from kernel.tenancy import tenant_scope
@@ -35,7 +35,7 @@ def asking(
     """A hold of `input_tokens + cap` nano-dollars and as many tokens."""
     paying = Payer(tenant_id=who.tenant_id, principal_kind="member", membership_id=who.membership_id, **payer)
     request_id = uuid7()
-    facts = facts_of(
+    facts = OrphanFacts(
         payer=paying,
         request_id=request_id,
         alias=alias,
@@ -43,7 +43,7 @@ def asking(
         connection="c",
         model="m",
         platform=True,
-        tariff=TARIFF,
+        rates=TARIFF.rates,
         input_tokens=input_tokens,
     )
     return HoldRequest(

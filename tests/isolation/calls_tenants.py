@@ -9,7 +9,7 @@ from tenants.models import Membership
 from tenants.services.api_keys import issue_key
 from tenants.services.groups import add_member_to_group, create_group
 from tenants.services.provisioning import add_member
-from tests.isolation import calls_notifications
+from tests.isolation import calls_notifications, calls_webhooks
 from tests.isolation.calls import Call, Made
 from tests.support.cast import PASSWORD, Company
 
@@ -85,6 +85,7 @@ CALLS = (
     ),
     Call("DELETE", "groups/<uuid:group_id>/members/<uuid:member_id>", _group_of, status=204),
     *calls_notifications.CALLS,
+    *calls_webhooks.CALLS,
     Call("GET", "roles"),
     Call("GET", "api-keys", lambda company: Made(listed=(_key(company),))),
     Call("POST", "api-keys", lambda company: Made(body={"name": "another key"}), status=201),

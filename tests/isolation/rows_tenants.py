@@ -31,5 +31,6 @@ ROWS: dict[str, dict[str, Any]] = {
     # One membership for each person in each tenant: a new row needs a new person.
     "tenants_membership": {"person_id": _new_person},
     "tenants_groupmember": {"group_id": _new_group},
+    "tenants_webhookattempt": {"number": lambda making: making.number},
     "tenants_notification": {"notice_id": _new_notice},
 }

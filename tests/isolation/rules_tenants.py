@@ -37,6 +37,7 @@ _policies, _grants = gather(
         },
         within_tenant=True,
     ),
+    (jobs("expire_deliveries", {"tenants_webhookdelivery": "SELECT DELETE"}, within_tenant=False)[0], ()),
     (jobs("expire_notices", {"tenants_notice": "SELECT DELETE"}, within_tenant=False)[0], ()),
 )
 
@@ -60,6 +61,7 @@ RULES = Rules(
     ),
     grants=(
         *_grants,
+        Grant("tenants_webhookdelivery", "parley_platform", frozenset({"SELECT(id)", "DELETE"})),
         Grant("tenants_notice", "parley_platform", frozenset({"SELECT(id)", "DELETE"})),
         Grant("tenants_builtinrole", "parley_platform", frozenset({"SELECT"})),
         Grant("tenants_credential", LOOKUP_ROLE, frozenset({"SELECT"})),
@@ -85,6 +87,7 @@ RULES = Rules(
         "tenants_tenant_slug_0a9b71e6_like": "Django's companion of the one above",
     },
     pointers={
+        "tenants_webhookdelivery.event_id": "names the event to its receiver; a notice, which may be gone, or a test",
         "tenants_auditevent.actor_id": "a member, a key or an operator; the trail outlives what it names",
         "tenants_auditevent.subject_id": "any kind of thing; the trail outlives what it names",
         "tenants_apikey.lookup_id": "the key's public name, no pointer",

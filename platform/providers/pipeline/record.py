@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from billing.ledger import settle
-from billing.orphans import KIND, OrphanFacts, facts_of, settle_orphan
-from billing.pricing import charge
-from billing.types import Charge, Tokens, UsageEvent
+from billing.orphans import KIND, OrphanFacts, settle_orphan
+from billing.types import Charge, UsageEvent
+from providers.meters import charge_of, tokens_of
 from providers.pipeline.values import AttemptOutcome, Job, Result
 from providers.routes import ResolvedDeployment
 from providers.types import Usage
@@ -28,7 +28,7 @@ def sold_nano(result: Result) -> int:
 def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
     """The facts of a job's first attempt, to be stored before it is made. `input_tokens` is an estimate."""
     deployment = job.candidates[0].deployment
-    return facts_of(
+    return OrphanFacts(
         payer=job.payer,
         request_id=job.request_id,
         alias=job.request.model,
@@ -36,7 +36,7 @@ def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
         connection=deployment.connection,
         model=deployment.model,
         platform=deployment.platform,
-        tariff=deployment.tariff,
+        rates=deployment.tariff.rates_for(input_tokens),
         input_tokens=input_tokens,
     )
 
@@ -61,7 +61,7 @@ def _event(result: Result, attempt: AttemptOutcome) -> UsageEvent:
         connection=deployment.connection,
         model=deployment.model,
         platform_paid=deployment.platform,
-        tokens=_tokens(attempt),
+        tokens=tokens_of(attempt.usage),
         charge=_charge(attempt),
         estimated=attempt.estimated,
         streamed=job.request.stream,
@@ -81,22 +81,8 @@ def _is_unseen(attempt: AttemptOutcome) -> bool:
     return attempt.error is not None and not attempt.visible
 
 
-def _tokens(attempt: AttemptOutcome) -> Tokens:
-    usage = attempt.usage
-    return Tokens(
-        usage.input,
-        usage.cache_read,
-        usage.cache_write,
-        usage.output,
-        usage.reasoning,
-        input_audio=usage.input_audio,
-        cache_write_1h=usage.cache_write_1h,
-        output_audio=usage.output_audio,
-    )
-
-
 def _charge(attempt: AttemptOutcome) -> Charge:
-    return charge(_tokens(attempt), attempt.candidate.deployment.tariff, service=attempt.usage.service)
+    return charge_of(attempt.usage, attempt.candidate.deployment.tariff)
 
 
 def _reported(usage: Usage) -> dict[str, Any] | None:

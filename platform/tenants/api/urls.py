@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tenants.api import auth_views, group_views, notification_views, views
+from tenants.api import auth_views, group_views, notification_views, views, webhook_views
 
 urlpatterns = [
     path("auth/login", auth_views.LoginView.as_view()),
@@ -21,6 +21,14 @@ urlpatterns = [
     path("notifications/unread", notification_views.UnreadView.as_view()),
     path("notifications/read", notification_views.AllReadView.as_view()),
     path("notifications/<uuid:notification_id>", notification_views.NotificationView.as_view()),
+    path("webhooks", webhook_views.WebhooksView.as_view()),
+    path("webhooks/event-types", webhook_views.EventTypesView.as_view()),
+    path("webhooks/<uuid:webhook_id>", webhook_views.WebhookView.as_view()),
+    path("webhooks/<uuid:webhook_id>/rotate-secret", webhook_views.RotateSecretView.as_view()),
+    path("webhooks/<uuid:webhook_id>/test", webhook_views.TestView.as_view()),
+    path("webhooks/<uuid:webhook_id>/deliveries", webhook_views.DeliveriesView.as_view()),
+    path("webhooks/<uuid:webhook_id>/deliveries/<uuid:delivery_id>", webhook_views.DeliveryView.as_view()),
+    path("webhooks/<uuid:webhook_id>/deliveries/<uuid:delivery_id>/replay", webhook_views.ReplayView.as_view()),
     path("roles", views.RolesView.as_view()),
     path("api-keys", views.ApiKeysView.as_view()),
     path("api-keys/<uuid:key_id>", views.ApiKeyView.as_view()),

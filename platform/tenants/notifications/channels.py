@@ -5,6 +5,7 @@ from tenants.notifications import mail
 from tenants.notifications.event_types import event_type
 from tenants.notifications.inbox import put_into_inboxes
 from tenants.notifications.notify import TOPIC
+from tenants.webhooks import deliver, fan_out
 
 
 def register() -> None:
@@ -16,3 +17,12 @@ def register() -> None:
     outbox.sent_by(
         mail.TOPIC, mail.send_mail, schedule=mail.SCHEDULE, at_once=mail.AT_ONCE, at_once_of_tenant=mail.AT_ONCE
     )
+    outbox.consumed_by(TOPIC, "webhooks", fan_out.fan_out)
+    outbox.sent_by(
+        fan_out.TOPIC,
+        deliver.deliver,
+        schedule=deliver.SCHEDULE,
+        at_once=deliver.AT_ONCE,
+        at_once_of_tenant=deliver.AT_ONCE_OF_TENANT,
+    )
+    outbox.consumed_by(deliver.DISABLED_TOPIC, "tell", deliver.tell_disabled)
