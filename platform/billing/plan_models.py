@@ -43,7 +43,9 @@ class Plan(models.Model):
     included_lasts = models.CharField(
         max_length=12, choices=_choices(CREDIT_LASTS), default="period", help_text="how long that credit can be used"
     )
-    markup_bps = models.IntegerField(null=True, help_text="on cost, in hundredths of a percent; null: the price book")
+    markup_bps = models.IntegerField(
+        null=True, blank=True, help_text="on cost, in hundredths of a percent; null: the price book"
+    )
     trial_days = models.PositiveSmallIntegerField(default=0)
     grace_days = models.PositiveSmallIntegerField(default=7, help_text="from a payment that failed to suspension")
     max_seats = models.PositiveIntegerField(default=MAX_SEATS)

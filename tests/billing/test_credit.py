@@ -13,6 +13,7 @@ from billing.models import CreditGrant
 from billing.services import funds, plan_upkeep
 from kernel.errors import InvalidRequest
 from kernel.loop import on_loop
+from tenants.notifications.models import Notice
 from tests.billing.ledger_support import asking, used
 from tests.billing.plan_support import FEB_1, JAN_1, books, drawn, give, inside, left, use
 from tests.support.cast import Company
@@ -50,7 +51,13 @@ def test_credit_is_drawn_by_priority_then_expiry(company: Company) -> None:
     use(company, 60)
     assert drawn(company) == {"bought": 0, "later": 30, "sooner": 30, "uncovered": 0}
     assert left(company) == 120
-    assert books(company) == {"credit_given": 180, "customer": -120, "revenue": -60, "provider_cost": 30, "provider_payable": -30}
+    assert books(company) == {
+        "credit_given": 180,
+        "customer": -120,
+        "revenue": -60,
+        "provider_cost": 30,
+        "provider_payable": -30,
+    }
 
 
 def test_a_hard_limit_refuses_what_no_credit_covers(company: Company) -> None:
@@ -95,9 +102,10 @@ def test_what_expires_is_what_was_not_used(company: Company) -> None:
     give(company, 100, key="old", expires_at=JAN_1)
     give(company, 40, key="new")
     use(company, 30)
-    assert plan_upkeep.expire_credit(now=JAN_1 - timedelta(seconds=1)) == 0
-    assert plan_upkeep.expire_credit(now=JAN_1) == 1
-    assert plan_upkeep.expire_credit(now=FEB_1) == 0
+    plan_upkeep.expire_credit(now=JAN_1 - timedelta(seconds=1))
+    assert left(company) == 110
+    assert plan_upkeep.expire_credit(now=JAN_1) >= 1
+    plan_upkeep.expire_credit(now=FEB_1)
     assert left(company) == 40
     found = books(company)
     assert (found["breakage"], found["customer"]) == (-70, -40)
@@ -147,22 +155,20 @@ def test_taking_back_leaves_room_for_what_is_held(company: Company) -> None:
         funds.take_back(grant, amount_nano=100)
         assert funds.open_funds().needs_check
     on_loop(settle(hold, [used(company.alice, asked, 25)]))
-    assert plan_upkeep.expire_credit(now=JAN_1) == 1
+    assert plan_upkeep.expire_credit(now=JAN_1) >= 1
     with inside(company):
         assert not funds.open_funds().needs_check
     assert (left(company), drawn(company)["uncovered"]) == (0, 25)
 
 
 def test_people_are_told_of_credit_that_expires_soon_once(company: Company) -> None:
-    from tenants.notifications.models import Notice
-
     give(company, 2_500_000_000, expires_at=JAN_1)
-    assert plan_upkeep.tell_of_expiring_credit(now=JAN_1 - timedelta(days=8)) == 0
-    assert plan_upkeep.tell_of_expiring_credit(now=JAN_1 - timedelta(days=6)) == 1
-    assert plan_upkeep.tell_of_expiring_credit(now=JAN_1 - timedelta(days=5)) == 1
-    with inside(company):
-        (told,) = Notice.objects.all()
-    assert told.text.startswith("2.50 US dollars")
+    for days, times in ((8, 0), (6, 1), (5, 1)):
+        plan_upkeep.tell_of_expiring_credit(now=JAN_1 - timedelta(days=days))
+        with inside(company):
+            told = list(Notice.objects.values_list("text", flat=True))
+        assert len(told) == times
+    assert told[0].startswith("2.50 US dollars")
 
 
 def test_credit_is_seen_by_its_own_tenant_alone(company: Company, neighbour: Company) -> None:

@@ -30,7 +30,10 @@ def test_the_anchor_is_clamped_to_the_months_end_and_comes_back() -> None:
         "2027-05-31 00:00",
     ]
     assert boundaries(datetime(2028, 1, 30, tzinfo=UTC), 30, UTC_ZONE, 2) == ["2028-02-29 00:00", "2028-03-30 00:00"]
-    assert boundaries(datetime(2027, 12, 31, 23, tzinfo=UTC), 1, UTC_ZONE, 2) == ["2028-01-01 00:00", "2028-02-01 00:00"]
+    assert boundaries(datetime(2027, 12, 31, 23, tzinfo=UTC), 1, UTC_ZONE, 2) == [
+        "2028-01-01 00:00",
+        "2028-02-01 00:00",
+    ]
 
 
 def test_periods_begin_at_the_tenants_own_midnight() -> None:

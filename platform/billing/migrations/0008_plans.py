@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                 (
                     "markup_bps",
                     models.IntegerField(
-                        help_text="on cost, in hundredths of a percent; null: the price book", null=True
+                        help_text="on cost, in hundredths of a percent; null: the price book", blank=True, null=True
                     ),
                 ),
                 ("trial_days", models.PositiveSmallIntegerField(default=0)),

@@ -31,19 +31,20 @@ def create_plan(*, slug: str, name: str, kind: str, terms: Mapping[str, Any] | N
             raise InvalidRequest(f"There are {PLANS_MAX} versions of plans already.")
         versions.update(is_offered=False)
         plan.save(using=PLATFORM, force_insert=True)
-    return plan
+    # As everybody sees it: relations don't cross connections.
+    return Plan.objects.get(id=plan.id)
 
 
 def withdraw_plan(*, slug: str) -> Plan:
     """Offer a plan no longer; who has it keeps it. Raises `NotFound`."""
-    plan = plan_by_slug(slug, using=PLATFORM)
+    plan = plan_by_slug(slug)
     Plan.objects.using(PLATFORM).filter(slug=slug).update(is_offered=False)
     return plan
 
 
-def plan_by_slug(slug: str, *, only_offered: bool = False, using: str = "default") -> Plan:
+def plan_by_slug(slug: str, *, only_offered: bool = False) -> Plan:
     """The latest version of a plan. Raises `NotFound`."""
-    plans = Plan.objects.using(using).filter(slug=slug)
+    plans = Plan.objects.filter(slug=slug)
     plan = (plans.filter(is_offered=True) if only_offered else plans).order_by("-version").first()
     if plan is None:
         raise NotFound(f"There is no plan {slug!r}.", details={"plan": slug[:64]})
