@@ -78,7 +78,8 @@ class Plan(models.Model):
 
 
 class Subscription(TenantModel):
-    """A tenant's plan. There is one row at most; what it was before is in the audit and in its charges.
+    """A tenant's plan. There is one row at most, used again after it ended; what it was before is in the audit and in its
+    charges.
 
     A period is `[period_start, period_end)`; `anchor_day` (1 to 31, of the tenant's time zone) is when the next begins,
     in a shorter month its last day. `due_at` is when something is to be done by itself.
@@ -101,7 +102,7 @@ class Subscription(TenantModel):
     class Meta:
         constraints: ClassVar[list[Any]] = [
             unique_in_tenant("subscription"),
-            models.UniqueConstraint(fields=["tenant"], name="subscription_one"),
+            models.UniqueConstraint(fields=["tenant"], name="subscription_one", condition=~models.Q(state="cancelled")),
             _one_of("subscription", "state", SUBSCRIPTION_STATES),
             models.CheckConstraint(name="subscription_anchor", condition=models.Q(anchor_day__range=(1, 31))),
             models.CheckConstraint(name="subscription_seats", condition=models.Q(seats__range=(1, MAX_SEATS))),
@@ -142,7 +143,8 @@ class PlanCharge(TenantModel):
 
 
 class Funds(TenantModel):
-    """What a tenant has in advance: its `budget` (scope `funds`) is what requests are held against.
+    """What a tenant has in advance, one row, made with its books locked. Its `budget` (scope `funds`) is what requests are
+    held against.
 
     `uncovered_nano` is what was used beyond all credit there was by then, and is owed. `needs_check`: what is held passes
     what is left, since credit was taken back; its limit is worked out again when that has ended.
@@ -157,7 +159,7 @@ class Funds(TenantModel):
     class Meta:
         constraints: ClassVar[list[Any]] = [
             unique_in_tenant("funds"),
-            models.UniqueConstraint(fields=["tenant"], name="funds_one"),
+            models.UniqueConstraint(fields=["tenant", "budget"], name="funds_budget_key"),
             TenantForeignKey(name="funds_budget_fk", field="budget"),
             models.CheckConstraint(name="funds_uncovered", condition=models.Q(uncovered_nano__gte=0)),
         ]

@@ -49,7 +49,7 @@ def test_periods_begin_at_the_tenants_own_midnight() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    start=st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),
+    start=st.integers(946_684_800, 3_786_912_000).map(lambda at: datetime.fromtimestamp(at, tz=UTC)),
     anchor_day=st.integers(1, 31),
     zone=st.sampled_from(["UTC", "Asia/Beirut", "America/Sao_Paulo", "Pacific/Apia", "Europe/Berlin", "Asia/Tokyo"]),
 )

@@ -211,7 +211,7 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("tenant", "id"), name="funds_tenant_id_key"),
-                    models.UniqueConstraint(fields=("tenant",), name="funds_one"),
+                    models.UniqueConstraint(fields=("tenant", "budget"), name="funds_budget_key"),
                     kernel.constraints.TenantForeignKey(field="budget", name="funds_budget_fk", on_delete="RESTRICT"),
                     models.CheckConstraint(condition=models.Q(("uncovered_nano__gte", 0)), name="funds_uncovered"),
                 ],
@@ -327,7 +327,11 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("tenant", "id"), name="subscription_tenant_id_key"),
-                    models.UniqueConstraint(fields=("tenant",), name="subscription_one"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("state", "cancelled"), _negated=True),
+                        fields=("tenant",),
+                        name="subscription_one",
+                    ),
                     models.CheckConstraint(
                         condition=models.Q(("state__in", ("trialing", "active", "past_due", "suspended", "cancelled"))),
                         name="subscription_state",
