@@ -1,11 +1,12 @@
 # All paths are relative: the project may live in a folder with spaces in its name.
 PYTHON ?= python3
 ARGS ?=
-TEST_ARGS ?= -n auto --dist loadfile --cov
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+TEST_ARGS ?= $(WORKERS) --cov --cov-config=tests/coverage.ini --watch-less
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench web clients schema requirements environment environment-dev
+.PHONY: help setup run test coverage lint format bench web clients schema requirements environment environment-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -17,10 +18,11 @@ run: setup ## run the whole platform: make run ARGS="--port 8001"
 
 test: environment-dev web clients ## run the whole suite: make test TEST_ARGS="tests/kernel -x"
 	$(PY) -m pytest $(TEST_ARGS)
-ifneq (,$(findstring --cov,$(TEST_ARGS)))
+
+coverage: environment-dev web clients ## run the whole suite, and measure all of it: slower by half
+	$(PY) -m pytest $(WORKERS) --cov
 	@echo kernel and tenants, percent covered:
 	@$(PY) -m coverage report --include 'platform/kernel/*,platform/tenants/*' --fail-under 95 --format total
-endif
 
 lint: environment-dev ## check style, types and the direction of imports
 	$(PY) -m ruff check .

@@ -9,7 +9,6 @@ The cast: *alice* owns Acme, *bob* is a member there, *vera* a viewer; *mallory*
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 
-import psycopg
 import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
@@ -17,18 +16,17 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
-from psycopg.conninfo import conninfo_to_dict
 from pytest_django.plugin import DjangoDbBlocker
 
 from chat import lifecycle
-from config.bootstrap import prepare_database
 from kernel import adb, loop, redis
 from providers.cache import lifecycle as cache
 from providers.pipeline import upkeep
 from providers.pipeline.accept import factory
 from tenants import passwords
 from tests.support.cast import Company, found_company
-from tests.support.servers import database_url, with_database
+from tests.support.databases import make_database
+from tests.support.servers import database_url
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,13 +53,17 @@ def database(django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     with django_db_blocker.unblock():
         for alias in connections:
             assert connections[alias].settings_dict["NAME"].startswith("test_"), "tests never run on a real database"
-        _recreate(url)
-        call_command("migrate", database="owner", verbosity=0)
+        make_database(url, _migrate)
         yield url
         if loop._own:
             # The loop that REST views ran on in this process: it ends with the process, its connections before the servers.
             loop.on_loop(_let_go())
         connections.close_all()
+
+
+def _migrate() -> None:
+    call_command("migrate", database="owner", verbosity=0)
+    connections.close_all()
 
 
 async def _let_go() -> None:
@@ -124,10 +126,3 @@ def company(new_company: Callable[[], Company]) -> Company:
 def neighbour(new_company: Callable[[], Company]) -> Company:
     """Another company of the test's own."""
     return new_company()
-
-
-def _recreate(url: str) -> None:
-    name = conninfo_to_dict(url)["dbname"]
-    with psycopg.connect(with_database(url, "postgres"), autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    prepare_database(url)

@@ -30,7 +30,13 @@ class BudgetExceeded(PaymentRequired):
     def by(cls, budget: Mapping[str, Any]) -> "BudgetExceeded":
         """The refusal by a budget, as the ledger tells of it: amounts in nano-USD or tokens, by `measure`."""
         whose = _WHOSE.get(str(budget["scope"]).partition(":")[0], "A")
-        return cls(f"{whose} budget has too little left for this request.", details=dict(budget))
+        named = f" “{budget['name']}”" if budget["name"] else ""
+        return cls(f"{whose} budget{named} has too little left for this request.", details=dict(budget))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Which budget it was, for formats whose errors have no place for it."""
+        return {"x-parley-budget": str(self.details["budget"])} if self.details else {}
 
 
 class NoPlan(PaymentRequired):

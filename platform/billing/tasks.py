@@ -6,6 +6,7 @@ from celery import shared_task
 from django.db import connections, transaction
 
 from billing.services import plan_upkeep
+from billing.services.alerting import tell_alerts as tell
 from billing.services.reaping import reap_holds as reap
 from kernel.tasks import PlatformTask
 
@@ -42,3 +43,9 @@ def expire_credit() -> int:
 def tell_of_expiring_credit() -> int:
     """Tell of credit that expires within days. Of how many tenants."""
     return plan_upkeep.tell_of_expiring_credit()
+
+
+@shared_task(name="billing.tell_alerts", base=PlatformTask, ignore_result=True)
+def tell_alerts() -> int:
+    """Tell of budgets that passed a threshold, or began to refuse. How many."""
+    return tell()

@@ -43,7 +43,8 @@ TRUSTED_PROXIES = env.trusted_proxies
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.trusted_proxies else None
 
 INSTALLED_APPS = [
-    "daphne",
+    # Ahead of the app for static files, whose `runserver` it replaces.
+    "config",
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "django.contrib.staticfiles",
@@ -53,7 +54,6 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
     "django_structlog",
     "csp",
-    "config",
     "kernel",
     "tenants",
     "billing",
@@ -261,6 +261,7 @@ CELERY_BEAT_SCHEDULE = {
     "renew-subscriptions": {"task": "billing.renew_subscriptions", "schedule": timedelta(minutes=1)},
     "expire-credit": {"task": "billing.expire_credit", "schedule": timedelta(minutes=1)},
     "tell-of-expiring-credit": {"task": "billing.tell_of_expiring_credit", "schedule": timedelta(hours=6)},
+    "tell-alerts": {"task": "billing.tell_alerts", "schedule": timedelta(seconds=3)},
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
     "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},

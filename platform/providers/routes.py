@@ -92,6 +92,8 @@ class ResolvedRoute:
     matched: str
     groups: tuple[Group, ...]
     deployments: tuple[ResolvedDeployment, ...]
+    max_output_tokens: int | None = None
+    """How long an answer may be where the caller doesn't say; None for what is usual."""
     allowed: Allowed | None = None
     """Whom the route itself is for, None for all; of the fallbacks each group says so."""
     is_unpaid: bool = False
@@ -264,6 +266,7 @@ def _resolved(
         matched=first["alias"],
         groups=tuple(groups),
         deployments=every,
+        max_output_tokens=first["max_output_tokens"],
         allowed=allowed.get(first["route_id"]),
         is_unpaid=not groups,
     )

@@ -28,6 +28,7 @@ PERMISSIONS: frozenset[str] = frozenset(
         "usage.read",
         "billing.read",  # the plan, its credit and payments
         "billing.manage",  # change the plan, buy credit
+        "budgets.manage",
         "audit.read",
         "notifications.read",  # what oneself was told
     }
@@ -41,6 +42,7 @@ _BILLING = frozenset(
         "usage.read_own",
         "billing.read",
         "billing.manage",
+        "budgets.manage",
         "members.read",
         "audit.read",
         "notifications.read",

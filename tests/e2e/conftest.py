@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes.anthropic_upstream import AnthropicUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.databases import make_database
 from tests.support.servers import SECRETS, database_url, redis_url
 from tests.support.stack import Stack, Tenant
 
@@ -39,8 +40,10 @@ def _scripts_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[Non
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) -> Iterator[Stack]:
-    """Parley under uvicorn, on servers that it did not start, with the model `fake` at the fake upstream."""
+def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream, database: str) -> Iterator[Stack]:
+    """Parley under uvicorn, on servers that it did not start, with the model `fake` at the fake upstream. Its database is
+    a copy of the one that in-process tests have, made as that was."""
+    make_database(database_url("test_e2e"))
     environment = {"DATABASE_URL": database_url("test_e2e"), "REDIS_URL": redis_url(1), **SECRETS, **PATIENCE}
     stack = Stack(
         tmp_path_factory.mktemp("stack"), "--workers", "2", "--no-local-model", environment=environment

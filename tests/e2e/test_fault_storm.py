@@ -11,7 +11,7 @@ from tests.e2e.conftest import TOTAL_S
 from tests.support.fault_storm import Report, brewing
 from tests.support.stack import Stack, Tenant
 
-pytestmark = pytest.mark.no_database
+pytestmark = [pytest.mark.no_database, pytest.mark.timeout(240)]
 
 FAULTS = 500
 ROUTES = 150

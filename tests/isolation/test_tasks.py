@@ -29,6 +29,7 @@ ACROSS_TENANTS = {
     "billing.renew_subscriptions": "subscriptions that are due, whosever they are; each is looked after as its tenant",
     "billing.expire_credit": "credit whose time is over, whosever it is; it expires as its tenant",
     "billing.tell_of_expiring_credit": "credit that expires soon, whosever it is; it is told as its tenant",
+    "billing.tell_alerts": "budgets that passed a threshold, whosever they are; each is told as its tenant",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

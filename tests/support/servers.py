@@ -16,6 +16,8 @@ import pytest
 
 from config.embedded.testing import throwaway_servers
 
+pytest_plugins = ["tests.support.order"]
+
 _ADDRESSES = ("PARLEY_TEST_DATABASE_URL", "PARLEY_TEST_REDIS_URL")
 _running = ExitStack()
 

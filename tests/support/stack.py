@@ -137,9 +137,16 @@ class Stack:
         commands = self._commands
         assert commands.stdin is not None
         assert commands.stdout is not None
-        commands.stdin.write(json.dumps([*arguments, "--json"]) + "\n")
-        commands.stdin.flush()
-        said: dict[str, str] = json.loads(commands.stdout.readline())
+        try:
+            commands.stdin.write(json.dumps([*arguments, "--json"]) + "\n")
+            commands.stdin.flush()
+            said: dict[str, str] = json.loads(commands.stdout.readline())
+        except BaseException:
+            # A time-out, perhaps. The answer would be taken for that to the next command.
+            self._commands = None
+            commands.kill()
+            commands.communicate()
+            raise
         assert "output" in said, said
         answer: dict[str, Any] = json.loads(said["output"])
         return answer

@@ -5,6 +5,7 @@ What waits is bounded; beyond that, an answer is only kept in memory. A crash lo
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,6 +54,7 @@ class Writes:
         self._waiting: deque[Write] = deque()
         self._bytes = 0
         self._running: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
         self._written: dict[UUID, int] = {}
 
     def add(self, write: Write) -> bool:
@@ -62,30 +64,39 @@ class Writes:
         self._waiting.append(write)
         self._bytes += len(write.encoded)
         if self._running is None:
-            self._running = asyncio.create_task(self._run(LINGER_S), name="cache writes")
+            self._running = asyncio.create_task(self._run(), name="cache writes")
         return True
 
     async def flush(self) -> None:
-        """Until everything that waits is written."""
-        while self._waiting or self._running is not None:
-            if self._running is None:
-                self._running = asyncio.create_task(self._run(0), name="cache writes")
-            await asyncio.wait({self._running})
-
-    async def _run(self, linger_s: float) -> None:
+        """Until everything that waits is written, at once."""
+        self._hurry.set()
         try:
-            await asyncio.sleep(linger_s)
+            while self._waiting or self._running is not None:
+                if self._running is None:
+                    self._running = asyncio.create_task(self._run(), name="cache writes")
+                await asyncio.wait({self._running})
+        finally:
+            self._hurry.clear()
+
+    async def _run(self) -> None:
+        try:
+            await self._linger()
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
                 size = sum(len(write.encoded) for write in batch)
                 self._bytes -= size
                 await self._write(batch, size)
                 if len(self._waiting) < MAX_BATCH:
-                    await asyncio.sleep(linger_s)
+                    await self._linger()
         except Exception:
             log.exception("cache_not_written")
         finally:
             self._running = None
+
+    async def _linger(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await self._hurry.wait()
 
     async def _write(self, batch: list[Write], size: int) -> None:
         if size >= THREAD_FROM_BYTES:

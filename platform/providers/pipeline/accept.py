@@ -125,6 +125,7 @@ async def _accept(
         wishes=wishes,
         surface=surface,
         route=route.alias,
+        cap_tokens=route.max_output_tokens,
     )
 
 

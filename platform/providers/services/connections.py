@@ -46,6 +46,7 @@ class Offer:
     input_nano_per_mtok: int
     output_nano_per_mtok: int
     region: str | None = None
+    max_output_tokens: int | None = None
     prompt_format: str | None = None
     keeps_prices: bool = False
 
@@ -125,6 +126,9 @@ def _add(offer: Offer, tables: _Tables, *, tenant_id: uuid.UUID | None) -> Offer
             only_if_unpriced=offer.keeps_prices,
         )
         route, _ = tables.route.objects.using(PLATFORM).get_or_create(alias=alias, **owned, defaults={"id": uuid7()})
+        if offer.max_output_tokens is not None and route.max_output_tokens != offer.max_output_tokens:
+            route.max_output_tokens = offer.max_output_tokens
+            route.save(using=PLATFORM, update_fields=["max_output_tokens"])
         targets = tables.target.objects.using(PLATFORM).filter(route=route)
         if not targets.filter(deployment=deployment).exists():
             last = targets.aggregate(last=Max("position"))["last"]

@@ -143,6 +143,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/billing/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description What was told of the budgets that the caller may see, newest first. */
+        get: operations["budget_alerts_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The tenant's account. */
+        get: operations["billing_balance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The budgets that the caller may see: with `usage.read` all, else those that apply to themselves. */
+        get: operations["budgets_list"];
+        put?: never;
+        /** @description The budgets that the caller may see: with `usage.read` all, else those that apply to themselves. */
+        post: operations["budgets_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/budgets/{budget_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description One budget. */
+        get: operations["budgets_get"];
+        put?: never;
+        post?: never;
+        /** @description One budget. */
+        delete: operations["budgets_delete"];
+        options?: never;
+        head?: never;
+        /** @description One budget. */
+        patch: operations["budgets_update"];
+        trace?: never;
+    };
     "/api/v1/cache": {
         parameters: {
             query?: never;
@@ -1094,6 +1165,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description The tenant's account, in nano-USD. */
+        AccountBalanceOutput: {
+            /** @description What the tenant owes; negative where it has paid in advance. */
+            owed_nano: number;
+            /** @description Charged for usage in this month, in the tenant's time zone. */
+            month_nano: number;
+            /** Format: date */
+            month_start: string;
+            /** @description Left of what was paid or given in advance; null where the plan needs none. */
+            funds_nano: number | null;
+        };
         /** @description How many were marked. */
         AllReadOutput: {
             read: number;
@@ -1185,6 +1267,109 @@ export interface components {
         };
         /** @enum {string} */
         BreakerEnum: "closed" | "open" | "half_open" | "ramping";
+        /** @description A budget passed a threshold, or refused its first request of a period. */
+        BudgetAlertOutput: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            budget: string;
+            kind: components["schemas"]["BudgetAlertOutputKindEnum"];
+            /** @description Percent of the limit. */
+            threshold: number | null;
+            /** Format: date */
+            period_start: string;
+            /** @description By then, in the budget's measure. */
+            settled: number;
+            limit: number;
+            /** Format: date-time */
+            at: string;
+            /** Format: date-time */
+            told_at: string | null;
+        };
+        /** @enum {string} */
+        BudgetAlertOutputKindEnum: "threshold" | "refused";
+        BudgetAlertPage: {
+            data: components["schemas"]["BudgetAlertOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
+        };
+        /** @description How a budget stands in the present period, which begins and ends at midnight in the tenant's time zone. */
+        BudgetBalanceOutput: {
+            /** @description For requests under way. */
+            held: number;
+            /** @description Used. */
+            settled: number;
+            available: number;
+            /** @description Requests that a shadow budget would have refused. */
+            would_refuse: number;
+            /** Format: date */
+            period_start: string;
+            /**
+             * Format: date
+             * @description The first day of the next period; null: there is none.
+             */
+            period_end: string | null;
+        };
+        /** @description A new budget. `hard` refuses what would pass the limit, `soft` only tells, `shadow` counts what it would refuse. */
+        BudgetInputRequest: {
+            name?: string;
+            /**
+             * Format: int64
+             * @description In nano-USD (a billionth of a dollar) or in tokens, by `measure`.
+             */
+            limit: number;
+            mode?: components["schemas"]["ModeEnum"];
+            /** @description Percents of the limit at which people are told, each once in a period. */
+            thresholds?: number[];
+            active?: boolean;
+            scope: components["schemas"]["BudgetScopeInputRequest"];
+            /** @default nano */
+            measure: components["schemas"]["MeasureEnum"];
+            /** @default month */
+            period: components["schemas"]["PeriodEnum"];
+        };
+        /** @description A budget and how it stands. The tenant changes those it owns itself. */
+        BudgetOutput: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            scope: components["schemas"]["BudgetScopeOutput"];
+            measure: components["schemas"]["MeasureEnum"];
+            period: components["schemas"]["PeriodEnum"];
+            /** @description In nano-USD (a billionth of a dollar) or in tokens, by `measure`. */
+            limit: number;
+            mode: components["schemas"]["ModeEnum"];
+            /** @description Percents of the limit at which people are told, each once in a period. */
+            thresholds: number[];
+            owner: components["schemas"]["OwnerEnum"];
+            active: boolean;
+            balance: components["schemas"]["BudgetBalanceOutput"];
+            /** Format: date-time */
+            created_at: string;
+        };
+        BudgetPage: {
+            data: components["schemas"]["BudgetOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        BudgetScopeInputKindEnum: "tenant" | "member" | "group" | "key" | "room" | "model";
+        /** @description What a budget is for: `{"kind": "tenant"}`, a model by its alias, everything else by its id. */
+        BudgetScopeInputRequest: {
+            kind: components["schemas"]["BudgetScopeInputKindEnum"];
+            /** Format: uuid */
+            id?: string;
+            model?: string;
+        };
+        /** @description What a budget is for. `funds` is what was paid or given in advance. */
+        BudgetScopeOutput: {
+            kind: components["schemas"]["BudgetScopeOutputKindEnum"];
+            /** Format: uuid */
+            id: string | null;
+            model: string | null;
+        };
+        /** @enum {string} */
+        BudgetScopeOutputKindEnum: "tenant" | "member" | "group" | "key" | "room" | "model" | "funds";
         /** @description An answer that is kept, without its text. */
         CacheEntryOutput: {
             /** Format: uuid */
@@ -1571,6 +1756,8 @@ export interface components {
             membership: components["schemas"]["CurrentMembershipOutput"];
             memberships: components["schemas"]["MembershipOfPersonOutput"][];
         };
+        /** @enum {string} */
+        MeasureEnum: "nano" | "tokens";
         /** @description A member of the tenant. */
         MemberOutput: {
             /** Format: uuid */
@@ -1631,6 +1818,8 @@ export interface components {
             /** @description None at the end. */
             next_cursor: string | null;
         };
+        /** @enum {string} */
+        ModeEnum: "hard" | "soft" | "shadow";
         /** @description A model, by the alias to call it. */
         ModelOutput: {
             alias: string;
@@ -1686,6 +1875,8 @@ export interface components {
         NullEnum: null;
         /** @enum {string} */
         OutcomeEnum: "complete" | "stopped" | "failed" | "interrupted" | "refused";
+        /** @enum {string} */
+        OwnerEnum: "tenant" | "operator" | "plan";
         /** @description A part of a message. */
         PartOutput: {
             type: components["schemas"]["TypeEnum"];
@@ -1695,6 +1886,19 @@ export interface components {
         PatchedApiKeyChangesRequest: {
             max_priority?: components["schemas"]["Priority"];
             pace_tokens_per_s?: number | null;
+        };
+        /** @description What may change of a budget. */
+        PatchedBudgetChangesRequest: {
+            name?: string;
+            /**
+             * Format: int64
+             * @description In nano-USD (a billionth of a dollar) or in tokens, by `measure`.
+             */
+            limit?: number;
+            mode?: components["schemas"]["ModeEnum"];
+            /** @description Percents of the limit at which people are told, each once in a period. */
+            thresholds?: number[];
+            active?: boolean;
         };
         /** @description What is to change. */
         PatchedCacheSettingsInputRequest: {
@@ -1779,6 +1983,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description What is changed of an endpoint; what isn't named stays. */
         PatchedWebhookChangesInputRequest: {
@@ -1787,6 +1993,8 @@ export interface components {
             event_types?: string[];
             enabled?: boolean;
         };
+        /** @enum {string} */
+        PeriodEnum: "day" | "month" | "total";
         /** @description Somebody. */
         PersonOutput: {
             /** Format: uuid */
@@ -1990,6 +2198,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description An alias and what serves it. */
         RouteOutput: {
@@ -2000,6 +2210,8 @@ export interface components {
             targets: components["schemas"]["TargetOutput"][];
             fallbacks: string[];
             requires: string[];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens: number | null;
             /** Format: date-time */
             created_at: string;
         };
@@ -3464,6 +3676,789 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budget_alerts_list: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetAlertPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    billing_balance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountBalanceOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_list: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BudgetInputRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PatchedBudgetChangesRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
