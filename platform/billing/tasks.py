@@ -5,6 +5,7 @@ from dataclasses import asdict
 from celery import shared_task
 from django.db import connections, transaction
 
+from billing.services import plan_upkeep
 from billing.services.alerting import tell_alerts as tell
 from billing.services.reaping import reap_holds as reap
 from kernel.tasks import PlatformTask
@@ -24,6 +25,24 @@ def make_partitions() -> int:
 def reap_holds() -> dict[str, int]:
     """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved."""
     return asdict(reap())
+
+
+@shared_task(name="billing.renew_subscriptions", base=PlatformTask, ignore_result=True)
+def renew_subscriptions() -> int:
+    """Do what is due of subscriptions: begin periods, end trials, remind, suspend. How many were looked at."""
+    return plan_upkeep.look_after_subscriptions()
+
+
+@shared_task(name="billing.expire_credit", base=PlatformTask, ignore_result=True)
+def expire_credit() -> int:
+    """Let credit expire whose time is over. Of how many tenants."""
+    return plan_upkeep.expire_credit()
+
+
+@shared_task(name="billing.tell_of_expiring_credit", base=PlatformTask, ignore_result=True)
+def tell_of_expiring_credit() -> int:
+    """Tell of credit that expires within days. Of how many tenants."""
+    return plan_upkeep.tell_of_expiring_credit()
 
 
 @shared_task(name="billing.tell_alerts", base=PlatformTask, ignore_result=True)

@@ -26,6 +26,9 @@ ACROSS_TENANTS = {
     "providers.expire_files": "files whose time is over, whosever they are",
     "providers.refresh_models": "sends each tenant a task of its own, and asks for the platform's connections",
     "billing.reap_holds": "holds whose process died, whosever they are",
+    "billing.renew_subscriptions": "subscriptions that are due, whosever they are; each is looked after as its tenant",
+    "billing.expire_credit": "credit whose time is over, whosever it is; it expires as its tenant",
+    "billing.tell_of_expiring_credit": "credit that expires soon, whosever it is; it is told as its tenant",
     "billing.tell_alerts": "budgets that passed a threshold, whosever they are; each is told as its tenant",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }

@@ -214,6 +214,40 @@ export interface paths {
         patch: operations["budgets_update"];
         trace?: never;
     };
+    "/api/v1/billing/price-simulations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** @description The price simulator. Nothing is called, held or charged. */
+        post: operations["billing_price_simulations_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The prices in force, of the models that one may use, by alias. */
+        get: operations["billing_prices_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cache": {
         parameters: {
             query?: never;
@@ -1710,6 +1744,18 @@ export interface components {
         };
         /** @enum {string} */
         LimitSubject: "tenant" | "api_key" | "model";
+        /** @description What the tokens of a meter come to. */
+        LineOutput: {
+            meter: components["schemas"]["MeterEnum"];
+            tokens: number;
+            /** @description Such as `standard`, or `standard>200000` for long prompts. */
+            tier: string;
+            /** Format: uuid */
+            price: string;
+            nano: number;
+            /** @description What your own provider asks; null for models of the platform. */
+            cost_nano: number | null;
+        };
         /** @description How a request went. */
         LoggedRequestOutput: {
             /**
@@ -1819,6 +1865,8 @@ export interface components {
             next_cursor: string | null;
         };
         /** @enum {string} */
+        MeterEnum: "input" | "cache_read" | "cache_write" | "output" | "reasoning" | "input_audio" | "cache_write_1h" | "output_audio";
+        /** @enum {string} */
         ModeEnum: "hard" | "soft" | "shadow";
         /** @description A model, by the alias to call it. */
         ModelOutput: {
@@ -1829,6 +1877,19 @@ export interface components {
             context_tokens: number | null;
             /** @description The tenant's choice for whoever makes none. */
             default: boolean;
+        };
+        /** @description A model, and what it costs where it is tried first. One without tiers has no price, and can't be used. */
+        ModelPricesOutput: {
+            model: string;
+            provider: string;
+            /** @description Called with the tenant's own key. */
+            own: boolean;
+            tiers: components["schemas"]["TierOutput"][];
+        };
+        ModelPricesPage: {
+            data: components["schemas"]["ModelPricesOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
         };
         /** @description The roles to change, with their aliases; null takes the choice back. */
         ModelRolesInputRequest: {
@@ -1873,6 +1934,18 @@ export interface components {
         };
         /** @enum {unknown} */
         NullEnum: null;
+        /** @description What it comes to at one of the model's deployments. */
+        OptionOutput: {
+            provider: string;
+            own: boolean;
+            /** @description Of past use that of each request holds: see the lines. */
+            tier: string;
+            /** @description What is charged, in nano-USD. */
+            nano: number;
+            /** @description What your own provider asks; null for models of the platform. */
+            cost_nano: number | null;
+            lines: components["schemas"]["LineOutput"][];
+        };
         /** @enum {string} */
         OutcomeEnum: "complete" | "stopped" | "failed" | "interrupted" | "refused";
         /** @enum {string} */
@@ -1995,6 +2068,14 @@ export interface components {
         };
         /** @enum {string} */
         PeriodEnum: "day" | "month" | "total";
+        /** @description The tenant's past use, of one model or of all. */
+        PeriodInputRequest: {
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            until: string;
+            model?: string | null;
+        };
         /** @description Somebody. */
         PersonOutput: {
             /** Format: uuid */
@@ -2016,6 +2097,19 @@ export interface components {
             /** @description Keep what requests to /v1 and their answers say, encrypted. */
             capture: boolean;
             capture_days: number;
+        };
+        /** @description The price of a meter. */
+        PriceOutput: {
+            meter: components["schemas"]["MeterEnum"];
+            /**
+             * Format: uuid
+             * @description The version of the price, which charges name.
+             */
+            price: string;
+            /** @description What a million tokens are charged, in nano-USD. */
+            nano_per_mtok: number;
+            /** @description What your own provider asks; null for models of the platform. */
+            cost_nano_per_mtok: number | null;
         };
         /** @enum {string} */
         Priority: "interactive" | "normal" | "batch";
@@ -2225,6 +2319,8 @@ export interface components {
             message: components["schemas"]["MessageOutput"];
             generation: components["schemas"]["GenerationOutput"] | null;
         };
+        /** @enum {string} */
+        ServiceEnum: "standard" | "batch" | "flex" | "priority";
         /** @description A session: an access token to send as Bearer, and who it is for. */
         SessionOutput: {
             person: components["schemas"]["PersonOutput"];
@@ -2239,6 +2335,30 @@ export interface components {
         };
         /** @enum {string} */
         SharingEnum: "principal" | "group" | "tenant";
+        /** @description What to price with `model`: just one of `tokens`, `text` (to be read, with `output_tokens` to be written) and `usage`. */
+        SimulationInputRequest: {
+            model: string;
+            /** @default standard */
+            service: components["schemas"]["ServiceEnum"];
+            tokens?: components["schemas"]["TokensInputRequest"];
+            text?: string;
+            /** @default 0 */
+            output_tokens: number;
+            usage?: components["schemas"]["PeriodInputRequest"];
+        };
+        /**
+         * @description Options in the order in which deployments are tried. `requests` and `charged_nano` are of past use: how many requests
+         *     there were, and what they were charged.
+         */
+        SimulationOutput: {
+            model: string;
+            tokens: {
+                [key: string]: number;
+            };
+            options: components["schemas"]["OptionOutput"][];
+            requests: number | null;
+            charged_nano: number | null;
+        };
         /** @description A room's state at `seq`. */
         SnapshotOutput: {
             room: components["schemas"]["RoomOutput"];
@@ -2291,6 +2411,40 @@ export interface components {
         TicketOutput: {
             ticket: string;
             expires_in: number;
+        };
+        /** @description The prices of requests that are served in a way, and read more than `above_tokens`: of all their tokens. */
+        TierOutput: {
+            service: components["schemas"]["ServiceEnum"];
+            above_tokens: number;
+            prices: components["schemas"]["PriceOutput"][];
+        };
+        /** @description Tokens by meter. Those of the finer meters are part of the meter that they belong to. */
+        TokensInputRequest: {
+            /** @default 0 */
+            input: number;
+            /** @default 0 */
+            cache_read: number;
+            /** @default 0 */
+            cache_write: number;
+            /** @default 0 */
+            output: number;
+            /** @default 0 */
+            reasoning: number;
+            /**
+             * @description Part of `input`.
+             * @default 0
+             */
+            input_audio: number;
+            /**
+             * @description Part of `cache_write`.
+             * @default 0
+             */
+            cache_write_1h: number;
+            /**
+             * @description Part of `output`.
+             * @default 0
+             */
+            output_audio: number;
         };
         /** @enum {string} */
         TransportEnum: "cookie" | "body";
@@ -4400,6 +4554,240 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    billing_price_simulations_create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimulationInputRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimulationOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    billing_prices_list: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPricesPage"];
                 };
             };
             400: {
