@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from billing.ledger_models import Account, Alert, Budget, BudgetBalance, Entry, Hold
+from billing.report_models import RollupMark, UsageRollup, Verification
 from billing.tiers import TIER_PATTERN
 from billing.types import PRICED_METERS
 from kernel.ids import uuid7
@@ -19,8 +20,11 @@ __all__ = (
     "Hold",
     "Price",
     "PriceBook",
+    "RollupMark",
     "TenantPrice",
     "UsageRecord",
+    "UsageRollup",
+    "Verification",
 )
 
 _METER_CHECK = models.Q(meter__in=PRICED_METERS)
