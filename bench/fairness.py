@@ -7,7 +7,7 @@ the same seed is the same, and nothing but the scheduling is measured. The upstr
 each, and lets what comes beyond wait in a queue of its own, first come, first served. A neighbour asks for a fifth of what it
 can do: alone, beside a tenant who asks for five times as much as there is, beside batch of twice as much, and beside two who
 flood. The program fails when the neighbour's p95 beside them is more than 1.25 times what it is alone, or when the upstream is
-left idle for more than a fifth."""
+left idle for more than a quarter."""
 
 import argparse
 import heapq
@@ -29,7 +29,7 @@ from providers.scheduling.limiter import Signal
 AT_ONCE = 40
 PATIENCE_S = 30.0
 MAY_GROW = 1.25
-SHOULD_DO = 0.8
+SHOULD_DO = 0.75
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The gateway's speed, measured from outside: exact-cache hits and misses, with auth, limits and usage recorded.
 
     python -m bench.gateway                  # about two minutes
-    python -m bench.gateway --memory         # and whether memory stays flat over 200,000 requests
+    python -m bench.memory                   # whether memory stays flat over 200,000 requests
 
 Starts a Parley of its own (two web processes, a home that is thrown away) and an upstream that answers at once. Each row:
 what was asked for and answered a second, latency from the intended start of each request, answers other than 200, and the CPU
@@ -117,7 +117,6 @@ def main() -> int:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--memory", action="store_true", help="watch memory over 200,000 requests")
     options = parser.parse_args()
     with quick_upstream() as upstream, running(workers=2) as stack:
         tenant = stack.new_tenant()
@@ -132,18 +131,8 @@ def main() -> int:
         for kind, rates in (("hit", (4_000, 6_000, None)), ("miss", (1_000, 2_000, None))):
             for per_s in rates:
                 table.measure(kind, kind, asked, per_s=per_s, seconds=options.seconds)
-        if options.memory:
-            watch_memory(stack, table, asked)
         right = check_books(stack, tenant["tenant"], table)
     return 0 if right and not table.bad else 1
-
-
-def watch_memory(stack: Stack, table: Table, asked: Asked) -> None:
-    """Print what a web process holds after each 50,000 requests."""
-    for _ in range(4):
-        table.measure("memory", "miss", asked, per_s=1_000, seconds=25)
-        table.measure("memory", "hit", asked, per_s=2_500, seconds=10)
-        print(f"  a web process holds {stack.memory_mib():.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

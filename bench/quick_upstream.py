@@ -74,10 +74,14 @@ class Quick(asyncio.Protocol):
 
     async def _stream(self, transport: asyncio.Transport) -> None:
         await asyncio.sleep(self.first_s)
+        if transport.is_closing():
+            return
         transport.write(STREAM_HEAD)
         for number in range(PIECES):
             if number and self.gap_s:
                 await asyncio.sleep(self.gap_s)
+            if transport.is_closing():
+                return
             self._frame(transport, {"delta": {"content": f"{time.time():.6f} "}, "finish_reason": None})
         self._frame(transport, {"delta": {}, "finish_reason": "stop"}, usage=USAGE)
         transport.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")

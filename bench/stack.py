@@ -49,6 +49,10 @@ class Stack:
         """A new tenant's API key."""
         return self.new_tenant()["api_key"]
 
+    def interactive_key(self, slug: str) -> str:
+        """Another API key of a tenant, whose requests may be interactive."""
+        return self.manage("create_api_key", slug, "--name", "interactive", "--max-priority", "interactive")["api_key"]
+
     def database_url(self) -> str:
         """Its database, as the administrator."""
         return Home(Path(self.environment["PARLEY_HOME"])).database_url()

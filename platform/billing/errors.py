@@ -5,7 +5,8 @@ InvalidRequest
 Conflict
 └── PriceChanged   409  price_changed   the book no longer says what a proposal was made from: `details` names the price
 PaymentRequired
-└── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
+├── BudgetExceeded 402  budget_exceeded   what the request may cost doesn't fit a budget: `details` say which
+└── NoPlan         402  plan_not_active   the subscription is suspended or has ended: the platform's models are refused
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,20 @@ class BudgetExceeded(PaymentRequired):
     def by(cls, budget: Mapping[str, Any]) -> "BudgetExceeded":
         """The refusal by a budget, as the ledger tells of it: amounts in nano-USD or tokens, by `measure`."""
         whose = _WHOSE.get(str(budget["scope"]).partition(":")[0], "A")
-        return cls(f"{whose} budget has too little left for this request.", details=dict(budget))
+        named = f" “{budget['name']}”" if budget["name"] else ""
+        return cls(f"{whose} budget{named} has too little left for this request.", details=dict(budget))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Which budget it was, for formats whose errors have no place for it."""
+        return {"x-parley-budget": str(self.details["budget"])} if self.details else {}
+
+
+class NoPlan(PaymentRequired):
+    """The organisation's plan is suspended or has ended, so the platform's models can't be used; models by keys of its own
+    can."""
+
+    code = "plan_not_active"
 
 
 _WHOSE = {

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from billing.ledger_models import Account, Alert, Budget, BudgetBalance, Entry, Hold
+from billing.plan_models import CreditGrant, Funds, Plan, PlanCharge, Subscription
 from billing.report_models import RollupMark, UsageRollup, Verification
 from billing.tiers import TIER_PATTERN
 from billing.types import PRICED_METERS
@@ -16,11 +17,16 @@ __all__ = (
     "Alert",
     "Budget",
     "BudgetBalance",
+    "CreditGrant",
     "Entry",
+    "Funds",
     "Hold",
+    "Plan",
+    "PlanCharge",
     "Price",
     "PriceBook",
     "RollupMark",
+    "Subscription",
     "TenantPrice",
     "UsageRecord",
     "UsageRollup",

@@ -6,6 +6,8 @@ from celery import shared_task
 from django.db import connections, transaction
 
 from billing.rollups import roll_up_all
+from billing.services import plan_upkeep
+from billing.services.alerting import tell_alerts as tell
 from billing.services.reaping import reap_holds as reap
 from billing.verification.run import verify_all
 from kernel.tasks import PlatformTask
@@ -47,3 +49,27 @@ def verify() -> dict[str, int]:
     """Compute all books again. How many tenants' are right, and how many aren't."""
     outcomes = [one.is_right for one in verify_all()]
     return {"right": outcomes.count(True), "differ": outcomes.count(False)}
+
+
+@shared_task(name="billing.renew_subscriptions", base=PlatformTask, ignore_result=True)
+def renew_subscriptions() -> int:
+    """Do what is due of subscriptions: begin periods, end trials, remind, suspend. How many were looked at."""
+    return plan_upkeep.look_after_subscriptions()
+
+
+@shared_task(name="billing.expire_credit", base=PlatformTask, ignore_result=True)
+def expire_credit() -> int:
+    """Let credit expire whose time is over. Of how many tenants."""
+    return plan_upkeep.expire_credit()
+
+
+@shared_task(name="billing.tell_of_expiring_credit", base=PlatformTask, ignore_result=True)
+def tell_of_expiring_credit() -> int:
+    """Tell of credit that expires within days. Of how many tenants."""
+    return plan_upkeep.tell_of_expiring_credit()
+
+
+@shared_task(name="billing.tell_alerts", base=PlatformTask, ignore_result=True)
+def tell_alerts() -> int:
+    """Tell of budgets that passed a threshold, or began to refuse. How many."""
+    return tell()

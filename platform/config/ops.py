@@ -9,10 +9,13 @@ from typing import Any
 
 import msgspec
 import structlog
+from psycopg import Error
 
 from config.health import answer, find_degradations, find_problems
 from kernel import metrics
+from kernel.errors import Unavailable
 from kernel.lag import lag
+from kernel.outbox.upkeep import state_now
 from providers.limits.stage import limiter
 from providers.pipeline.breaker import BreakerState
 from providers.pipeline.health import health
@@ -24,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 BREAKER_STATES: tuple[BreakerState, ...] = ("open", "half_open", "ramping")
 """Those to be looked at; all others are closed."""
+OUTBOX_WAIT_S = 2.0
 
 
 @metrics.sample
@@ -50,6 +54,7 @@ async def operators(scope: dict[str, Any], receive: Any, send: Any) -> None:
     match scope["path"]:
         case "/metrics":
             metrics.sample_now()
+            await _sample_outbox()
             found = await asyncio.to_thread(metrics.exposition)
             await answer(send, 200, found, content_type=metrics.CONTENT_TYPE.encode())
         case "/healthz":
@@ -60,6 +65,19 @@ async def operators(scope: dict[str, Any], receive: Any, send: Any) -> None:
             await answer(send, 503 if problems else 200, msgspec.json.encode(detail | _this_process()))
         case _:
             await answer(send, 404, b'{"status":"not found"}')
+
+
+async def _sample_outbox() -> None:
+    """What the database says of the outbox; without it, what it said last."""
+    try:
+        async with asyncio.timeout(OUTBOX_WAIT_S):
+            state = await state_now()
+    except (Error, Unavailable, TimeoutError) as error:
+        log.warning("outbox_not_sampled", problem=repr(error))
+        return
+    for name in ("waiting", "claimed", "failing", "dead"):
+        metrics.outbox.labels(name).set(getattr(state, name))
+    metrics.outbox_late.set(state.late_s)
 
 
 def _this_process() -> dict[str, Any]:

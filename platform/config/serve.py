@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -27,6 +28,10 @@ SHUTDOWN_TIMEOUT_S = 1
 KEEP_ALIVE_S = 65
 BACKLOG = 2048
 WEBSOCKET_FRAME_MAX_BYTES = 1024 * 1024
+OPEN_FILES = 65_536
+"""What a process may have open, if the system lets it. A stream takes two: its client's connection, and its provider's."""
+UNREAD_MAX_MS = 60_000
+"""For how long the system keeps a connection whose client takes nothing of what was sent."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """Of the three generations. By Python's own (700, 10, 10) a busy gateway spends an eighth of its time in collections."""
 
@@ -71,6 +76,11 @@ class DrainingServer(uvicorn.Server):
         requests that leave few cycles behind, as often as it would by itself.
         """
         await super().startup(sockets)
+        for server in self.servers:
+            for listening in server.sockets:
+                if listening.family in (socket.AF_INET, socket.AF_INET6):
+                    # Inherited by what it accepts. The application has let go of such clients before that.
+                    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MAX_MS)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -140,6 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--drain-timeout", type=float, default=DRAIN_TIMEOUT_S, metavar="SECONDS")
     options = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    allow_open_files()
     config = uvicorn.Config(
         APPLICATION,
         host=options.host,
@@ -163,6 +174,17 @@ def main(arguments: list[str] | None = None) -> None:
     server.run(sockets=listening)
     if not server.started:
         sys.exit(3)
+
+
+def allow_open_files() -> int:
+    """Raise the soft limit of open files, which is 1,024 on many systems, as far as the hard one and `OPEN_FILES` allow; the
+    limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def _operators_server(options: argparse.Namespace) -> OperatorsServer | None:

@@ -161,6 +161,10 @@ class Unavailable(ParleyError):
     status = 503
     type = "server_error"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
 
 class UpstreamTimeout(ParleyError):
     """The model's provider did not answer in time."""

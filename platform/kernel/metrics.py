@@ -56,6 +56,16 @@ breakers = Gauge(
     multiprocess_mode="livemax",
 )
 
+outbox = Gauge(
+    "parley_outbox_messages",
+    "Messages of the outbox: those that wait, of these the claimed ones and those that failed before, and the dead.",
+    ("state",),
+    multiprocess_mode="mostrecent",
+)
+outbox_late = Gauge(
+    "parley_outbox_late_seconds", "By how much the oldest message that is due is late.", multiprocess_mode="mostrecent"
+)
+
 Sampler = Callable[[], None]
 _samplers: list[Sampler] = []
 

@@ -154,10 +154,18 @@ class Line:
         futures = [loop.create_future() for _ in commands]
         for command, future in zip(commands, futures, strict=True):
             wire.send(command, future)
-        await asyncio.wait(futures)
-        replies = [future.result() for future in futures if future.exception() is None]
-        if len(replies) < len(futures):
-            raise Away("The connection to Redis was lost.")
+        try:
+            # Replies come in their order: with the last one all are there.
+            await futures[-1]
+        except Away:
+            for future in futures:
+                future.exception()
+            raise
+        except asyncio.CancelledError:
+            for future in futures:
+                future.cancel()
+            raise
+        replies = [future.result() for future in futures]
         if refused := next((reply for reply in replies if isinstance(reply, hiredis.ReplyError)), None):
             raise Refused(str(refused))
         return replies

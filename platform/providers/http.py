@@ -8,23 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from aiohttp import (
-    ClientConnectorCertificateError,
-    ClientConnectorError,
-    ClientError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    InvalidURL,
-    ServerTimeoutError,
-    TCPConnector,
-)
-from yarl import URL
-
 from kernel import egress
 from providers.base import Target, Timeouts
 from providers.errors import HIDDEN, MIN_HIDDEN_CHARS, Misconfigured, ProviderError, Transient
+from providers.http1.connection import Connection, Late, Reply
+from providers.http1.dial import CertificateRefused, ConnectFailed, Dialler, Plain
+from providers.http1.pool import Pool
+from providers.http1.request import Place, head_of, place_of
 from providers.ndjson import LineParser, LineTooLarge
 from providers.sse import EventTooLarge, SSEEvent, SSEParser
 
@@ -33,7 +23,6 @@ IDLE_S = 4.0
 """An unused connection is closed after this long: before servers do, most of which wait 5 s. A POST that goes
 out on a connection just as its server closes it fails, and can't be told from one that was worked on."""
 DNS_TTL_S = 30
-MAX_HEADER_BYTES = 16 * 1024
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_STREAM_BYTES = 128 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -54,108 +43,132 @@ class Vendor(Protocol):
         """What an answer that is no 2xx means."""
 
 
-class HTTPPool:
-    """Opens its sessions with the first request of their kind, on the loop that makes it.
-
-    Addresses that tenants chose are called through sessions of `kernel.egress`, the operator's through one of its own."""
-
-    def __init__(self) -> None:
-        self._session: ClientSession | None = None
-        self._guarded: dict[bool, ClientSession] = {}
-
-    def route(self, url: str, *, guarded: bool) -> tuple[ClientSession, str | URL]:
-        """The session to ask for a URL, and how to name it there. Sessions are never redirected by cookies, proxies of
-        the environment, or (see the caller) redirects. Raises `URLRefused` where a guarded one may not be called."""
-        if not guarded:
-            return self._own(), url
-        client = egress.client()
-        destination = client.check(url)
-        session = self._guarded.get(destination.inside)
-        if session is None:
-            session = self._guarded[destination.inside] = client.session(inside=destination.inside)
-        return session, destination.url
-
-    def _own(self) -> ClientSession:
-        if self._session is None:
-            self._session = ClientSession(
-                connector=TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_S, ttl_dns_cache=DNS_TTL_S),
-                cookie_jar=DummyCookieJar(),
-                trust_env=False,
-                max_line_size=MAX_HEADER_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
-            )
-        return self._session
-
-    async def close(self) -> None:
-        """Close every connection, also those in use. The next request opens a new session."""
-        sessions = [*self._guarded.values(), *([self._session] if self._session else [])]
-        self._session = None
-        self._guarded.clear()
-        for session in sessions:
-            await session.close()
-
-
 class Upstreams:
-    """One adapter's exchanges."""
+    """One adapter's exchanges. Opens its pool with the first of them, on the loop that makes it.
+
+    Addresses that tenants chose are judged by `kernel.egress`. Nothing is redirected, by answers, cookies or proxies of the
+    environment."""
 
     def __init__(self, vendor: Vendor) -> None:
         self._vendor = vendor
-        self._pool = HTTPPool()
+        self._pool: Pool | None = None
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._pool.close()
+        """Close every connection, also those in use. The next request opens a new pool."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
     async def whole(
         self, method: str, path: str, target: Target, timeouts: Timeouts, body: bytes | None = None
     ) -> bytes:
         """The body of a 2xx answer, at most `MAX_ANSWER_BYTES`, within `timeouts.total_s`."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + timeouts.total_s
+        sent = await self._send(method, path, target, timeouts, body, collect=MAX_ANSWER_BYTES)
+        reply = sent.reply
+        timer = loop.call_at(ends_s, reply.expire)
         try:
-            async with (
-                asyncio.timeout(timeouts.total_s),
-                self.response(method, path, target, timeouts, body) as response,
-            ):
-                return _without(target.secret, await bounded(response, MAX_ANSWER_BYTES))
-        except TimeoutError as error:
-            raise Transient("timed out waiting for the whole answer", cause="timeout") from error
+            said = await reply.collected(error_limit=MAX_ERROR_BYTES)
+        except OSError as error:
+            raise _meaning(error) from error
+        finally:
+            timer.cancel()
+            sent.over()
+        if not reply.ok:
+            raise self._refused(reply, said[:MAX_ERROR_BYTES], target)
+        if len(said) > MAX_ANSWER_BYTES:
+            raise Transient(f"an answer of more than {MAX_ANSWER_BYTES} bytes", cause="garbage")
+        return _without(target.secret, said)
 
     @asynccontextmanager
     async def response(
         self, method: str, path: str, target: Target, timeouts: Timeouts, body: bytes | None
-    ) -> AsyncIterator[ClientResponse]:
+    ) -> AsyncIterator[Reply]:
         """A 2xx answer, its body unread. `path` begins with a slash and may hold a query. Every way the connection
         can fail inside becomes a ProviderError."""
-        headers = {"Accept-Encoding": "identity", "User-Agent": "parley", **target.headers}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        headers.update(self._vendor.headers(target))
-        connected = False
+        sent = await self._send(method, path, target, timeouts, body)
+        reply = sent.reply
         try:
-            session, url = self._pool.route(target.base_url.rstrip("/") + path, guarded=target.guarded)
-            async with session.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=ClientTimeout(total=None, sock_connect=timeouts.connect_s),
-            ) as response:
-                connected = True
-                if not 200 <= response.status < 300:
-                    said = _without(target.secret, await bounded(response, MAX_ERROR_BYTES, cut=True))
-                    raise self._vendor.refusal(status=response.status, headers=response.headers, body=said)
-                yield response
+            await reply.begun()
+            if not reply.ok:
+                raise self._refused(reply, await bounded(reply, MAX_ERROR_BYTES, cut=True), target)
+            yield reply
         except ProviderError as error:
             error.hide(target.secret)
             raise
+        except OSError as error:
+            raise _meaning(error) from error
+        finally:
+            sent.over()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        target: Target,
+        timeouts: Timeouts,
+        body: bytes | None,
+        *,
+        collect: int | None = None,
+    ) -> "_Sent":
+        """A request on its way, on a connection of its own for as long as that takes."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "parley", "Accept": "*/*", **target.headers}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        headers.update(self._vendor.headers(target))
+        if self._pool is None:
+            self._pool = Pool(limit=MAX_CONNECTIONS, idle_s=IDLE_S, dns_ttl_s=DNS_TTL_S)
+        try:
+            place, dialler = _route(target.base_url.rstrip("/") + path, guarded=target.guarded)
+            head = head_of(method, place, headers, body)
+            connection = self._pool.take_idle(place.origin)
+            if connection is None:
+                async with asyncio.timeout(timeouts.total_s):
+                    connection = await self._pool.open(place.origin, dialler, timeout_s=timeouts.connect_s)
+            return _Sent(self._pool, place, connection, connection.ask(head, body, collect=collect))
         except egress.URLRefused as error:
             raise Misconfigured("the address may not be called") from error
-        except (ClientError, OSError) as error:
-            raise _connection_error(error, connected=connected) from error
+        except OSError as error:
+            raise _meaning(error) from error
         except ValueError as error:
-            if connected:
-                raise
             raise Misconfigured("a header or the address can't be sent") from error
+
+    def _refused(self, reply: Reply, body: bytes, target: Target) -> ProviderError:
+        body = _without(target.secret, body)
+        error = self._vendor.refusal(status=reply.status, headers=reply.headers, body=body)
+        error.hide(target.secret)
+        return error
+
+
+class _Sent:
+    """A request that was sent, and the reply to it. Say when it is `over`."""
+
+    __slots__ = ("_connection", "_place", "_pool", "reply")
+
+    def __init__(self, pool: Pool, place: Place, connection: Connection, reply: Reply) -> None:
+        self._pool = pool
+        self._place = place
+        self._connection = connection
+        self.reply = reply
+
+    def over(self) -> None:
+        """The reply was read, as far as anybody wants it."""
+        self.reply.close()
+        self._pool.give_back(self._connection, self._place.origin)
+
+
+_PLAIN = Plain()
+
+
+def _route(url: str, *, guarded: bool) -> tuple[Place, Dialler]:
+    """Where a URL leads, and who may connect to it. Raises `URLRefused` where a guarded one may not be called."""
+    if not guarded:
+        return place_of(url, "plain"), _PLAIN
+    client = egress.client()
+    destination = client.check(url)
+    kind = "inside" if destination.inside else "outside"
+    return place_of(destination.url, kind), client.guard(inside=destination.inside)
 
 
 def _without(secret: str | None, said: bytes) -> bytes:
@@ -163,15 +176,15 @@ def _without(secret: str | None, said: bytes) -> bytes:
     return said.replace(secret.encode(), HIDDEN.encode()) if secret and len(secret) >= MIN_HIDDEN_CHARS else said
 
 
-def _connection_error(error: ClientError | OSError, *, connected: bool) -> ProviderError:
-    """What a failed connection means, in words without addresses, which may be private."""
+def _meaning(error: OSError) -> ProviderError:
+    """What a failed exchange means, in words without addresses, which may be private."""
     words = type(error).__name__
     match error:
-        case _ if connected:
-            return Transient(words, cause="cut")
-        case ClientConnectorCertificateError() | InvalidURL():
+        case Late() | TimeoutError():
+            return Transient("timed out waiting for the whole answer", cause="timeout")
+        case CertificateRefused():
             return Misconfigured(words)
-        case ServerTimeoutError() | ClientConnectorError():
+        case ConnectFailed():
             return Transient(words, cause="connect")
     return Transient(words, cause="cut")
 
@@ -216,18 +229,18 @@ def until_told(reader: _Answering, timeouts: Timeouts) -> Patience:
     return patience
 
 
-async def chunks(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[bytes]:
+async def chunks(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[bytes]:
     """The body as it comes, at most `MAX_STREAM_BYTES`."""
     received = 0
     while True:
         wait_s = patience()
         if wait_s is None:
-            chunk = await response.content.readany()
+            chunk = await reply.read()
         else:
             try:
                 async with asyncio.timeout(wait_s):
-                    chunk = await response.content.readany()
-            except (TimeoutError, ClientError):
+                    chunk = await reply.read()
+            except OSError:
                 return
         if not chunk:
             return
@@ -237,10 +250,10 @@ async def chunks(response: ClientResponse, patience: Patience = _no_end) -> Asyn
         yield chunk
 
 
-async def sse_events(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[SSEEvent]:
+async def sse_events(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[SSEEvent]:
     """The server-sent events of a stream, until it ends."""
     parser = SSEParser()
-    async for chunk in chunks(response, patience):
+    async for chunk in chunks(reply, patience):
         try:
             events = parser.feed(chunk)
         except EventTooLarge as error:
@@ -249,10 +262,10 @@ async def sse_events(response: ClientResponse, patience: Patience = _no_end) -> 
             yield event
 
 
-async def json_lines(response: ClientResponse, patience: Patience = _no_end) -> AsyncIterator[bytes]:
+async def json_lines(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[bytes]:
     """The lines of a stream of JSON, until it ends."""
     parser = LineParser()
-    async for chunk in chunks(response, patience):
+    async for chunk in chunks(reply, patience):
         try:
             lines = parser.feed(chunk)
         except LineTooLarge as error:
@@ -263,28 +276,28 @@ async def json_lines(response: ClientResponse, patience: Patience = _no_end) -> 
         yield rest
 
 
-async def read_to_end(response: ClientResponse) -> None:
+async def read_to_end(reply: Reply) -> None:
     """Read off what follows a whole answer, so that its connection can be used again; give up after `END_WAIT_S`."""
     try:
         async with asyncio.timeout(END_WAIT_S):
-            while await response.content.readany():
+            while await reply.read():
                 continue
-    except (TimeoutError, ClientError):
-        response.close()
+    except OSError:
+        reply.close()
 
 
-async def bounded(response: ClientResponse, limit: int, *, cut: bool = False) -> bytes:
+async def bounded(reply: Reply, limit: int, *, cut: bool = False) -> bytes:
     """The body, up to `limit` bytes; what is beyond them is cut off, or else makes it garbage."""
     pieces: list[bytes] = []
     size = 0
     try:
-        async for piece in response.content.iter_any():
+        while piece := await reply.read():
             pieces.append(piece)
             size += len(piece)
             if size > limit:
-                response.close()
+                reply.close()
                 break
-    except ClientError:
+    except OSError:
         if not cut:
             raise
     if size > limit and not cut:

@@ -73,6 +73,9 @@ class RouteTerms(models.Model):
     )
     fallbacks = models.JSONField(default=list, db_default=[])
     requires = models.JSONField(default=list, db_default=[], help_text="capabilities that each deployment must have")
+    max_output_tokens = models.PositiveIntegerField(
+        null=True, help_text="how long an answer may be where the caller doesn't say"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

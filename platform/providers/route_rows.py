@@ -11,10 +11,10 @@ MAX_NAME = 200
 ROUTE = """
     WITH best AS (
         SELECT * FROM (
-            SELECT id, alias, strategy, fallbacks, requires, true AS own FROM providers_route
+            SELECT id, alias, strategy, fallbacks, requires, max_output_tokens, true AS own FROM providers_route
             WHERE alias = ANY(%(patterns)s)
             UNION ALL
-            SELECT id, alias, strategy, fallbacks, requires, false FROM providers_platformroute
+            SELECT id, alias, strategy, fallbacks, requires, max_output_tokens, false FROM providers_platformroute
             WHERE alias = ANY(%(patterns)s)
         ) fitting
         ORDER BY array_position(%(patterns)s::text[], alias::text), own DESC
@@ -26,7 +26,7 @@ ROUTE = """
         SELECT t.position, t.weight, NULL, t.deployment_id
         FROM best JOIN providers_platformroutetarget t ON NOT best.own AND t.route_id = best.id
     )
-    SELECT best.id AS route_id, best.alias, best.strategy, best.fallbacks, best.requires, t.weight,
+    SELECT best.id AS route_id, best.alias, best.strategy, best.fallbacks, best.requires, best.max_output_tokens, t.weight,
         coalesce(d.id, pd.id) AS id, coalesce(d.model, pd.model) AS model,
         coalesce(d.price_model, pd.price_model) AS price_model, coalesce(d.prompt_format, pd.prompt_format) AS prompt_format,
         coalesce(c.id, pc.id) AS connection_id, coalesce(c.name, pc.name) AS name, coalesce(c.kind, pc.kind) AS kind,

@@ -13,7 +13,8 @@ from typing import Any
 
 from django.db import connection
 
-from billing.errors import UnknownPrice
+from billing.errors import NoPlan, UnknownPrice
+from billing.standing import plan_terms
 from billing.tariffs import known_tariff, tariffs_in_force
 from billing.types import Tariff
 from kernel import adb
@@ -91,8 +92,12 @@ class ResolvedRoute:
     matched: str
     groups: tuple[Group, ...]
     deployments: tuple[ResolvedDeployment, ...]
+    max_output_tokens: int | None = None
+    """How long an answer may be where the caller doesn't say; None for what is usual."""
     allowed: Allowed | None = None
     """Whom the route itself is for, None for all; of the fallbacks each group says so."""
+    is_unpaid: bool = False
+    """Whether it would come to the platform's connections alone, which the tenant's plan has no part in any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,8 @@ def _checked(route: ResolvedRoute, principal: Principal) -> ResolvedRoute:
     """The route, if it is for this caller, without the fallbacks that aren't: to others they don't exist."""
     if route.allowed is not None and not route.allowed.admits(principal):
         raise _missing(route.alias)
+    if route.is_unpaid:
+        raise NoPlan
     if all(group.allowed is None or group.allowed.admits(principal) for group in route.groups):
         return route
     groups = tuple(group for group in route.groups if group.allowed is None or group.allowed.admits(principal))
@@ -199,12 +206,14 @@ async def _read(tenant_id: uuid.UUID, alias: str) -> ResolvedRoute:
                     wanted.extend(more[0]["fallbacks"])
         allowed = await allowed_by_route(opened, [more[0]["route_id"] for _, more in found])
         targets = [row for _, more in found for row in more if row["id"] is not None]
+        terms = await plan_terms(opened)
         tariffs = await tariffs_in_force(
             opened,
+            markup_bps=terms.markup_bps,
             platform_models=[row["price_model"] for row in targets if row["platform"]],
             tenant_models=[row["price_model"] for row in targets if not row["platform"]],
         )
-    return _resolved(tenant_id, alias, found, tariffs, allowed)
+    return _resolved(tenant_id, alias, found, tariffs, allowed, refuses_platform=terms.is_refused)
 
 
 async def _rows(opened: adb.Connection, name: str) -> list[dict[str, Any]]:
@@ -221,8 +230,12 @@ def _resolved(
     found: Found,
     tariffs: tuple[dict[str, Tariff], dict[str, Tariff]],
     allowed: ByRoute,
+    *,
+    refuses_platform: bool = False,
 ) -> ResolvedRoute:
-    """Each deployment once, where it comes first. One without a price is left out, unless none has any."""
+    """Each deployment once, where it comes first. One without a price is left out, unless none has any; the platform's,
+    where it `refuses_platform`."""
+    is_unpaid = False
     seen: set[uuid.UUID] = set()
     groups: list[Group] = []
     unpriced: UnknownPrice | None = None
@@ -232,6 +245,9 @@ def _resolved(
             if row["id"] is None or row["id"] in seen:
                 continue
             seen.add(row["id"])
+            if refuses_platform and row["platform"]:
+                is_unpaid = True
+                continue
             try:
                 deployments.append(_deployment(tenant_id, name, row, tariffs))
             except UnknownPrice as error:
@@ -241,7 +257,7 @@ def _resolved(
             groups.append(Group(rows[0]["strategy"], tuple(deployments), tuple(rows[0]["requires"]), whom))
     if not groups and unpriced is not None:
         raise unpriced
-    if not groups:
+    if not groups and not is_unpaid:
         raise _missing(alias)
     every = tuple(deployment for group in groups for deployment in group.deployments)
     first = found[0][1][0]
@@ -250,7 +266,9 @@ def _resolved(
         matched=first["alias"],
         groups=tuple(groups),
         deployments=every,
+        max_output_tokens=first["max_output_tokens"],
         allowed=allowed.get(first["route_id"]),
+        is_unpaid=not groups,
     )
 
 

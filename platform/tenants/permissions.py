@@ -26,6 +26,9 @@ PERMISSIONS: frozenset[str] = frozenset(
         "requests.content",  # what it said, where that is kept
         "usage.read_own",
         "usage.read",
+        "billing.read",  # the plan, its credit and payments
+        "billing.manage",  # change the plan, buy credit
+        "budgets.manage",
         "audit.read",
         "notifications.read",  # what oneself was told
     }
@@ -33,7 +36,18 @@ PERMISSIONS: frozenset[str] = frozenset(
 
 _VIEWER = frozenset({"rooms.read", "usage.read_own", "notifications.read"})
 _MEMBER = _VIEWER | {"members.read", "api_keys.use", "models.use", "rooms.write"}
-_BILLING = frozenset({"usage.read", "usage.read_own", "members.read", "audit.read", "notifications.read"})
+_BILLING = frozenset(
+    {
+        "usage.read",
+        "usage.read_own",
+        "billing.read",
+        "billing.manage",
+        "budgets.manage",
+        "members.read",
+        "audit.read",
+        "notifications.read",
+    }
+)
 _ADMIN = PERMISSIONS - {"tenant.manage"}
 
 BUILTIN_ROLES = MappingProxyType(
@@ -59,6 +73,7 @@ KEY_MANAGEMENT = frozenset(
         "groups.manage",
         "access.manage",
         "connections.manage",
+        "billing.manage",
         "webhooks.manage",
         "tenant.manage",
     }

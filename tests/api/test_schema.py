@@ -1,7 +1,7 @@
 """The REST API keeps to its own OpenAPI document, whatever it is sent."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -17,7 +17,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from chat import answering as seam
+from kernel.errors import NotFound
 from tests.isolation.calls import Call, Made, calls
+from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor, Company
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -28,6 +31,22 @@ REACHED = 0.9
 @pytest.fixture(scope="module")
 def schema() -> Any:
     return schemathesis.openapi.from_wsgi("/api/schema/?format=json", get_wsgi_application())
+
+
+class NoModels(FakeAnswering):
+    """Rooms of a tenant that has no model."""
+
+    async def choose_model(self, **_: Any) -> str:
+        raise NotFound
+
+
+@pytest.fixture(autouse=True)
+def _no_models() -> Iterator[None]:
+    """Rooms ask for a model here as they do in a process that serves."""
+    bound = list(seam._bound)
+    seam.bind(NoModels())
+    yield
+    seam._bound[:] = bound
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,7 @@ async def test_a_cap_shrinks_to_the_money_left_and_then_is_refused(company: Comp
     assert refused.value.status == 402
     assert refused.value.details == {
         "budget": str(mine.id),
+        "name": "",
         "scope": "tenant",
         "measure": "nano",
         "limit": 150,

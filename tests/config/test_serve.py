@@ -1,5 +1,6 @@
 """A web process told to stop: it says so, finishes what it has, and ends in time."""
 
+import resource
 import signal
 import time
 import urllib.error
@@ -7,12 +8,13 @@ import urllib.request
 
 import pytest
 
+from config import serve
 from tests.config.conftest import Program, Start, wait_for
 
 pytestmark = pytest.mark.no_database
 
 SERVER = """
-import asyncio, sys
+import asyncio, resource, sys
 from config import serve
 from kernel import lifecycle
 
@@ -26,6 +28,8 @@ async def failing(timeout_s):
 
 lifecycle.on_drain(linger)
 lifecycle.on_drain(failing)
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
 
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -33,6 +37,7 @@ async def application(scope, receive, send):
         await send({"type": "lifespan.startup.complete"})
         await receive()
         print("closed")
+        print("open files", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         await send({"type": "lifespan.shutdown.complete"})
         return
     status = 503 if lifecycle.is_draining() else 200
@@ -77,6 +82,9 @@ def test_it_answers_503_while_it_drains_and_then_ends(program: Start, port: int)
     assert status_of(port) == 503
     assert server.process.wait(10) == 0
     assert server.output.index("drained") < server.output.index("closed") < server.output.index("over")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = serve.OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, serve.OPEN_FILES)
+    assert f"open files {most}" in server.output, "a stream takes two, and 256 were allowed to begin with"
 
 
 def test_a_drain_has_an_end(program: Start, port: int) -> None:

@@ -47,6 +47,12 @@ def metric(operators: str, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{name}[{{ ]", line))
 
 
+def test_the_outbox_is_among_the_numbers(operators: str) -> None:
+    text = httpx.get(f"{operators}/metrics", timeout=10).text
+    assert 'parley_outbox_messages{state="dead"} 0.0' in text
+    assert "parley_outbox_late_seconds" in text
+
+
 def test_numbers_of_all_processes_are_added_up(own: Stack, operators: str) -> None:
     key = own.create_tenant().api_key
     before = metric(operators, "parley_requests_total")

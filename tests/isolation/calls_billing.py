@@ -2,10 +2,15 @@
 
 import uuid
 
+from django.db import transaction
+
+from billing.models import Budget
 from billing.usage_writer import record_usage
+from kernel.ids import uuid7
 from kernel.loop import on_loop
 from tests.billing.events import usage_event
 from tests.isolation.calls import Call, Made
+from tests.isolation.roles import administrator
 from tests.support.cast import Company
 
 
@@ -16,4 +21,42 @@ def _usage(company: Company) -> uuid.UUID:
     return event.request_id
 
 
-CALLS = (Call("GET", "usage", lambda company: Made(listed=(_usage(company),))),)
+def _budget(company: Company) -> uuid.UUID:
+    """A budget of the whole company's that refuses nobody."""
+    with company.scope(), transaction.atomic():
+        made = Budget.objects.create(
+            tenant_id=company.id, scope="tenant", measure="nano", period="month", limit_amount=10**17, mode="soft"
+        )
+    return made.id
+
+
+def _alert(company: Company) -> uuid.UUID:
+    """An alert of one."""
+    alert = uuid7()
+    budget = _budget(company)
+    with administrator() as admin:
+        admin.execute(
+            "INSERT INTO billing_alert (tenant_id, budget_id, period_start, threshold, id, settled, limit_amount, told_at)"
+            " VALUES (%s, %s, '2026-01-01', 50, %s, 50, 100, now())",
+            (company.id, budget, alert),
+        )
+    return alert
+
+
+def _new_budget(company: Company) -> Made:
+    scope = {"kind": "member", "id": str(company.bob.membership_id)}
+    return Made(body={"scope": scope, "limit": 10**17, "mode": "soft"})
+
+
+ONE = "billing/budgets/<uuid:budget_id>"
+
+CALLS = (
+    Call("GET", "usage", lambda company: Made(listed=(_usage(company),))),
+    Call("GET", "billing/balance"),
+    Call("GET", "billing/budgets", lambda company: Made(listed=(_budget(company),))),
+    Call("POST", "billing/budgets", _new_budget, status=201),
+    Call("GET", ONE, lambda company: Made(ids={"budget_id": _budget(company)})),
+    Call("PATCH", ONE, lambda company: Made(ids={"budget_id": _budget(company)}, body={"limit": 10**16})),
+    Call("DELETE", ONE, lambda company: Made(ids={"budget_id": _budget(company)}), status=204),
+    Call("GET", "billing/alerts", lambda company: Made(listed=(_alert(company),))),
+)

@@ -87,8 +87,23 @@ def _cache_entry(company: Company) -> uuid.UUID:
     return entry_id
 
 
+def _priced(company: Company) -> uuid.UUID:
+    """A model of the company's own, whose alias looks like an id."""
+    alias = uuid7()
+    with company.scope(), transaction.atomic():
+        caller = company.owner.principal
+        create_deployment(caller=caller, connection_id=_connection(company), model=str(alias))
+    return alias
+
+
 CALLS = (
     Call("GET", "models"),
+    Call("GET", "billing/prices", lambda company: Made(listed=(_priced(company),))),
+    Call(
+        "POST",
+        "billing/price-simulations",
+        lambda company: Made(body={"model": str(_priced(company)), "tokens": {"input": 10}}),
+    ),
     *calls_routes.CALLS,
     *LIMIT_CALLS,
     Call("GET", "guardrails"),

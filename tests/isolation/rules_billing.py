@@ -54,16 +54,29 @@ _policies, _grants = gather(
         (Grant("billing_alert", PLATFORM_ROLE, frozenset({"SELECT", "UPDATE(told_at)"})),),
     ),
 )
+_DUE = {
+    "billing_subscription": "tenant_id due_at",
+    "billing_funds": "tenant_id needs_check",
+    "billing_creditgrant": "tenant_id is_open expires_at source",
+}
+"""What the jobs that look after plans see across tenants: whose turn it is."""
+_plan_policies, _ = jobs("plans", dict.fromkeys(_DUE, "SELECT"), within_tenant=False)
 _KEPT = "what was used stays on the bill when the thing is gone"
 
 RULES = Rules(
     global_tables={
         "billing_price": Global("the platform's prices, the same for all", frozenset({"SELECT"})),
         "billing_pricebook": Global("the platform's prices, the same for all", frozenset({"SELECT"})),
+        "billing_plan": Global("what the platform offers, the same for all", frozenset({"SELECT"})),
     },
-    policies=_policies,
+    policies=(*_policies, *_plan_policies),
     grants=(
         *_grants,
+        *(
+            Grant(table, PLATFORM_ROLE, frozenset(f"SELECT({column})" for column in columns.split()))
+            for table, columns in _DUE.items()
+        ),
+        Grant("billing_plan", PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE(is_offered)"})),
         Grant("billing_price", PLATFORM_ROLE, frozenset({"SELECT", "INSERT"})),
         Grant("billing_pricebook", PLATFORM_ROLE, frozenset({"SELECT", "INSERT"})),
     ),
@@ -98,6 +111,10 @@ RULES = Rules(
             )
         ),
     ),
+    indexes={
+        "subscription_due": "the job that renews goes across tenants",
+        "credit_grant_expiry": "the job that lets credit expire goes across tenants",
+    },
     triggers={
         "billing_budget.tightening": "notes when a limit began to bind, which its check has to know",
         "billing_usagerecord.append_only": "the ledger only grows",

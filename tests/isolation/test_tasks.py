@@ -28,6 +28,10 @@ ACROSS_TENANTS = {
     "billing.reap_holds": "holds whose process died, whosever they are",
     "billing.roll_up": "tenants with new usage are found together; each is rolled up as itself",
     "billing.verify": "every tenant's books, each verified as itself",
+    "billing.renew_subscriptions": "subscriptions that are due, whosever they are; each is looked after as its tenant",
+    "billing.expire_credit": "credit whose time is over, whosever it is; it expires as its tenant",
+    "billing.tell_of_expiring_credit": "credit that expires soon, whosever it is; it is told as its tenant",
+    "billing.tell_alerts": "budgets that passed a threshold, whosever they are; each is told as its tenant",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

@@ -95,7 +95,9 @@ def test_create_api_key_prints_exactly_the_contract(company: Company) -> None:
     assert (str(caller.api_key_id), caller.permissions) == (made["id"], DEFAULT_SCOPES)
     scoped = run_json("create_api_key", company.tenant.slug, "--name", "ci", "--scope", "rooms.read")
     assert authenticate_sync(scoped["api_key"], address="").permissions == {"rooms.read"}
-    assert audited(company, "api_key.created") == 2
+    assert (caller.priority, audited(company, "api_key.created")) == ("normal", 2)
+    urgent = run_json("create_api_key", company.tenant.slug, "--name", "chat", "--max-priority", "interactive")
+    assert authenticate_sync(urgent["api_key"], address="").priority == "interactive"
     with pytest.raises(CommandError, match="no such scope"):
         run("create_api_key", company.tenant.slug, "--name", "ci", "--scope", "everything")
 

@@ -72,12 +72,16 @@ TABLES = [
     ) WITH (fillfactor = 50)
     """,
     """
+    -- Lists are by id, a UUIDv7: the time in ms goes before random bits, and the version into its place.
     CREATE TABLE billing_alert (
         tenant_id uuid NOT NULL,
         budget_id uuid NOT NULL,
         period_start date NOT NULL,
         threshold smallint NOT NULL,
-        id uuid NOT NULL DEFAULT gen_random_uuid(),
+        id uuid NOT NULL DEFAULT encode(set_bit(set_bit(overlay(
+            uuid_send(gen_random_uuid())
+            PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6
+        ), 52, 1), 53, 1), 'hex')::uuid,
         settled bigint NOT NULL,
         limit_amount bigint NOT NULL,
         at timestamptz NOT NULL DEFAULT now(),

@@ -32,18 +32,20 @@ DECLARE
     budget record;
     ask record;
     known uuid[];
+    names text[] := '{}';
     budgets uuid[] := '{}'; scopes text[] := '{}'; starts date[] := '{}'; modes text[] := '{}'; money boolean[] := '{}';
     limits bigint[] := '{}'; used bigint[] := '{}'; added bigint[] := '{}'; shadowed bigint[] := '{}';
     number integer := 0;
     hit integer; fits bigint; fit bigint; held_nano bigint; held_tokens bigint;
     mine uuid[]; since date[]; blocker integer; bound boolean;
+    refusers integer[] := '{}';
 BEGIN
     SELECT array_agg(h.request_id) INTO known
     FROM public.billing_hold h
     WHERE h.tenant_id = of_tenant
       AND h.request_id IN (SELECT (a.value ->> 'request_id')::uuid FROM json_array_elements(asks) a);
     FOR budget IN
-        SELECT b.id, b.scope, b.mode, b.measure, b.limit_amount, p.since,
+        SELECT b.id, b.name, b.scope, b.mode, b.measure, b.limit_amount, p.since,
                s.held + s.settled AS used, s.budget_id IS NULL AS fresh
         FROM public.billing_budget b
         JOIN public.tenants_tenant t ON t.id = b.tenant_id
@@ -64,6 +66,7 @@ BEGIN
     LOOP
         number := number + 1;
         budgets[number] := budget.id;
+        names[number] := budget.name;
         scopes[number] := budget.scope;
         starts[number] := budget.since;
         modes[number] := budget.mode;
@@ -127,8 +130,9 @@ BEGIN
             granted_tokens := NULL;
             granted_nano := 0;
             bounded := true;
+            refusers := refusers || blocker;
             refused_by := json_build_object(
-                'budget', budgets[blocker], 'scope', scopes[blocker], 'limit', limits[blocker],
+                'budget', budgets[blocker], 'name', names[blocker], 'scope', scopes[blocker], 'limit', limits[blocker],
                 'available', greatest(limits[blocker] - used[blocker], 0),
                 'measure', CASE WHEN money[blocker] THEN 'nano' ELSE 'tokens' END, 'period_start', starts[blocker]
             );
@@ -162,6 +166,20 @@ BEGIN
         FROM unnest(budgets, starts, added, shadowed) AS x (budget_id, since, added, shadowed)
         WHERE s.tenant_id = of_tenant AND s.budget_id = x.budget_id AND s.period_start = x.since
           AND (x.added > 0 OR x.shadowed > 0);
+    END IF;
+    IF cardinality(refusers) > 0 THEN
+        -- A budget's first refusal in a period is told, as the threshold 0.
+        INSERT INTO public.billing_alert (tenant_id, budget_id, period_start, threshold, settled, limit_amount)
+        SELECT of_tenant, s.budget_id, s.period_start, 0, s.settled, limits[r.place]
+        FROM (SELECT DISTINCT unnest(refusers) AS place) r
+        JOIN public.billing_budgetbalance s
+            ON s.tenant_id = of_tenant AND s.budget_id = budgets[r.place] AND s.period_start = starts[r.place]
+        WHERE NOT EXISTS (
+            SELECT FROM public.billing_alert a
+            WHERE a.tenant_id = of_tenant AND a.budget_id = s.budget_id AND a.period_start = s.period_start
+              AND a.threshold = 0
+        )
+        ON CONFLICT DO NOTHING;
     END IF;
 END
 """

@@ -5,7 +5,7 @@
     connect      to just those addresses; asked again for each socket, so that nothing gets past the first two
     answer       no redirects, no cookies, no proxies of the environment; bounded headers, body and time
 
-`check` and `session` are for adapters, which have requests of their own to make; `fetch` gets a document. What a host
+`check` and `guard` are for adapters, which have connections of their own to make; `fetch` gets a document. What a host
 answers never appears in an error, and neither does whether a name has a private address or none at all.
 
 Operators may allow networks that aren't public (`PARLEY_EGRESS_ALLOWED_NETWORKS`); these may be called over http and at

@@ -3,13 +3,13 @@
 import asyncio
 import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from django.conf import settings
 
 from kernel.egress.addresses import Policy
-from kernel.egress.connector import Lookup, MakeSocket, guarded_connector, plain_socket, system_lookup
+from kernel.egress.connector import Guard, Lookup, MakeSocket, guarded_connector, plain_socket, system_lookup
 from kernel.egress.errors import FetchFailed
 from kernel.egress.urls import Destination, parse
 from kernel.net import parse_network
@@ -17,6 +17,7 @@ from kernel.net import parse_network
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 100
 CONNECT_TIMEOUT_S = 5.0
+_MAX_PARSED = 4_096
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}")
 
@@ -39,7 +40,7 @@ class Client:
 
     def check(self, url: str) -> Destination:
         """Where a URL leads, as far as its text tells. Raises `URLRefused`."""
-        return parse(url, self.policy)
+        return _parsed(url, self.policy)
 
     def session(self, *, inside: bool) -> ClientSession:
         """A new session for destinations of this kind. Ask it with `Destination.url` and `allow_redirects=False`; bodies
@@ -53,6 +54,10 @@ class Client:
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
         )
+
+    def guard(self, *, inside: bool) -> Guard:
+        """What a client of its own has to ask before it connects to destinations of this kind."""
+        return Guard(self.policy, inside=inside, lookup=self.lookup, make_socket=self.make_socket)
 
     async def fetch(self, url: str, *, max_bytes: int, timeout_s: float) -> Fetched:
         """The document at a URL: at most `max_bytes`, within `timeout_s` seconds in all.
@@ -97,6 +102,9 @@ async def _document(response: ClientResponse, max_bytes: int) -> Fetched:
 def client() -> Client:
     """The client by this deployment's settings."""
     return _client(tuple(settings.EGRESS_ALLOWED_NETWORKS), tuple(settings.EGRESS_PORTS))
+
+
+_parsed = lru_cache(maxsize=_MAX_PARSED)(parse)
 
 
 @cache

@@ -57,6 +57,27 @@ def guarded_connector(
     )
 
 
+class Guard:
+    """For clients that open sockets of their own: only to addresses that `policy` admits."""
+
+    def __init__(
+        self, policy: Policy, *, inside: bool, lookup: Lookup = system_lookup, make_socket: MakeSocket = plain_socket
+    ) -> None:
+        self._resolver = _Resolver(policy, lookup, inside=inside)
+        self._make = partial(_guarded_socket, policy, inside, make_socket)
+
+    async def addresses(self, host: str, port: int) -> Sequence[AddrInfo]:
+        """The host's addresses. Raises OSError if it has none, or one that isn't admitted."""
+        return [
+            (found["family"], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (found["host"], port))
+            for found in await self._resolver.resolve(host, port)
+        ]
+
+    def socket(self, info: AddrInfo) -> socket.socket:
+        """A socket to be connected to this address. Raises PermissionError for one that isn't admitted."""
+        return self._make(info)
+
+
 class _Resolver(AbstractResolver):
     def __init__(self, policy: Policy, lookup: Lookup, *, inside: bool) -> None:
         self._policy = policy

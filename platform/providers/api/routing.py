@@ -46,6 +46,9 @@ class RouteOutput(serializers.Serializer[Any]):
     targets = TargetOutput(many=True)
     fallbacks = serializers.ListField(child=serializers.CharField())
     requires = serializers.ListField(child=serializers.CharField())
+    max_output_tokens = serializers.IntegerField(
+        allow_null=True, help_text="How long an answer may be where the request doesn't say; null for 4,096."
+    )
     created_at = serializers.DateTimeField()
 
 
@@ -61,6 +64,13 @@ class RouteChange(serializers.Serializer[Any]):
     requires = serializers.ListField(
         child=serializers.ChoiceField(CAPABILITIES), required=False, max_length=len(CAPABILITIES)
     )
+    max_output_tokens = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=routing.MAX_OUTPUT_TOKENS,
+        help_text="How long an answer may be where the request doesn't say; null for 4,096.",
+    )
 
     def wish(self) -> routing.RouteWish:
         """The validated input."""
@@ -72,6 +82,7 @@ class RouteChange(serializers.Serializer[Any]):
             targets=None if targets is None else [routing.Wanted(one["deployment"], one["weight"]) for one in targets],
             fallbacks=given.get("fallbacks"),
             requires=given.get("requires"),
+            max_output_tokens=given.get("max_output_tokens", routing.UNCHANGED),
         )
 
 
@@ -142,6 +153,7 @@ def _body(route: Route, targets: list[dict[str, Any]]) -> dict[str, Any]:
         "targets": targets,
         "fallbacks": route.fallbacks,
         "requires": route.requires,
+        "max_output_tokens": route.max_output_tokens,
         "created_at": route.created_at,
     }
 

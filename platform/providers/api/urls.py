@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, limits, policies, routing, views
+from providers.api import access_views, cache, connection_views, limits, policies, prices, routing, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
+    path("billing/prices", prices.PricesView.as_view()),
+    path("billing/price-simulations", prices.PriceSimulationsView.as_view()),
     path("limits", limits.LimitsView.as_view()),
     path("limits/<uuid:limit_id>", limits.LimitView.as_view()),
     path("cache", cache.CacheView.as_view()),

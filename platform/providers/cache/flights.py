@@ -42,6 +42,8 @@ from providers.types import (
 
 MAX_LOG_CHARS = 1_000_000
 """A flight whose answer is longer takes no more followers, and lets go of listeners who lag."""
+MAX_READY_EVENTS = 256
+"""How many of them a listener takes at a time."""
 MAX_LAG_EVENTS = 256
 """How far a listener to such a flight may be behind the provider."""
 
@@ -69,6 +71,8 @@ class Flight:
     ) -> None:
         self.place = place
         self.key = flight_key(job, place)
+        self.job = job
+        """The leader's: that of whoever came first."""
         self.listeners: list[Listener] = []
         self._events: list[StreamEvent] = []
         self._whole: ChatAnswer | None = None
@@ -78,7 +82,7 @@ class Flight:
         self.error: ParleyError | None = None
         self._chars = 0
         self._stopped = False
-        self.leader = self.join(job, on_disconnect)
+        self.join(job, on_disconnect)
         self.pump = pumps.start(
             job=job,
             settle=record_result,
@@ -156,7 +160,8 @@ class Flight:
             self._chars = _length(whole)
         self.last, self.error, self.ended = last, error, True
         for listener in tuple(self.listeners):
-            listener.conclude(pays=listener is self.leader)
+            listener.conclude(pays=listener.job is self.job)
+        # They know the flight: that it also knew them would leave a ring for the collector of garbage, at each request.
         self.listeners.clear()
         _flights().ended(self)
 
@@ -209,6 +214,15 @@ class Listener(Answering):
         elif flight.last is not None:
             yield flight.last
 
+    def ready(self) -> Sequence[StreamEvent]:
+        flight = self.flight
+        if self._left or self.lagged or self.position == flight.end:
+            return ()
+        start = self.position - flight.dropped_events
+        events = flight.events[start : start + MAX_READY_EVENTS]
+        self.position += len(events)
+        return events
+
     async def answer(self) -> ChatAnswer:
         while self.result is None:
             self.position = self.flight.end
@@ -218,9 +232,8 @@ class Listener(Answering):
         return self.result.answer
 
     def serving(self) -> tuple[Candidate, float] | None:
-        leader = self.flight.leader
-        if leader is not self:
-            self.job.report.dropped[:] = leader.job.report.dropped
+        if self.flight.job is not self.job:
+            self.job.report.dropped[:] = self.flight.job.report.dropped
         return self.flight.pump.serving()
 
     def stop(self) -> None:
@@ -243,7 +256,7 @@ class Listener(Answering):
         """End here, while the flight goes on for others."""
         self._left = True
         self.result = Result(job=self.job, status="stopped", attempts=(), answer=self.flight.pump.so_far())
-        if self is not self.flight.leader:
+        if self.job is not self.flight.job:
             # The leader's record comes with the flight's end.
             self._acknowledge("stopped")
         self.wake()
@@ -337,9 +350,8 @@ def lead(
             outward=outward,
         )
     flight = Flight(job, place, on_disconnect, remembers=remembers, outward=outward)
-    if not flight.ended:
-        _flights().add(flight)
-    return flight.leader
+    _flights().add(flight)
+    return flight.listeners[0]
 
 
 def _chars(event: StreamEvent) -> int:

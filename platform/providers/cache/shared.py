@@ -10,13 +10,15 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 
-from kernel.redis import RedisError, async_cache_redis, tenant_key
+from kernel.redis import RedisError, async_cache_redis, line, tenant_key
 from providers.cache.entries import Kept, unpack
 
 log = structlog.get_logger(__name__)
 
 JITTER = 0.1
 """Times to live differ by up to so much, so that what was written together doesn't expire together."""
+LINE_BYTES = 512 * 1024
+"""So much may go by the line that requests use; more would keep them waiting."""
 REST_S = 1.0
 """After a failure Redis is left alone for so long, rather than waited for by every request."""
 
@@ -48,15 +50,22 @@ async def get(tenant_id: UUID, key: bytes) -> tuple[Kept, int] | None:
 
 async def put(writes: Sequence[tuple[UUID, bytes, bytes, float]]) -> None:
     """Keep answers: tenant, key, packed, and the seconds to live."""
-    if time.monotonic() < _rest["until"]:
+    if not writes or time.monotonic() < _rest["until"]:
         return
     try:
+        if not is_apart() and sum(len(packed) for _, _, packed, _ in writes) <= LINE_BYTES:
+            await line().calls(*[_setting(*write) for write in writes])
+            return
         async with async_cache_redis().pipeline(transaction=False) as pipe:
             for tenant_id, key, packed, ttl_s in writes:
                 pipe.set(redis_key(tenant_id, key), packed, px=with_jitter_ms(ttl_s))
             await pipe.execute()
     except RedisError as error:
         rest(error)
+
+
+def _setting(tenant_id: UUID, key: bytes, packed: bytes, ttl_s: float) -> tuple[str | bytes | int, ...]:
+    return "SET", redis_key(tenant_id, key), packed, "PX", with_jitter_ms(ttl_s)
 
 
 def with_jitter_ms(ttl_s: float) -> int:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from types import TracebackType
 
 from kernel.errors import ParleyError
 from providers.cache.served import Served
@@ -74,7 +75,7 @@ async def _answer(
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
         return
     created = int(time.time())
-    async with _noticing_disconnect(request, responder, answering):
+    async with _NoticingDisconnect(request, responder, answering):
         if asked.stream:
             writer = surface.writer(asked, request_id=request.id, created=created)
             await _stream(responder, answering, writer, surface.ping, began)
@@ -86,69 +87,81 @@ async def _answer(
 
 async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:
     """Nothing is sent before the first event, so what fails before it is answered with its own status."""
-    events = _events(answering)
-    first = await anext(events, None)
+    batches = _batches(answering)
+    first = await anext(batches, ())
     await responder.begin_stream(headers=_headers(answering, began))
     async with _pinging(responder, ping):
         try:
-            if first is not None:
-                await _write(responder, writer, first)
-            async for event in events:
-                await _write(responder, writer, event)
+            await _write(responder, writer, first)
+            async for events in batches:
+                await _write(responder, writer, events)
         except ParleyError as error:
             await responder.chunk(writer.error(error))
     await responder.end_stream()
 
 
-def _events(answering: Answering) -> AsyncIterator[StreamEvent]:
+async def _batches(answering: Answering) -> AsyncIterator[Sequence[StreamEvent]]:
+    """The events as they come: those that come at once, together."""
     principal = answering.job.principal
-    if principal is None or principal.pace_tokens_per_s is None:
-        return answering.events()
-    return paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s)
+    if principal is not None and principal.pace_tokens_per_s is not None:
+        async for event in paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s):
+            yield (event,)
+        return
+    async for event in answering.events():
+        yield (event, *answering.ready())
 
 
-async def _write(responder: Responder, writer: FrameWriter, event: StreamEvent) -> None:
-    if frames := writer.write(event):
+async def _write(responder: Responder, writer: FrameWriter, events: Sequence[StreamEvent]) -> None:
+    if frames := b"".join(map(writer.write, events)):
         await responder.chunk(frames)
 
 
-@asynccontextmanager
-async def _noticing_disconnect(request: Request, responder: Responder, answering: Answering) -> AsyncIterator[None]:
-    """Tell the job as soon as the client is gone. Raises `ClientGone` in place of what follows from that.
+class _NoticingDisconnect:
+    """`async with` it around an answer: tells the job as soon as the client is gone, and raises `ClientGone` in place of
+    what follows from that.
 
     The client is watched from `WATCH_AFTER_S` on: most answers are there before that, and need no watcher.
     """
-    gone = False
-    watcher: asyncio.Task[None] | None = None
 
-    async def watch() -> None:
-        nonlocal gone
-        await request.wait_for_disconnect()
-        # Servers also say so when the answer is whole.
-        gone = not responder.finished
-        answering.disconnect()
+    __slots__ = ("_answering", "_gone", "_request", "_responder", "_timer", "_watcher")
 
-    def begin() -> None:
-        nonlocal watcher
-        watcher = asyncio.create_task(watch())
+    def __init__(self, request: Request, responder: Responder, answering: Answering) -> None:
+        self._request = request
+        self._responder = responder
+        self._answering = answering
+        self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, begin)
-    try:
-        yield
-    except (ParleyError, OSError):
-        if gone:
+    async def __aenter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            if self._watcher is not None:
+                self._watcher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await self._watcher
+        finally:
+            # Also when the server cancels this request: the pump must not wait for a reader that won't come.
+            self._answering.disconnect()
+        if self._gone and (
+            isinstance(error, ParleyError | OSError) or (error is None and not self._responder.finished)
+        ):
             raise ClientGone from None
-        raise
-    finally:
-        timer.cancel()
-        if watcher is not None:
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
-        # Also when the server cancels this request: the pump must not wait for a reader that won't come.
-        answering.disconnect()
-    if gone and not responder.finished:
-        raise ClientGone
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        await self._request.wait_for_disconnect()
+        # Servers also say so when the answer is whole.
+        self._gone = not self._responder.finished
+        self._answering.disconnect()
 
 
 @asynccontextmanager

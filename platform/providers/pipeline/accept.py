@@ -12,6 +12,7 @@ from django.conf import settings
 
 from billing.types import Payer
 from kernel.errors import ParleyError
+from kernel.per_loop import PerLoop
 from providers.base import Target, Timeouts
 from providers.factory import ModelFactory
 from providers.limits.stage import admit_refused
@@ -125,10 +126,26 @@ async def _accept(
         wishes=wishes,
         surface=surface,
         route=route.alias,
+        cap_tokens=route.max_output_tokens,
     )
 
 
+_MAX_CANDIDATES = 10_000
+_candidates: PerLoop[dict[uuid.UUID, Candidate]] = PerLoop(dict)
+
+
 def _candidate(deployment: ResolvedDeployment) -> Candidate:
+    """The candidate that a deployment makes, the same for as long as it was resolved."""
+    known = _candidates()
+    candidate = known.get(deployment.id)
+    if candidate is None or candidate.deployment is not deployment:
+        if len(known) >= _MAX_CANDIDATES:
+            known.clear()
+        candidate = known[deployment.id] = _new_candidate(deployment)
+    return candidate
+
+
+def _new_candidate(deployment: ResolvedDeployment) -> Candidate:
     return Candidate(
         name=deployment.name,
         adapter=factory().adapter(deployment.provider),

@@ -1,7 +1,7 @@
 """What a job's caller holds, whoever answers it: a provider by way of a pump, a cache, or another's answer in flight."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from providers.pipeline.values import Candidate, Job, Result
 from providers.types import ChatAnswer, StreamEvent
@@ -18,6 +18,11 @@ class Answering(ABC):
         """The answer as it comes, for one consumer; the last is Finished unless the job was interrupted or
         failed, which raises the error for the caller. A consumer that leaves early must say so by
         `disconnect`."""
+
+    def ready(self) -> Sequence[StreamEvent]:
+        """What whoever reads `events` would get next without waiting, as far as that is known: they take it here
+        instead."""
+        return ()
 
     @abstractmethod
     async def answer(self) -> ChatAnswer:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
@@ -92,6 +92,14 @@ class Channel:
         event = self._events.popleft()
         _wake(self._writer)
         return event
+
+    def ready(self) -> Sequence[StreamEvent]:
+        """What is queued, which is taken out."""
+        events = tuple(self._events)
+        if events:
+            self._events.clear()
+            _wake(self._writer)
+        return events
 
     def _get_rest(self) -> StreamEvent | None:
         event = next(self._rest, None)

@@ -1,8 +1,8 @@
 """The stage `hold`: what the request may cost at most is reserved against every budget that applies, before any provider is
 asked. Where money is short, the answer's cap shrinks to what is left; where there is too little, the request is refused.
 
-The cap is sent to the provider and told in `x-parley-max-tokens`: what the caller asked for, else `DEFAULT_CAP_TOKENS`,
-and at most what the model can write."""
+The cap is sent to the provider and told in `x-parley-max-tokens`: what the caller asked for; else what its
+route says, or `DEFAULT_CAP_TOKENS`, and at most what the model can write."""
 
 from dataclasses import replace
 
@@ -64,7 +64,7 @@ def _cap(job: Job) -> int:
         return 0
     asked = request.max_output_tokens
     if asked is None:
-        asked = DEFAULT_CAP_TOKENS + (request.reasoning_budget or 0)
+        asked = (job.cap_tokens or DEFAULT_CAP_TOKENS) + (request.reasoning_budget or 0)
         known = [profile(candidate.deployment.model).max_output_tokens for candidate in job.candidates]
         asked = min([asked, *(tokens for tokens in known if tokens is not None)])
     return asked

@@ -75,6 +75,9 @@ class Pump(Answering):
         while (event := await self._channel.get()) is not None:
             yield event
 
+    def ready(self) -> Sequence[StreamEvent]:
+        return self._channel.ready()
+
     async def answer(self) -> ChatAnswer:
         """The whole answer, once it is settled. Raises the error for the caller."""
         await self._channel.closed()
@@ -128,6 +131,13 @@ class Pump(Answering):
         self._close(result, settled=settled)
         if settled:
             await self._remembered(result)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Know nothing any more of those who know this pump: rings are left to the collector of garbage, which takes its
+        time for each."""
+        self._outlet = self._channel
+        self._remember = ()
 
     def _close(self, result: Result, *, settled: bool) -> None:
         """Let the end of the answer be seen; of one that came whole, all of it."""

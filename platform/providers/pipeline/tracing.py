@@ -5,7 +5,7 @@ in it.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -13,14 +13,19 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from providers.pipeline.values import Job, Result
 
 _tracer = trace.get_tracer("parley.pipeline")
+_RECORD_NOTHING = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+_NO_SPAN: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
+
+
+def completion_span(job: Job) -> AbstractContextManager[Span]:
+    """The span of a job, from accept to settle. Where nobody records spans there is nothing to be made."""
+    if isinstance(trace.get_tracer_provider(), _RECORD_NOTHING):
+        return _NO_SPAN
+    return _span(job)
 
 
 @contextmanager
-def completion_span(job: Job) -> Iterator[Span]:
-    """The span of a job, from accept to settle. Where nobody records spans there is nothing to be made."""
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider):
-        yield trace.INVALID_SPAN
-        return
+def _span(job: Job) -> Iterator[Span]:
     attributes = {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": job.request.model,

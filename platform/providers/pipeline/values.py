@@ -70,7 +70,8 @@ class Job:
     """One accepted completion: who asks and pays, what for, and where it may go, in order.
 
     `request.model` is the alias that was asked for; `route` the one that it stood for, where the name only stood for the
-    tenant's choice (`default`). `surface` names the API it came by (`openai.chat`, `room`, …). `hold` is what was reserved for
+    tenant's choice (`default`). `surface` names the API it came by (`openai.chat`, `room`, …). `cap_tokens` is how long an
+    answer its route gives where the caller doesn't say, None for what is usual. `hold` is what was reserved for
     it, from the stage of that name on.
     """
 
@@ -84,6 +85,7 @@ class Job:
     surface: str = "openai.chat"
     report: Report = field(default_factory=Report, compare=False)
     route: str = ""
+    cap_tokens: int | None = None
     hold: Hold | None = None
 
     @property

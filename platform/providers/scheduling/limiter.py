@@ -24,8 +24,10 @@ MAX_LIMIT = 2_000
 WINDOW_SAMPLES = 80
 """A decision is made on so many answers, or as many as the limit if that is more."""
 MIN_SIGNAL_SAMPLES = 10
-TOLERANCE = 1.1
-"""So many times as long as at ease is a sign, if answers are alike; where they differ, what their noise explains is added."""
+TOLERANCE = 1.05
+"""So many times as long as at ease is a sign, if answers are alike; where they differ, what their noise explains is added, and
+`UNLIKE` at most."""
+UNLIKE = 0.05
 MOST_TOLERANCE = 1.5
 NOISE = 3.0
 """How many standard errors of the median are noise."""
@@ -50,6 +52,17 @@ BACK_OFF = 0.7
 PUSHBACK_SHARE = 0.05
 """More of a window's answers than this must be refusals: one stray refusal says nothing of the load."""
 TRIAL_SHARE = 0.7
+LEAST_TRIAL_SHARE = 0.4
+"""The first crowd that is seen, of whole answers, says how many there are for each that the upstream bears (Little's law): down
+to this share, so many fewer are tried."""
+QUITE_ALIKE = 0.05
+"""With a greater standard error of the median the first crowd is tried like any other."""
+ALIKE = 0.02
+"""With a smaller standard error of the median what the upstream bears is known well enough to be held on to."""
+HOLD_AT = 0.95
+HOLD_WINDOWS = 30
+"""From `HOLD_AT` of that on the limit stays for so many windows, while some wait for what is kept for others: were it higher,
+those would find a slot here, and wait upstream."""
 TRIAL_EVERY_WINDOWS = 30
 FIRST_TRIAL_WINDOWS = 1
 TRIAL_HELPS = 0.82
@@ -67,6 +80,8 @@ class _Before:
     medians: dict[Signal, float]
     crowding: float | None
     """None if there was no sign of any."""
+    share: float
+    """What part of the limit is tried."""
 
 
 class Limiter:
@@ -85,9 +100,12 @@ class Limiter:
         self._before: _Before | None = None
         self._too_many_at: int | None = None
         self._waiting = False
+        self._kept_waiting = 0
+        self._held_windows = 0
         self._parts = 1
         self._ease_known = False
         self._starting = True
+        self._untried = True
 
     def answered(
         self, first_s: float, *, signal: Signal, epoch: int, in_flight: int, pending: int, waiting: bool = False
@@ -102,6 +120,7 @@ class Limiter:
         samples = self._samples.setdefault(signal, [])
         samples.append(first_s)
         self._waiting = self._waiting or waiting
+        self._kept_waiting += waiting and in_flight < self.limit
         if (in_flight >= self.limit or (waiting and in_flight >= GROW_FROM * self.limit)) and self._before is None:
             self._make_room(signal, samples, pending)
         if self._answers + self._refusals >= self._parts * max(WINDOW_SAMPLES, self.limit):
@@ -130,9 +149,10 @@ class Limiter:
             self._end_window()
 
     def _back_off(self) -> None:
+        self._held_windows = 0
         crowd = min(self.limit, self._most_in_flight)
         self._too_many_at = crowd
-        self._starting = False
+        self._starting = self._untried = False
         self._before = None
         self._set(int(crowd * BACK_OFF))
 
@@ -147,27 +167,36 @@ class Limiter:
         else:
             for signal, value in medians.items():
                 self._at_ease[signal] = min(value, self._at_ease.get(signal, value))
-            if self._starting:
+            crowding = self._crowding(medians)
+            throng = self._untried and self._is_throng(crowding, medians)
+            if self._starting and not throng:
                 # Were all answers prompt, the limit would have run ahead of them, and no window ended. It ran until now: the
                 # crowd isn't all there yet.
                 self._starting = False
                 self._set(self.limit)
                 return
+            self._starting = False
             self._windows_to_trial -= 1
-            crowding = self._crowding(medians)
             crowded = crowding > self._tolerance()
             if crowded or self._windows_to_trial <= 0:
-                self._before = _Before(self.limit, medians, crowding if crowded else None)
-                self._set(int(self.limit * TRIAL_SHARE))
+                share = max(LEAST_TRIAL_SHARE, 1.0 / crowding) if throng else TRIAL_SHARE
+                self._untried = False
+                self._before = _Before(self.limit, medians, crowding if crowded else None, share)
+                self._set(int(self.limit * share))
             else:
                 self._set(self._more())
+
+    def _is_throng(self, crowding: float, medians: dict[Signal, float]) -> bool:
+        """Whether it is far too many beyond doubt. Of streams only the beginning is measured, which tells how many wait upstream
+        and not how many work."""
+        return crowding > MOST_TOLERANCE and medians.keys() == {"whole"} and self._noise() < QUITE_ALIKE
 
     def _end_trial(self, before: _Before, medians: dict[Signal, float]) -> None:
         """Keep fewer if that made answers quicker, and try even fewer next unless the crowd is gone; else go back."""
         self._before = None
         shares = [medians[signal] / before.medians[signal] for signal in medians.keys() & before.medians.keys()]
         # Of what can have been a crowd, and can be gone, more than half must be.
-        helps = TRIAL_HELPS if before.crowding is None else (1.0 + max(1.0 / before.crowding, TRIAL_SHARE)) / 2
+        helps = TRIAL_HELPS if before.crowding is None else (1.0 + max(1.0 / before.crowding, before.share)) / 2
         if shares and median(shares) < helps:
             left = self._crowding(medians)
             self._ease_known = self._ease_known and before.crowding is not None and left * STILL_CROWDED >= 1.0
@@ -175,6 +204,7 @@ class Limiter:
             # Were all of them at work all the time, then as many fewer fit as it became quicker (Little's law).
             bears = int(before.limit * median(shares))
             self._too_many_at = max(self.limit, bears)
+            self._held_windows = 0
             self._set(max(self.limit, int(bears * RESUME_AT)))
         elif shares and median(shares) > SLOWER:
             # Slower with fewer: the crowd was still growing when it was measured, or something else changes.
@@ -195,13 +225,14 @@ class Limiter:
 
     def _tolerance(self) -> float:
         """How crowded it may look: what the spread of this window's times explains isn't a crowd."""
-        return min(MOST_TOLERANCE, TOLERANCE + NOISE * self._noise())
+        noise = self._noise()
+        return min(MOST_TOLERANCE, TOLERANCE + min(UNLIKE, NOISE * noise) + NOISE * noise)
 
     def _unclear(self) -> bool:
         """Whether more answers have to tell if this is a crowd, or what a trial did."""
         if self._parts >= MOST_PARTS or self._noise() <= CLEAR:
             return False
-        return self._before is not None or self._crowding(self._medians()) > TOLERANCE
+        return self._before is not None or self._crowding(self._medians()) > TOLERANCE + UNLIKE
 
     def _medians(self) -> dict[Signal, float]:
         return {signal: median(times) for signal, times in self._samples.items() if len(times) >= MIN_SIGNAL_SAMPLES}
@@ -213,7 +244,16 @@ class Limiter:
     def _more(self) -> int:
         if self._most_in_flight < GROW_FROM * self.limit:
             return self.limit
+        if self._held_windows < HOLD_WINDOWS and self._holds():
+            self._held_windows += 1
+            return self.limit
         return self.limit + (1 if self._near_too_many() else max(1, int(self.limit * GROWTH)))
+
+    def _holds(self) -> bool:
+        """Whether it is where it should be for the sake of those for whom slots are kept free."""
+        at = self._too_many_at
+        shared = self._kept_waiting > self._answers / 2
+        return shared and at is not None and self.limit >= HOLD_AT * at and self._noise() < ALIKE
 
     def _near_too_many(self) -> bool:
         """Whether the limit is about where it was last too high."""
@@ -227,6 +267,7 @@ class Limiter:
         self._samples = {}
         self._answers = self._refusals = self._most_in_flight = 0
         self._waiting = False
+        self._kept_waiting = 0
         self._parts = 1
 
 

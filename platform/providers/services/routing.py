@@ -22,6 +22,11 @@ MAX_WEIGHT = 1_000
 _ALIAS = re.compile(r"(?=.)[\w./:@+-]{0,199}\*?")
 
 
+UNCHANGED = -1
+"""Of the cap of answers, for which None means the usual one."""
+MAX_OUTPUT_TOKENS = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A deployment, the tenant's own or the platform's, and its weight."""
@@ -39,6 +44,7 @@ class RouteWish:
     targets: Sequence[Wanted] | None = None
     fallbacks: Sequence[str] | None = None
     requires: Sequence[str] | None = None
+    max_output_tokens: int | None = UNCHANGED
 
 
 def access_route(*, route_id: uuid.UUID) -> Route:
@@ -128,6 +134,8 @@ def _apply(route: Route, wish: RouteWish) -> None:
         if unknown:
             raise _bad("requires", f"There is no capability {unknown[0][:32]!r}. Known: {', '.join(CAPABILITIES)}.")
         route.requires = list(dict.fromkeys(wish.requires))
+    if wish.max_output_tokens != UNCHANGED:
+        route.max_output_tokens = wish.max_output_tokens
     if wish.fallbacks is not None:
         route.fallbacks = list(dict.fromkeys(wish.fallbacks))
         _check_fallbacks(route)

@@ -3,6 +3,7 @@ picture."""
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -191,3 +192,35 @@ def test_whole_answers_are_not_compared_with_first_tokens() -> None:
                 pending=limiter.limit,
             )
     assert limiter.limit > 500
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_slots_are_kept_for_others_it_stays_a_while_at_what_the_upstream_bears(seed: int) -> None:
+    """Answers that are all alike, of an upstream that bears 40; 8 slots are kept free on average, and now and then needed."""
+    chance = random.Random(seed)
+    limiter = Limiter()
+    seen = []
+    for number in range(20_000):
+        crowd = limiter.limit - chance.randrange(1, 16)
+        first_s = max(1.0, crowd / 40) * chance.uniform(0.98, 1.02)
+        limiter.answered(first_s, signal="whole", epoch=limiter.epoch, in_flight=crowd, pending=crowd, waiting=True)
+        if number > 2_000:
+            seen.append(limiter.limit)
+    seen.sort()
+    assert 40 <= seen[len(seen) // 2] <= 48
+    assert seen[len(seen) * 9 // 10] <= 52
+
+
+def test_a_throng_at_the_beginning_is_more_than_halved_at_once() -> None:
+    """64 at an upstream that bears 20 whole answers, all alike."""
+    limiter = Limiter()
+    work_whole = queueing(20)
+    tried = []
+    for number in range(600):
+        crowd = limiter.limit
+        first_s = 1.0 if number < MIN_SIGNAL_SAMPLES else work_whole(crowd)
+        limiter.answered(first_s, signal="whole", epoch=limiter.epoch, in_flight=crowd, pending=crowd)
+        if tried[-1:] != [limiter.limit]:
+            tried.append(limiter.limit)
+    assert any(before * 0.5 > after for before, after in pairwise(tried)), tried
+    assert 16 <= limiter.limit <= 30

@@ -27,6 +27,12 @@ class Command(ParleyCommand):
         parser.add_argument(
             "--prompt-format", metavar="NAME", help=f"for models that only continue text: {', '.join(PROMPT_FORMATS)}"
         )
+        parser.add_argument(
+            "--max-output",
+            type=int,
+            metavar="TOKENS",
+            help="how long answers may be where requests don't say; else 4096",
+        )
         parser.add_argument("--tenant", metavar="SLUG", help="for this tenant alone")
         self.add_json_flag(parser)
 
@@ -41,6 +47,7 @@ class Command(ParleyCommand):
             output_nano_per_mtok=usd_to_nano(options["output_price"]),
             region=options["region"],
             prompt_format=options["prompt_format"],
+            max_output_tokens=options["max_output"],
         )
         added = add_provider(offer, tenant_slug=options["tenant"])
         self.answer(

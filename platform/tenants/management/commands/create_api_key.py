@@ -1,12 +1,13 @@
 """Make an API key for a tenant's owner."""
 
-from typing import Any
+from typing import Any, get_args
 
 from django.core.management.base import CommandParser
 from django.db import transaction
 
 from kernel.commands import ParleyCommand
 from kernel.tenancy import tenant_scope
+from tenants.principals import Priority
 from tenants.services.api_keys import issue_key
 from tenants.services.audit import record
 from tenants.services.provisioning import PLATFORM, owner_of, tenant_by_slug
@@ -21,12 +22,19 @@ class Command(ParleyCommand):
         parser.add_argument(
             "--scope", action="append", dest="scopes", help="repeatable; the default scopes unless given"
         )
+        parser.add_argument("--max-priority", choices=get_args(Priority), default="normal")
         self.add_json_flag(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = tenant_by_slug(options["slug"])
         owner = owner_of(tenant.id)
         with tenant_scope(tenant.id), transaction.atomic(using=PLATFORM):
-            key = issue_key(membership=owner, name=options["name"], scopes=options["scopes"], using=PLATFORM)
+            key = issue_key(
+                membership=owner,
+                name=options["name"],
+                scopes=options["scopes"],
+                max_priority=options["max_priority"],
+                using=PLATFORM,
+            )
             record(action="api_key.created", subject_kind="api_key", subject_id=key.row.id, using=PLATFORM)
         self.answer({"id": str(key.row.id), "api_key": key.text}, as_json=options["json"])

@@ -143,6 +143,111 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/billing/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description What was told of the budgets that the caller may see, newest first. */
+        get: operations["budget_alerts_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/balance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The tenant's account. */
+        get: operations["billing_balance"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The budgets that the caller may see: with `usage.read` all, else those that apply to themselves. */
+        get: operations["budgets_list"];
+        put?: never;
+        /** @description The budgets that the caller may see: with `usage.read` all, else those that apply to themselves. */
+        post: operations["budgets_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/budgets/{budget_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description One budget. */
+        get: operations["budgets_get"];
+        put?: never;
+        post?: never;
+        /** @description One budget. */
+        delete: operations["budgets_delete"];
+        options?: never;
+        head?: never;
+        /** @description One budget. */
+        patch: operations["budgets_update"];
+        trace?: never;
+    };
+    "/api/v1/billing/price-simulations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** @description The price simulator. Nothing is called, held or charged. */
+        post: operations["billing_price_simulations_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The prices in force, of the models that one may use, by alias. */
+        get: operations["billing_prices_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cache": {
         parameters: {
             query?: never;
@@ -1094,6 +1199,17 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description The tenant's account, in nano-USD. */
+        AccountBalanceOutput: {
+            /** @description What the tenant owes; negative where it has paid in advance. */
+            owed_nano: number;
+            /** @description Charged for usage in this month, in the tenant's time zone. */
+            month_nano: number;
+            /** Format: date */
+            month_start: string;
+            /** @description Left of what was paid or given in advance; null where the plan needs none. */
+            funds_nano: number | null;
+        };
         /** @description How many were marked. */
         AllReadOutput: {
             read: number;
@@ -1185,6 +1301,109 @@ export interface components {
         };
         /** @enum {string} */
         BreakerEnum: "closed" | "open" | "half_open" | "ramping";
+        /** @description A budget passed a threshold, or refused its first request of a period. */
+        BudgetAlertOutput: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            budget: string;
+            kind: components["schemas"]["BudgetAlertOutputKindEnum"];
+            /** @description Percent of the limit. */
+            threshold: number | null;
+            /** Format: date */
+            period_start: string;
+            /** @description By then, in the budget's measure. */
+            settled: number;
+            limit: number;
+            /** Format: date-time */
+            at: string;
+            /** Format: date-time */
+            told_at: string | null;
+        };
+        /** @enum {string} */
+        BudgetAlertOutputKindEnum: "threshold" | "refused";
+        BudgetAlertPage: {
+            data: components["schemas"]["BudgetAlertOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
+        };
+        /** @description How a budget stands in the present period, which begins and ends at midnight in the tenant's time zone. */
+        BudgetBalanceOutput: {
+            /** @description For requests under way. */
+            held: number;
+            /** @description Used. */
+            settled: number;
+            available: number;
+            /** @description Requests that a shadow budget would have refused. */
+            would_refuse: number;
+            /** Format: date */
+            period_start: string;
+            /**
+             * Format: date
+             * @description The first day of the next period; null: there is none.
+             */
+            period_end: string | null;
+        };
+        /** @description A new budget. `hard` refuses what would pass the limit, `soft` only tells, `shadow` counts what it would refuse. */
+        BudgetInputRequest: {
+            name?: string;
+            /**
+             * Format: int64
+             * @description In nano-USD (a billionth of a dollar) or in tokens, by `measure`.
+             */
+            limit: number;
+            mode?: components["schemas"]["ModeEnum"];
+            /** @description Percents of the limit at which people are told, each once in a period. */
+            thresholds?: number[];
+            active?: boolean;
+            scope: components["schemas"]["BudgetScopeInputRequest"];
+            /** @default nano */
+            measure: components["schemas"]["MeasureEnum"];
+            /** @default month */
+            period: components["schemas"]["PeriodEnum"];
+        };
+        /** @description A budget and how it stands. The tenant changes those it owns itself. */
+        BudgetOutput: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            scope: components["schemas"]["BudgetScopeOutput"];
+            measure: components["schemas"]["MeasureEnum"];
+            period: components["schemas"]["PeriodEnum"];
+            /** @description In nano-USD (a billionth of a dollar) or in tokens, by `measure`. */
+            limit: number;
+            mode: components["schemas"]["ModeEnum"];
+            /** @description Percents of the limit at which people are told, each once in a period. */
+            thresholds: number[];
+            owner: components["schemas"]["OwnerEnum"];
+            active: boolean;
+            balance: components["schemas"]["BudgetBalanceOutput"];
+            /** Format: date-time */
+            created_at: string;
+        };
+        BudgetPage: {
+            data: components["schemas"]["BudgetOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
+        };
+        /** @enum {string} */
+        BudgetScopeInputKindEnum: "tenant" | "member" | "group" | "key" | "room" | "model";
+        /** @description What a budget is for: `{"kind": "tenant"}`, a model by its alias, everything else by its id. */
+        BudgetScopeInputRequest: {
+            kind: components["schemas"]["BudgetScopeInputKindEnum"];
+            /** Format: uuid */
+            id?: string;
+            model?: string;
+        };
+        /** @description What a budget is for. `funds` is what was paid or given in advance. */
+        BudgetScopeOutput: {
+            kind: components["schemas"]["BudgetScopeOutputKindEnum"];
+            /** Format: uuid */
+            id: string | null;
+            model: string | null;
+        };
+        /** @enum {string} */
+        BudgetScopeOutputKindEnum: "tenant" | "member" | "group" | "key" | "room" | "model" | "funds";
         /** @description An answer that is kept, without its text. */
         CacheEntryOutput: {
             /** Format: uuid */
@@ -1525,6 +1744,18 @@ export interface components {
         };
         /** @enum {string} */
         LimitSubject: "tenant" | "api_key" | "model";
+        /** @description What the tokens of a meter come to. */
+        LineOutput: {
+            meter: components["schemas"]["MeterEnum"];
+            tokens: number;
+            /** @description Such as `standard`, or `standard>200000` for long prompts. */
+            tier: string;
+            /** Format: uuid */
+            price: string;
+            nano: number;
+            /** @description What your own provider asks; null for models of the platform. */
+            cost_nano: number | null;
+        };
         /** @description How a request went. */
         LoggedRequestOutput: {
             /**
@@ -1571,6 +1802,8 @@ export interface components {
             membership: components["schemas"]["CurrentMembershipOutput"];
             memberships: components["schemas"]["MembershipOfPersonOutput"][];
         };
+        /** @enum {string} */
+        MeasureEnum: "nano" | "tokens";
         /** @description A member of the tenant. */
         MemberOutput: {
             /** Format: uuid */
@@ -1631,6 +1864,10 @@ export interface components {
             /** @description None at the end. */
             next_cursor: string | null;
         };
+        /** @enum {string} */
+        MeterEnum: "input" | "cache_read" | "cache_write" | "output" | "reasoning" | "input_audio" | "cache_write_1h" | "output_audio";
+        /** @enum {string} */
+        ModeEnum: "hard" | "soft" | "shadow";
         /** @description A model, by the alias to call it. */
         ModelOutput: {
             alias: string;
@@ -1640,6 +1877,19 @@ export interface components {
             context_tokens: number | null;
             /** @description The tenant's choice for whoever makes none. */
             default: boolean;
+        };
+        /** @description A model, and what it costs where it is tried first. One without tiers has no price, and can't be used. */
+        ModelPricesOutput: {
+            model: string;
+            provider: string;
+            /** @description Called with the tenant's own key. */
+            own: boolean;
+            tiers: components["schemas"]["TierOutput"][];
+        };
+        ModelPricesPage: {
+            data: components["schemas"]["ModelPricesOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
         };
         /** @description The roles to change, with their aliases; null takes the choice back. */
         ModelRolesInputRequest: {
@@ -1684,8 +1934,22 @@ export interface components {
         };
         /** @enum {unknown} */
         NullEnum: null;
+        /** @description What it comes to at one of the model's deployments. */
+        OptionOutput: {
+            provider: string;
+            own: boolean;
+            /** @description Of past use that of each request holds: see the lines. */
+            tier: string;
+            /** @description What is charged, in nano-USD. */
+            nano: number;
+            /** @description What your own provider asks; null for models of the platform. */
+            cost_nano: number | null;
+            lines: components["schemas"]["LineOutput"][];
+        };
         /** @enum {string} */
         OutcomeEnum: "complete" | "stopped" | "failed" | "interrupted" | "refused";
+        /** @enum {string} */
+        OwnerEnum: "tenant" | "operator" | "plan";
         /** @description A part of a message. */
         PartOutput: {
             type: components["schemas"]["TypeEnum"];
@@ -1695,6 +1959,19 @@ export interface components {
         PatchedApiKeyChangesRequest: {
             max_priority?: components["schemas"]["Priority"];
             pace_tokens_per_s?: number | null;
+        };
+        /** @description What may change of a budget. */
+        PatchedBudgetChangesRequest: {
+            name?: string;
+            /**
+             * Format: int64
+             * @description In nano-USD (a billionth of a dollar) or in tokens, by `measure`.
+             */
+            limit?: number;
+            mode?: components["schemas"]["ModeEnum"];
+            /** @description Percents of the limit at which people are told, each once in a period. */
+            thresholds?: number[];
+            active?: boolean;
         };
         /** @description What is to change. */
         PatchedCacheSettingsInputRequest: {
@@ -1779,6 +2056,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description What is changed of an endpoint; what isn't named stays. */
         PatchedWebhookChangesInputRequest: {
@@ -1786,6 +2065,16 @@ export interface components {
             description?: string;
             event_types?: string[];
             enabled?: boolean;
+        };
+        /** @enum {string} */
+        PeriodEnum: "day" | "month" | "total";
+        /** @description The tenant's past use, of one model or of all. */
+        PeriodInputRequest: {
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            until: string;
+            model?: string | null;
         };
         /** @description Somebody. */
         PersonOutput: {
@@ -1808,6 +2097,19 @@ export interface components {
             /** @description Keep what requests to /v1 and their answers say, encrypted. */
             capture: boolean;
             capture_days: number;
+        };
+        /** @description The price of a meter. */
+        PriceOutput: {
+            meter: components["schemas"]["MeterEnum"];
+            /**
+             * Format: uuid
+             * @description The version of the price, which charges name.
+             */
+            price: string;
+            /** @description What a million tokens are charged, in nano-USD. */
+            nano_per_mtok: number;
+            /** @description What your own provider asks; null for models of the platform. */
+            cost_nano_per_mtok: number | null;
         };
         /** @enum {string} */
         Priority: "interactive" | "normal" | "batch";
@@ -1990,6 +2292,8 @@ export interface components {
             /** @description Other aliases. */
             fallbacks?: string[];
             requires?: components["schemas"]["RequiresEnum"][];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens?: number | null;
         };
         /** @description An alias and what serves it. */
         RouteOutput: {
@@ -2000,6 +2304,8 @@ export interface components {
             targets: components["schemas"]["TargetOutput"][];
             fallbacks: string[];
             requires: string[];
+            /** @description How long an answer may be where the request doesn't say; null for 4,096. */
+            max_output_tokens: number | null;
             /** Format: date-time */
             created_at: string;
         };
@@ -2013,6 +2319,8 @@ export interface components {
             message: components["schemas"]["MessageOutput"];
             generation: components["schemas"]["GenerationOutput"] | null;
         };
+        /** @enum {string} */
+        ServiceEnum: "standard" | "batch" | "flex" | "priority";
         /** @description A session: an access token to send as Bearer, and who it is for. */
         SessionOutput: {
             person: components["schemas"]["PersonOutput"];
@@ -2027,6 +2335,30 @@ export interface components {
         };
         /** @enum {string} */
         SharingEnum: "principal" | "group" | "tenant";
+        /** @description What to price with `model`: just one of `tokens`, `text` (to be read, with `output_tokens` to be written) and `usage`. */
+        SimulationInputRequest: {
+            model: string;
+            /** @default standard */
+            service: components["schemas"]["ServiceEnum"];
+            tokens?: components["schemas"]["TokensInputRequest"];
+            text?: string;
+            /** @default 0 */
+            output_tokens: number;
+            usage?: components["schemas"]["PeriodInputRequest"];
+        };
+        /**
+         * @description Options in the order in which deployments are tried. `requests` and `charged_nano` are of past use: how many requests
+         *     there were, and what they were charged.
+         */
+        SimulationOutput: {
+            model: string;
+            tokens: {
+                [key: string]: number;
+            };
+            options: components["schemas"]["OptionOutput"][];
+            requests: number | null;
+            charged_nano: number | null;
+        };
         /** @description A room's state at `seq`. */
         SnapshotOutput: {
             room: components["schemas"]["RoomOutput"];
@@ -2079,6 +2411,40 @@ export interface components {
         TicketOutput: {
             ticket: string;
             expires_in: number;
+        };
+        /** @description The prices of requests that are served in a way, and read more than `above_tokens`: of all their tokens. */
+        TierOutput: {
+            service: components["schemas"]["ServiceEnum"];
+            above_tokens: number;
+            prices: components["schemas"]["PriceOutput"][];
+        };
+        /** @description Tokens by meter. Those of the finer meters are part of the meter that they belong to. */
+        TokensInputRequest: {
+            /** @default 0 */
+            input: number;
+            /** @default 0 */
+            cache_read: number;
+            /** @default 0 */
+            cache_write: number;
+            /** @default 0 */
+            output: number;
+            /** @default 0 */
+            reasoning: number;
+            /**
+             * @description Part of `input`.
+             * @default 0
+             */
+            input_audio: number;
+            /**
+             * @description Part of `cache_write`.
+             * @default 0
+             */
+            cache_write_1h: number;
+            /**
+             * @description Part of `output`.
+             * @default 0
+             */
+            output_audio: number;
         };
         /** @enum {string} */
         TransportEnum: "cookie" | "body";
@@ -3464,6 +3830,1023 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budget_alerts_list: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetAlertPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    billing_balance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountBalanceOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_list: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BudgetInputRequest"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No response body */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    budgets_update: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                budget_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PatchedBudgetChangesRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    billing_price_simulations_create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A name for this request: sent again with it within a day, it is answered as before and done once. */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimulationInputRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SimulationOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    billing_prices_list: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Rows a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPricesPage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

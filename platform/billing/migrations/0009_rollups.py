@@ -27,7 +27,7 @@ EXECUTE FUNCTION billing_note_tightening();
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0007_ledger"),
+        ("billing", "0008_plans"),
         ("tenants", "0006_webhooks"),
     ]
 

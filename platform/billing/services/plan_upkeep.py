@@ -1,0 +1,93 @@
+"""What is due of plans and credit, across tenants: found as the platform, done as each tenant, one failing alone."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import DatabaseError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from billing.models import CreditGrant, Funds, Subscription
+from billing.services import dunning, funds, subscriptions
+from kernel.errors import ParleyError
+from kernel.tenancy import tenant_scope
+from tenants.notifications import Audience, notify
+
+log = structlog.get_logger(__name__)
+
+PLATFORM = "platform"
+MAX_TENANTS = 1_000
+"""At a time; the rest the next time."""
+TELL_BEFORE = timedelta(days=7)
+MOST_NAMED = 5
+_NANO_PER_USD = 1_000_000_000
+
+
+def look_after_subscriptions(*, now: datetime | None = None) -> int:
+    """Remind, suspend, renew. How many subscriptions were looked at."""
+    moment = now or timezone.now()
+    due = Subscription.objects.using(PLATFORM).filter(due_at__lte=moment).order_by("due_at")
+
+    def look() -> None:
+        dunning.look_after(now=moment)
+        subscriptions.renew(now=moment)
+
+    return _for_each(due.values_list("tenant_id", flat=True)[:MAX_TENANTS], look)
+
+
+def expire_credit(*, now: datetime | None = None) -> int:
+    """Let credit expire, and set limits right that had to wait for requests under way. Of how many tenants."""
+    moment = now or timezone.now()
+    over = CreditGrant.objects.using(PLATFORM).filter(is_open=True, expires_at__lte=moment)
+    unsettled = Funds.objects.using(PLATFORM).filter(needs_check=True)
+    tenants = {
+        *over.order_by("expires_at").values_list("tenant_id", flat=True)[:MAX_TENANTS],
+        *unsettled.values_list("tenant_id", flat=True)[:MAX_TENANTS],
+    }
+
+    def expire() -> None:
+        funds.expire_grants(now=moment)
+
+    return _for_each(sorted(tenants), expire)
+
+
+def tell_of_expiring_credit(*, now: datetime | None = None) -> int:
+    """Tell once of credit beyond the plan's that is lost within a week. Of how many tenants."""
+    moment = now or timezone.now()
+    soon = Q(is_open=True, expires_at__gt=moment, expires_at__lte=moment + TELL_BEFORE) & ~Q(source="plan")
+    tenants = CreditGrant.objects.using(PLATFORM).filter(soon).values_list("tenant_id", flat=True)
+
+    def tell() -> None:
+        funds.allocate(funds.open_funds())
+        for grant in CreditGrant.objects.filter(soon).order_by("expires_at")[:MOST_NAMED]:
+            _tell_of(grant)
+
+    return _for_each(sorted(set(tenants[:MAX_TENANTS])), tell)
+
+
+def _tell_of(grant: CreditGrant) -> None:
+    amount = f"{grant.left_nano / _NANO_PER_USD:,.2f} US dollars"
+    notify(
+        tenant_id=grant.tenant_id,
+        topic="credit.expiring",
+        once_key=f"credit.expiring {grant.id}",
+        audience=Audience(permission="billing.manage"),
+        subject="Credit expires soon",
+        text=f"{amount} that were not used yet expire at {grant.expires_at:%Y-%m-%d %H:%M} UTC.",
+        data={"grant_id": str(grant.id), "left_nano": grant.left_nano},
+    )
+
+
+def _for_each(tenants: Iterable[uuid.UUID], work: Callable[[], None]) -> int:
+    done = 0
+    for tenant_id in tenants:
+        try:
+            with tenant_scope(tenant_id), transaction.atomic():
+                work()
+        except (ParleyError, DatabaseError):
+            log.exception("plan_upkeep_failed", tenant=str(tenant_id))
+            continue
+        done += 1
+    return done
