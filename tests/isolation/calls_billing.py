@@ -21,6 +21,12 @@ def _usage(company: Company) -> uuid.UUID:
     return event.request_id
 
 
+def _spender(company: Company) -> uuid.UUID:
+    """Whoever was charged something."""
+    _usage(company)
+    return company.owner.membership_id
+
+
 def _budget(company: Company) -> uuid.UUID:
     """A budget of the whole company's that refuses nobody."""
     with company.scope(), transaction.atomic():
@@ -52,6 +58,11 @@ ONE = "billing/budgets/<uuid:budget_id>"
 
 CALLS = (
     Call("GET", "usage", lambda company: Made(listed=(_usage(company),))),
+    Call("GET", "billing/usage", lambda company: Made(listed=(_usage(company),))),
+    Call("GET", "billing/reports/usage"),
+    Call("GET", "billing/reports/top", lambda company: Made(listed=(_spender(company),))),
+    Call("GET", "billing/reports/forecast"),
+    Call("GET", "billing/reports/anomalies"),
     Call("GET", "billing/balance"),
     Call("GET", "billing/budgets", lambda company: Made(listed=(_budget(company),))),
     Call("POST", "billing/budgets", _new_budget, status=201),
