@@ -94,7 +94,7 @@ class PricedLineOutput(serializers.Serializer[Any]):
 
     meter = serializers.CharField()
     tokens = serializers.IntegerField()
-    price = serializers.UUIDField(help_text="The version of the price; immutable.")
+    price = serializers.UUIDField(allow_null=True, help_text="The version of the price; immutable.")
     tier = serializers.CharField(allow_null=True)
     markup_bps = serializers.IntegerField(allow_null=True, help_text="On cost, in hundredths of a percent.")
     effective_from = serializers.DateTimeField(allow_null=True, help_text="Since when the price is in force.")

@@ -31,6 +31,7 @@ from billing.reports.forecast import HISTORY_DAYS, forecast, month_of
 from billing.reports.naming import NAMES, named
 from billing.reports.summing import After, Row, rows_of, series_of, start_of, top_of, totals_of
 from kernel.api.pagination import DEFAULT_LIMIT
+from kernel.api.streams import download
 from kernel.api.views import TenantAPIView
 from kernel.errors import InvalidRequest
 from kernel.tenancy import current_scope
@@ -119,7 +120,8 @@ class UsageReportView(ReportView):
         with_cost, names = caller.may(COSTS), named(asked.group_by, caller)
         limit, after = _limit(request), _after(request, asked)
         if request.accepted_renderer.format == "csv":
-            return _download(export(asked, scope=current_scope(), names=names, with_cost=with_cost))
+            chunks = export(asked, scope=current_scope(), names=names, with_cost=with_cost)
+            return download(request, chunks, content_type="text/csv; charset=utf-8", filename="usage.csv")
         rows = rows_of(series_of(asked, limit=limit + 1, after=after))
         shown = rows[:limit]
         totals = rows_of(totals_of(asked))[0] if after is None else None
@@ -289,11 +291,6 @@ def _names(ids: Mapping[str, Iterable[str]], names: Iterable[str]) -> dict[str, 
             cursor.execute(NAMES[name], {"ids": [value for value in ids[name] if value]})
             known |= dict(cursor.fetchall())
     return known
-
-
-def _download(chunks: Any) -> StreamingHttpResponse:
-    headers = {"Content-Disposition": 'attachment; filename="usage.csv"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(chunks, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _limit(request: Request) -> int:

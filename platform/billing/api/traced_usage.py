@@ -121,7 +121,7 @@ def _body(record: UsageRecord, prices: Mapping[str, datetime], *, with_cost: boo
             "tier": line.get("tier"),
             "markup_bps": line.get("markup_bps") if with_cost else None,
             "effective_from": prices.get(str(line.get("price"))),
-            "charged_nano": line.get("sell_nano"),
+            "charged_nano": line.get("sell_nano", 0),
             "provider_cost_nano": line.get("cost_nano") if with_cost else None,
         }
         for line in record.charge_lines
