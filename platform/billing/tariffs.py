@@ -1,7 +1,7 @@
 """Which prices are in force: the latest of each meter whose time has come."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -80,16 +80,19 @@ def set_prices(
     tenant_id: uuid.UUID | None,
     using: str,
     effective_from: datetime | None = None,
+    others: Mapping[tuple[str, str], int] | None = None,
     only_if_unpriced: bool = False,
 ) -> None:
-    """Enter prices for every meter of a model: cache reads and writes as input, reasoning as output.
+    """Enter prices for every meter of a model: cache reads and writes as input, reasoning as output, but for what `others`
+    say, by tier and meter.
 
     For a platform model (`tenant_id` None) into the standard book, else for the tenant in scope. Prices that are in force
-    already are not entered again, nor with `only_if_unpriced` any meter that has a price.
+    already are not entered again, nor with `only_if_unpriced` anything for a model that has any price.
     """
     since = effective_from or timezone.now()
-    amounts = dict.fromkeys(METERS, input_nano_per_mtok)
-    amounts |= {"output": output_nano_per_mtok, "reasoning": output_nano_per_mtok}
+    amounts = {(STANDARD, meter): input_nano_per_mtok for meter in METERS}
+    amounts |= {(STANDARD, meter): output_nano_per_mtok for meter in ("output", "reasoning")}
+    amounts |= others or {}
     prices: QuerySet[Price] | QuerySet[TenantPrice]
     owner: dict[str, Any]
     if tenant_id is None:
@@ -97,16 +100,16 @@ def set_prices(
         prices, owner = Price.objects.using(using), {"book": book}
     else:
         prices, owner = TenantPrice.objects.using(using), {"tenant_id": tenant_id}
-    for meter, amount in amounts.items():
-        latest = prices.filter(model=model, meter=meter, tier=STANDARD, effective_from__lte=since, **owner)
+    if only_if_unpriced and prices.filter(model=model, **owner).exists():
+        return
+    for (tier, meter), amount in amounts.items():
+        latest = prices.filter(model=model, meter=meter, tier=tier, effective_from__lte=since, **owner)
         in_force = latest.order_by("-effective_from").first()
-        holds = in_force is not None and (
-            only_if_unpriced or {in_force.cost_nano_per_mtok, in_force.sell_nano_per_mtok} == {amount}
-        )
-        if not holds:
+        if in_force is None or {in_force.cost_nano_per_mtok, in_force.sell_nano_per_mtok} != {amount}:
             prices.create(
                 model=model,
                 meter=meter,
+                tier=tier,
                 effective_from=since,
                 cost_nano_per_mtok=amount,
                 sell_nano_per_mtok=amount,

@@ -12,7 +12,7 @@ from celery import Task, shared_task
 
 from kernel.idempotency import delete_expired
 from kernel.outbox.consuming import consume
-from kernel.outbox.relay import BATCH, CLAIM_S, claim_due
+from kernel.outbox.relay import CLAIM_S, claim_due
 from kernel.outbox.upkeep import delete_old
 from kernel.tenancy import NoTenant, current_tenant_id, tenant_scope
 
@@ -57,7 +57,7 @@ def relay_outbox() -> None:
         for one in claimed:
             with tenant_scope(one.tenant_id):
                 consume_message.apply_async((str(one.message_id), one.claim, one.topic), expires=CLAIM_S)
-        if len(claimed) < BATCH:
+        if not claimed:
             return
 
 

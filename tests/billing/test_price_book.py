@@ -153,6 +153,25 @@ def test_prices_for_what_has_none_leave_the_others_alone(model: str) -> None:
         only_if_unpriced=True,
     )
     assert Price.objects.using(PLATFORM).filter(model=model).count() == 5
+    name = fresh_model()
+    set_prices(
+        model=name,
+        input_nano_per_mtok=5,
+        output_nano_per_mtok=6,
+        tenant_id=None,
+        using=PLATFORM,
+        others={("standard", "cache_read"): 1, ("standard>1000", "input"): 9},
+        only_if_unpriced=True,
+    )
+    rows = Price.objects.using(PLATFORM).filter(model=name).values_list("tier", "meter", "cost_nano_per_mtok")
+    assert set(rows) == {
+        ("standard", "input", 5),
+        ("standard", "cache_read", 1),
+        ("standard", "cache_write", 5),
+        ("standard", "output", 6),
+        ("standard", "reasoning", 6),
+        ("standard>1000", "input", 9),
+    }
     price_all(model, cost=5)
     assert Price.objects.using(PLATFORM).filter(model=model).count() == 10
 

@@ -267,6 +267,21 @@ def test_what_is_under_way_is_bounded(company: Company, said: list[outbox.Messag
     assert relay.claim_due() == []
 
 
+def test_what_one_tenant_has_under_way_is_bounded(
+    company: Company, neighbour: Company, said: list[outbox.Message], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(relay, "OF_TENANT_MAX", 3)
+    for _ in range(5):
+        write(company)
+    first = relay.claim_due()
+    assert len(first) == 3
+    assert relay.claim_due() == []
+    write(neighbour)
+    assert [one.tenant_id for one in relay.claim_due()] == [neighbour.id]
+    work(first)
+    assert len(relay.claim_due()) == 2
+
+
 def test_two_relays_never_claim_the_same(company: Company, said: list[outbox.Message]) -> None:
     for _ in range(10):
         write(company)

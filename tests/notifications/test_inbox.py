@@ -122,11 +122,19 @@ def test_a_key_reads_its_owners_notifications_only_if_scoped_for_it(
     assert client.get("/api/v1/notifications", headers=headers).status_code == 403
 
 
+def test_a_subject_is_one_line_whatever_is_in_it(company: Company, work_off: Callable[[], int]) -> None:
+    tell(company, Audience(permission="usage.read"), subject="two\r\nBcc: lines\x00" + "x" * 300)
+    work_off()
+    (found,) = told(company.alice)
+    assert found["subject"].startswith("two  Bcc: lines xxx")
+    assert found["subject"].endswith("x…")
+    assert len(found["subject"]) == 200
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"subject": "two\nlines"},
-        {"subject": ""},
+        {"subject": " \n"},
         {"text": "x" * 20_001},
         {"link": "https://elsewhere.example"},
         {"link": "//elsewhere.example"},

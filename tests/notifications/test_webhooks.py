@@ -4,11 +4,13 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import transaction
 
+from kernel import egress
 from kernel.ids import uuid7
 from kernel.models import OutboxMessage
 from tenants.notifications import Audience, notify
@@ -264,6 +266,34 @@ def test_what_an_answer_says_is_cut_short_and_never_shows_a_secret(
     tell(company)
     work_off()
     assert whole(company, path)["log"][0]["excerpt"] == ""
+
+
+class Outside:
+    """Calls loopback as if it were the public internet."""
+
+    def __init__(self, real: egress.Client) -> None:
+        self._real = real
+
+    def check(self, url: str) -> egress.Destination:
+        return replace(self._real.check(url), inside=False)
+
+    def session(self, *, inside: bool) -> Any:
+        assert not inside
+        return self._real.session(inside=True)
+
+
+def test_how_a_public_endpoint_answers_is_shown_without_what_it_was_sent(
+    company: Company, receiver: WebhookReceiver, work_off: Callable[[], int], monkeypatch: Any
+) -> None:
+    path, secret = add(company, receiver)
+    real = egress.client()
+    monkeypatch.setattr(deliver.egress, "client", lambda: Outside(real))
+    receiver.status, receiver.says = 500, f"no such {secret}".encode() + b" \x00\xff" + b"x" * 100_000
+    tell(company)
+    work_off()
+    said = whole(company, path)["log"][0]["excerpt"]
+    assert said.startswith("no such [hidden]")
+    assert len(said) == 500
 
 
 def test_an_endpoint_that_hangs_or_is_away_is_logged_without_an_answer(

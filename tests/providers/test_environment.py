@@ -7,6 +7,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from billing.tiers import parse_tier
+from billing.types import PRICED_METERS, SERVICES
 from config.env import BadEnvironment, provider_variables
 from providers import registry
 from providers.adapters.fake import FakeAdapter
@@ -118,7 +120,8 @@ def test_a_provider_that_there_is_not_stops_the_start_by_name() -> None:
 def test_what_runs_on_ones_own_machines_is_free_and_what_is_not_known_has_no_price() -> None:
     assert list_price("ollama", "anything", needs_key=False) == ListPrice(0, 0)
     assert list_price("openai", "who-knows", needs_key=True) is None
-    assert list_price("openai", "gpt-4o-mini", needs_key=True) == ListPrice(150_000_000, 600_000_000)
+    known = list_price("openai", "gpt-4o-mini", needs_key=True)
+    assert known == ListPrice(150_000_000, 600_000_000, {("standard", "cache_read"): 75_000_000})
 
 
 @pytest.mark.no_database
@@ -144,3 +147,19 @@ def test_keys_and_addresses_are_read_by_what_they_end_in(
     monkeypatch.setenv("NEW_PROVIDER_API_KEY", "sk-beside-it")
     with pytest.raises(BadEnvironment, match="not both"):
         provider_variables()
+
+
+def test_what_claude_keeps_in_its_cache_costs_more_by_how_long() -> None:
+    price = LIST_PRICES["anthropic", "claude-haiku-4-5"]
+    assert price.others == {
+        ("standard", "cache_read"): 100_000_000,
+        ("standard", "cache_write"): 1_250_000_000,
+        ("standard", "cache_write_1h"): 2_000_000_000,
+    }
+
+
+def test_list_prices_are_of_meters_and_tiers_that_there_are() -> None:
+    for price in LIST_PRICES.values():
+        for tier, meter in price.others:
+            assert parse_tier(tier)[0] in SERVICES
+            assert meter in PRICED_METERS

@@ -14,6 +14,7 @@ import structlog
 from django.db import connection as django_connection
 from django.db import transaction
 from django.utils import timezone
+from psycopg import Error
 
 from kernel import adb
 from kernel.errors import ParleyError
@@ -162,7 +163,7 @@ async def _send(topic: Topic, sending: Sending, tenant_id: uuid.UUID, message_id
             outcome = _after(error, begun.message, topic.schedule)
         async with adb.transaction(tenant_id) as opened:
             await opened.execute(_END, outcome.values(message_id, begun.claim))
-    except (ParleyError, OSError) as error:
+    except (ParleyError, Error, OSError) as error:
         # The claim runs out, and the message is claimed again.
         log.warning("outbox_message_left", topic=topic.name, message_id=str(message_id), problem=repr(error))
     finally:

@@ -10,8 +10,8 @@ CLAIM_S = 60.0
 BATCH = 200
 IN_FLIGHT_MAX = 1_000
 """Claimed and not ended: so many at most wait in Celery's queue, or are worked on."""
-OF_TENANT_MAX = 20
-"""Of one tenant in one batch, while others have something due too."""
+OF_TENANT_MAX = 50
+"""The same of one tenant: what it has too much of waits in the table, and goes round nowhere."""
 
 _IN_FLIGHT = """
     SELECT count(*) FROM (
@@ -27,11 +27,14 @@ _CLAIM = """
         SELECT (SELECT m.tenant_id FROM kernel_outboxmessage m
                 WHERE m.status = 'waiting' AND m.tenant_id > t.tenant_id ORDER BY m.tenant_id LIMIT 1)
         FROM tenants t WHERE t.tenant_id IS NOT NULL
+    ), under_way AS (
+        SELECT tenant_id, count(*) AS taken FROM kernel_outboxmessage
+        WHERE status = 'waiting' AND claimed_until > now() GROUP BY tenant_id
     ), due AS (
-        SELECT d.id FROM tenants t CROSS JOIN LATERAL (
+        SELECT d.id FROM tenants t LEFT JOIN under_way u ON u.tenant_id = t.tenant_id CROSS JOIN LATERAL (
             SELECT m.id, row_number() OVER (ORDER BY m.due_at, m.id) AS place FROM kernel_outboxmessage m
             WHERE m.tenant_id = t.tenant_id AND m.status = 'waiting' AND m.due_at <= now()
-            ORDER BY m.due_at, m.id LIMIT %s
+            ORDER BY m.due_at, m.id LIMIT greatest(0, %s - coalesce(u.taken, 0))
         ) d
         ORDER BY d.place, d.id LIMIT %s
     ), locked AS (
@@ -58,11 +61,11 @@ class Claimed:
 
 def claim_due(*, batch: int = BATCH) -> list[Claimed]:
     """Claim at most `batch` messages that are due: of each tenant its first before any tenant's second. None while
-    `IN_FLIGHT_MAX` are under way."""
+    `IN_FLIGHT_MAX` are under way, none of a tenant that has `OF_TENANT_MAX`."""
     with transaction.atomic(using="platform"), connections["platform"].cursor() as cursor:
         cursor.execute(_IN_FLIGHT, [IN_FLIGHT_MAX])
         room = min(batch, IN_FLIGHT_MAX - cursor.fetchone()[0])
         if room <= 0:
             return []
-        cursor.execute(_CLAIM, [min(OF_TENANT_MAX, room), room, CLAIM_S, CLAIM_S])
+        cursor.execute(_CLAIM, [OF_TENANT_MAX, room, CLAIM_S, CLAIM_S])
         return [Claimed(*row) for row in cursor.fetchall()]

@@ -1,7 +1,7 @@
 """Offer models: a connection, its deployments, a route per alias, and prices. What an operator's `add_provider` does."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,8 +35,9 @@ _MAX_MODELS = 500
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A connection to add. `models` pairs the alias that callers use with the upstream's name. `region` and `prompt_format`
-    (of each model) stay as they are with None, and are taken away with an empty text. With `keeps_prices` the prices are
-    only for what has none yet."""
+    (of each model) stay as they are with None, and are taken away with an empty text. `other_prices` are
+    by tier and meter, where these cost neither as input nor as output. With `keeps_prices` the prices are only for what has
+    none yet."""
 
     kind: str
     name: str
@@ -48,6 +49,7 @@ class Offer:
     region: str | None = None
     max_output_tokens: int | None = None
     prompt_format: str | None = None
+    other_prices: Mapping[tuple[str, str], int] = field(default_factory=dict)
     keeps_prices: bool = False
 
 
@@ -123,6 +125,7 @@ def _add(offer: Offer, tables: _Tables, *, tenant_id: uuid.UUID | None) -> Offer
             output_nano_per_mtok=offer.output_nano_per_mtok,
             tenant_id=tenant_id,
             using=PLATFORM,
+            others=offer.other_prices,
             only_if_unpriced=offer.keeps_prices,
         )
         route, _ = tables.route.objects.using(PLATFORM).get_or_create(alias=alias, **owned, defaults={"id": uuid7()})

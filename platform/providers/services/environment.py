@@ -66,6 +66,7 @@ def _ensure(factory: ModelFactory, provider: str) -> Ensured:
                 models=[(model, model)],
                 input_nano_per_mtok=price.input_nano_per_mtok,
                 output_nano_per_mtok=price.output_nano_per_mtok,
+                other_prices=price.others,
                 keeps_prices=True,
             )
         )

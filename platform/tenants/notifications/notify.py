@@ -73,19 +73,18 @@ def notify(
     """Have a tenant's people and programs told of an event of type `topic`, once this transaction has committed. The notice's
     id, or None where this `once_key` of the tenant's has been told (they are kept for 400 days).
 
-    `subject` is one line; `text` plain, in paragraphs; `html` the body's inner part, from a template that escapes; `link` a
-    path of the browser app, such as `/console/usage`; `data` is for endpoints: JSON, without secrets.
+    `subject` is one line: what isn't printable in it becomes a space, what is too long is cut off. `text` is plain, in
+    paragraphs; `html` the body's inner part, from a template that escapes; `link` a path of the browser app, such as
+    `/console/usage`; `data` is for endpoints: JSON, without secrets.
 
     Raises `LookupError` for an event type or permission that isn't, and `ValueError` for what doesn't fit: bugs of the
-    caller, who holds names that people chose to the bounds.
+    caller.
     """
     if topic not in EVENT_TYPES:
         raise LookupError(f"no app has the event type {topic}")
     _check_text("once_key", once_key, ONCE_KEY_CHARS_MAX)
-    _check_text("subject", subject, SUBJECT_CHARS_MAX)
     _check_text("text", text, TEXT_CHARS_MAX)
-    if not subject.isprintable():
-        raise ValueError("subject: one line of printable characters")
+    subject = _one_line(subject)
     if len(html) > HTML_CHARS_MAX:
         raise ValueError(f"html: at most {HTML_CHARS_MAX} characters")
     if link and (not link.startswith("/") or link.startswith("//") or len(link) > LINK_CHARS_MAX):
@@ -111,6 +110,14 @@ def notify(
         outbox.send(topic=TOPIC, payload={"notice_id": str(row[0])})
     notice_id: uuid.UUID = row[0]
     return notice_id
+
+
+def _one_line(subject: str) -> str:
+    """The subject within its bounds, whatever the names in it are that people chose."""
+    line = "".join(letter if letter.isprintable() else " " for letter in subject).strip()
+    if not line:
+        raise ValueError("subject: printable characters are needed")
+    return line if len(line) <= SUBJECT_CHARS_MAX else line[: SUBJECT_CHARS_MAX - 1] + "…"
 
 
 def _check_text(name: str, value: str, most: int) -> None:
