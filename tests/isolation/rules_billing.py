@@ -118,6 +118,10 @@ RULES = Rules(
     pointers={
         "billing_usagerecord.tenant_id": _KEPT,
         "billing_entry.tenant_id": _KEPT,
+        **{
+            f"billing_{table}.external_id": "what a payment provider calls it"
+            for table in ("checkout", "payment", "paymentcustomer", "paymentevent", "paymentreturn")
+        },
         "billing_checkout.membership_id": "who began it, who may be gone",
         "billing_entry.source_id": "names what it was posted for, in whichever table",
         "billing_hold.tenant_id": "goes with its request",

@@ -20,6 +20,12 @@ from tenants.services.audit import record
 PATH = "/console/billing"
 
 
+class CheckoutNeeded(Conflict):
+    """This plan costs something: begin it with a checkout."""
+
+    code = "checkout_needed"
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A checkout, and where it is paid."""
@@ -73,9 +79,21 @@ def stop_paying(*, at_period_end: bool) -> None:
         online_port().end_subscription(subscription=known.subscription_ref, at_period_end=at_period_end)
 
 
-def is_paid_online() -> bool:
-    """Whether the provider collects what the plan costs, so that it is changed there."""
-    return PaymentCustomer.objects.exclude(subscription_ref="").exists() and Subscription.objects.exists()
+def check_not_paid_online() -> None:
+    """Raise `Conflict` where the provider collects what the plan costs: it is changed by another checkout."""
+    if PaymentCustomer.objects.exclude(subscription_ref="").exists():
+        raise Conflict("This plan is paid online: cancel it, and begin the other with a checkout.")
+
+
+def check_paid_for(plan: Plan, seats: int | None, found: Subscription | None) -> None:
+    """Raise for a change that the provider of payments would have to know of: `Conflict` where it collects already,
+    `CheckoutNeeded` where the plan costs something and payments are taken online."""
+    is_same = found is not None and found.plan_id == plan.id and seats in (None, found.seats)
+    if is_same and found is not None and found.state != "cancelled" and not found.cancel_at_period_end:
+        return
+    check_not_paid_online()
+    if plan.price_nano and settings.STRIPE_SECRET_KEY:
+        raise CheckoutNeeded
 
 
 def _customer(port: PaymentPort) -> str:

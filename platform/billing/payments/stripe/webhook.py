@@ -20,7 +20,6 @@ from kernel.tenancy import tenant_scope
 log = structlog.get_logger(__name__)
 
 TOLERANCE_S = 300
-BODY_BYTES_MAX = 256 * 1024
 
 
 class BadSignature(InvalidRequest):
