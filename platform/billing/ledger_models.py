@@ -95,6 +95,9 @@ class Budget(TenantModel):
     )
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    tightened_at = models.DateTimeField(
+        null=True, help_text="when its limit was last lowered, or began to bind: written by a trigger"
+    )
 
     class Meta:
         constraints: ClassVar[list[Any]] = [

@@ -7,6 +7,7 @@ from django.db import models
 from billing.ledger_models import Account, Alert, Budget, BudgetBalance, Entry, Hold
 from billing.payment_models import Checkout, Payment, PaymentCustomer, PaymentEvent, PaymentReturn
 from billing.plan_models import CreditGrant, Funds, Plan, PlanCharge, Subscription
+from billing.report_models import RollupMark, UsageRollup, Verification
 from billing.tiers import TIER_PATTERN
 from billing.types import PRICED_METERS
 from kernel.ids import uuid7
@@ -30,9 +31,12 @@ __all__ = (
     "PlanCharge",
     "Price",
     "PriceBook",
+    "RollupMark",
     "Subscription",
     "TenantPrice",
     "UsageRecord",
+    "UsageRollup",
+    "Verification",
 )
 
 _METER_CHECK = models.Q(meter__in=PRICED_METERS)

@@ -5,12 +5,17 @@ from dataclasses import asdict
 from celery import shared_task
 from django.db import connections, transaction
 
+from billing.rollups import roll_up_all
 from billing.services import plan_upkeep
 from billing.services.alerting import tell_alerts as tell
 from billing.services.reaping import reap_holds as reap
+from billing.verification.run import verify_all
 from kernel.tasks import PlatformTask
 
 MONTHS_AHEAD = 12
+ROLL_UP_STALE_S = 10.0
+"""A message that waited longer for a worker has successors."""
+VERIFY_MAX_S = 6 * 3600
 
 
 @shared_task(name="billing.make_partitions", base=PlatformTask)
@@ -25,6 +30,25 @@ def make_partitions() -> int:
 def reap_holds() -> dict[str, int]:
     """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved."""
     return asdict(reap())
+
+
+@shared_task(name="billing.roll_up", base=PlatformTask, expires=ROLL_UP_STALE_S, ignore_result=True)
+def roll_up() -> int:
+    """Add new usage to the rollups. Of how many tenants."""
+    return roll_up_all()
+
+
+@shared_task(
+    name="billing.verify",
+    base=PlatformTask,
+    soft_time_limit=VERIFY_MAX_S,
+    time_limit=VERIFY_MAX_S + 60,
+    ignore_result=True,
+)
+def verify() -> dict[str, int]:
+    """Compute all books again. How many tenants' are right, and how many aren't."""
+    outcomes = [one.is_right for one in verify_all()]
+    return {"right": outcomes.count(True), "differ": outcomes.count(False)}
 
 
 @shared_task(name="billing.renew_subscriptions", base=PlatformTask, ignore_result=True)

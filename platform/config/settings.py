@@ -3,6 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
+from celery.schedules import crontab
+
 from config.broker import broker_url
 from config.databases import DatabaseUrls, django_databases
 from config.embedded.home import Home
@@ -267,6 +269,8 @@ CELERY_BEAT_SCHEDULE = {
     "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},
     "expire-deliveries": {"task": "tenants.expire_deliveries", "schedule": timedelta(hours=12)},
     "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
+    "roll-up": {"task": "billing.roll_up", "schedule": timedelta(seconds=5)},
+    "verify-books": {"task": "billing.verify", "schedule": crontab(hour=3, minute=30)},
     "make-partitions": {"task": "billing.make_partitions", "schedule": timedelta(hours=12)},
 }
 

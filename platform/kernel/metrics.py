@@ -37,6 +37,7 @@ batch_sizes = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 limited = Counter("parley_rate_limited", "Requests that a limit refused.", ("subject", "kind"))
+books_differ = Counter("parley_books_differ", "Tenants whose books were found to differ from their usage.")
 lag = Gauge("parley_event_loop_lag_seconds", "How late the event loop runs.", multiprocess_mode="livemax")
 limits_local = Gauge(
     "parley_limits_local", "Processes that limit by themselves, because Redis is away.", multiprocess_mode="livesum"

@@ -38,6 +38,12 @@ _policies, _grants = gather(
         within_tenant=True,
     ),
     jobs("reaper", {"billing_hold": "SELECT"}, within_tenant=False),
+    jobs("rollups", {"billing_rollupmark": "SELECT"}, within_tenant=False),
+    jobs("verify", {"billing_verification": "SELECT"}, within_tenant=False),
+    (
+        (Policy("billing_usagerecord", "rollups_select", "SELECT", PLATFORM_ROLE, "true"),),
+        (Grant("billing_usagerecord", PLATFORM_ROLE, frozenset({"SELECT(tenant_id)", "SELECT(tx)"})),),
+    ),
     (
         tuple(Policy(table, "definers_write", "ALL", LOOKUP_ROLE, IN_TENANT, IN_TENANT) for table in _WRITTEN),
         tuple(Grant(table, LOOKUP_ROLE, frozenset(text.split())) for table, text in _WRITTEN.items()),
@@ -87,6 +93,13 @@ RULES = Rules(
             "public.refuse_change()", "trigger of append-only tables", definer=False, owner=OWNER_ROLE, callers=NONE
         ),
         Function(
+            "public.billing_note_tightening()",
+            "trigger of budgets",
+            definer=False,
+            owner=OWNER_ROLE,
+            callers=NONE,
+        ),
+        Function(
             "lookup.ledger_commit(json,integer,integer)", "admits and settles several tenants' requests in one call"
         ),
         Function(
@@ -110,6 +123,7 @@ RULES = Rules(
         "credit_grant_expiry": "the job that lets credit expire goes across tenants",
     },
     triggers={
+        "billing_budget.tightening": "notes when a limit began to bind, which its check has to know",
         "billing_usagerecord.append_only": "the ledger only grows",
         "billing_entry.append_only": "the ledger only grows",
         "billing_price.append_only": "prices are immutable",
@@ -130,5 +144,8 @@ RULES = Rules(
         "billing_usagerecord.membership_id": _KEPT,
         "billing_usagerecord.api_key_id": _KEPT,
         "billing_usagerecord.subject_id": _KEPT,
+        "billing_usagerollup.membership_id": _KEPT,
+        "billing_usagerollup.api_key_id": _KEPT,
+        "billing_usagerollup.subject_id": _KEPT,
     },
 )

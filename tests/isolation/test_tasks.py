@@ -26,6 +26,8 @@ ACROSS_TENANTS = {
     "providers.expire_files": "files whose time is over, whosever they are",
     "providers.refresh_models": "sends each tenant a task of its own, and asks for the platform's connections",
     "billing.reap_holds": "holds whose process died, whosever they are",
+    "billing.roll_up": "tenants with new usage are found together; each is rolled up as itself",
+    "billing.verify": "every tenant's books, each verified as itself",
     "billing.renew_subscriptions": "subscriptions that are due, whosever they are; each is looked after as its tenant",
     "billing.expire_credit": "credit whose time is over, whosever it is; it expires as its tenant",
     "billing.tell_of_expiring_credit": "credit that expires soon, whosever it is; it is told as its tenant",

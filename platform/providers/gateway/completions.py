@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 
 from kernel.errors import ParleyError
@@ -21,7 +21,7 @@ from providers.types import StreamEvent
 from tenants.principals import Principal
 
 PING_AFTER_S = 15.0
-WATCH_AFTER_S = 0.02
+WATCH_AFTER_S = 0.05
 
 
 async def complete(request: Request, responder: Responder, principal: Principal, surface: Surface[Asked]) -> None:
@@ -90,7 +90,7 @@ async def _stream(responder: Responder, answering: Answering, writer: FrameWrite
     batches = _batches(answering)
     first = await anext(batches, ())
     await responder.begin_stream(headers=_headers(answering, began))
-    async with _pinging(responder, ping):
+    async with _Pinging(responder, ping):
         try:
             await _write(responder, writer, first)
             async for events in batches:
@@ -164,25 +164,42 @@ class _NoticingDisconnect:
         self._answering.disconnect()
 
 
-@asynccontextmanager
-async def _pinging(responder: Responder, comment: bytes) -> AsyncIterator[None]:
-    """Send a comment whenever nothing was sent for `PING_AFTER_S`, so that proxies keep the connection open."""
+class _Pinging:
+    """`async with` it around a stream: sends a comment whenever nothing was sent for `PING_AFTER_S`, so that proxies keep the
+    connection open. A timer looks after that; there is a task only while there is something to be sent."""
 
-    async def ping() -> None:
-        while True:
-            quiet_s = time.monotonic() - responder.last_sent_at
-            if quiet_s >= PING_AFTER_S:
-                await responder.comment(comment)
-                quiet_s = 0.0
-            await asyncio.sleep(PING_AFTER_S - quiet_s)
+    __slots__ = ("_comment", "_responder", "_sending", "_timer")
 
-    pinger = asyncio.create_task(ping())
-    try:
-        yield
-    finally:
-        pinger.cancel()
-        with suppress(asyncio.CancelledError, ClientGone, OSError):
-            await pinger
+    def __init__(self, responder: Responder, comment: bytes) -> None:
+        self._responder = responder
+        self._comment = comment
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._look_in(PING_AFTER_S)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+            with suppress(asyncio.CancelledError, OSError):
+                await self._sending
+
+    def _look_in(self, wait_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+
+    def _look(self) -> None:
+        left_s = PING_AFTER_S - (time.monotonic() - self._responder.last_sent_at)
+        if left_s > 0:
+            self._look_in(left_s)
+        else:
+            self._sending = asyncio.create_task(self._ping())
+
+    async def _ping(self) -> None:
+        await self._responder.comment(self._comment)
+        self._look_in(PING_AFTER_S)
 
 
 def _headers(answering: Answering, began: float) -> dict[str, str]:
