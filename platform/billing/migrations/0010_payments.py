@@ -15,7 +15,7 @@ TENANT_OF = """
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0008_plans"),
+        ("billing", "0009_rollups"),
         ("tenants", "0006_webhooks"),
     ]
 
