@@ -1311,7 +1311,7 @@ export interface components {
             month_nano: number;
             /** Format: date */
             month_start: string;
-            /** @description Left of what was paid or given in advance; null where the plan needs none. */
+            /** @description Left of what was paid or given in advance; null where nothing is refused for want of it. */
             funds_nano: number | null;
         };
         /** @description How many were marked. */
