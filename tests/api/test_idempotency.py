@@ -183,7 +183,7 @@ def test_a_process_that_dies_after_making_a_room_makes_no_second_one(company: Co
 
 
 def test_a_room_that_is_refused_leaves_its_key_free(company: Company) -> None:
-    assert post(company.alice, ROOMS, {"kind": "private", "model": "no-such-model"}, "k1").status_code == 404
+    assert post(company.alice, ROOMS, {"kind": "nonsense"}, "k1").status_code == 400
     assert post(company.alice, ROOMS, {"kind": "private"}, "k1").status_code == 201
 
 
