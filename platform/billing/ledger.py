@@ -1,7 +1,7 @@
 """The ledger on the way of requests: admit, checkpoint and settle by group commit (`kernel.group_commit`).
 
 While one batch is on its way, the next gathers: holds, settlements and checkpoints of whatever tenants go in one round trip
-and one transaction (`lookup.ledger_commit`, docs/adr/0010-ledger.md). A settlement is durable before its answer ends."""
+and one transaction (`lookup.ledger_commit`, docs/adr/0012-ledger.md). A settlement is durable before its answer ends."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence

@@ -67,6 +67,36 @@ async def test_a_cap_shrinks_to_the_money_left_and_then_is_refused(company: Comp
     assert await balance(mine) == (150, 0)
 
 
+async def test_what_is_left_to_the_last_token_is_granted_and_no_more(company: Company) -> None:
+    mine = await budget(company, 100)
+    hold = await admit(asking(company.alice, cap=101))
+    assert (hold.cap_tokens, hold.amount_nano) == (100, 100)
+    await settle(hold, ())
+    assert (await admit(asking(company.alice, cap=100))).cap_tokens == 100
+    assert await balance(mine) == (100, 0)
+
+
+async def test_attempts_together_are_charged_no_more_than_the_hold(company: Company) -> None:
+    mine = await budget(company, 100)
+    asked = asking(company.alice)
+    await settle(
+        await admit(asked), [used(company.alice, asked, 70, attempt=1), used(company.alice, asked, 70, attempt=2)]
+    )
+    assert [(one.sell_nano, one.loss_nano) for one in await records(company)] == [(70, 0), (30, 40)]
+    assert await balance(mine) == (0, 100)
+
+
+async def test_a_settlement_twice_in_one_batch_leaves_other_holds_alone(company: Company) -> None:
+    mine = await budget(company, 1_000)
+    asked = asking(company.alice)
+    hold = await admit(asked)
+    for _ in range(3):
+        await admit(asking(company.alice))
+    event = used(company.alice, asked, 30)
+    await asyncio.gather(settle(hold, [event]), settle(hold, [event]))
+    assert await balance(mine) == (300, 30)
+
+
 async def test_a_thousand_at_once_never_pass_a_budget(company: Company) -> None:
     mine = await budget(company, 1_000)
     asked = [asking(company.alice, cap=16) for _ in range(200)]
