@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from billing.ledger_models import Account, Alert, Budget, BudgetBalance, Entry, Hold
+from billing.payment_models import Checkout, Payment, PaymentCustomer, PaymentEvent, PaymentReturn
 from billing.plan_models import CreditGrant, Funds, Plan, PlanCharge, Subscription
 from billing.report_models import RollupMark, UsageRollup, Verification
 from billing.tiers import TIER_PATTERN
@@ -17,10 +18,15 @@ __all__ = (
     "Alert",
     "Budget",
     "BudgetBalance",
+    "Checkout",
     "CreditGrant",
     "Entry",
     "Funds",
     "Hold",
+    "Payment",
+    "PaymentCustomer",
+    "PaymentEvent",
+    "PaymentReturn",
     "Plan",
     "PlanCharge",
     "Price",

@@ -79,6 +79,10 @@ class Env(BaseSettings):
     smtp_password: SecretStr | None = None
     smtp_from: str | None = Field(default=None, validate_default=True, description="the sender of all e-mail")
 
+    parley_stripe_secret_key: SecretStr | None = None
+    parley_stripe_webhook_secret: SecretStr | None = Field(default=None, validate_default=True)
+    parley_stripe_api_base: str | None = Field(default=None, description="instead of Stripe's own address")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
     otel_exporter_otlp_endpoint: str | None = None
@@ -132,6 +136,13 @@ class Env(BaseSettings):
     def _with_user(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
         if value and not known.data.get("smtp_user"):
             raise ValueError("SMTP_USER is needed with it")
+        return value
+
+    @field_validator("parley_stripe_webhook_secret")
+    @classmethod
+    def _with_key(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        if bool(value) != bool(known.data.get("parley_stripe_secret_key")):
+            raise ValueError("PARLEY_STRIPE_SECRET_KEY and PARLEY_STRIPE_WEBHOOK_SECRET are needed together")
         return value
 
     @field_validator("smtp_from")

@@ -307,6 +307,12 @@ BATCH_TURN_S = 20.0
 LOCAL_MODEL_URL = env.parley_local_model_url
 LOCAL_MODEL_KEY = env.parley_local_model_key.get_secret_value() if env.parley_local_model_key else ""
 
+# --- payments ---------------------------------------------------------------------------------------------------------
+
+STRIPE_SECRET_KEY = env.parley_stripe_secret_key.get_secret_value() if env.parley_stripe_secret_key else ""
+STRIPE_WEBHOOK_SECRET = env.parley_stripe_webhook_secret.get_secret_value() if env.parley_stripe_webhook_secret else ""
+STRIPE_API_BASE = env.parley_stripe_api_base or ""
+
 # --- telemetry --------------------------------------------------------------------------------------------------------
 
 OTLP_ENDPOINT = env.otel_exporter_otlp_endpoint

@@ -7,8 +7,8 @@ from typing import Any
 from django.db import transaction
 
 from billing.ledger import admit, settle
-from billing.models import Budget
 from billing.services.budgets import Subject, period_end
+from billing.services.funds import add_grant, limit_by_credit
 from billing.services.operators_limit import enforce_limit
 from kernel.loop import on_loop
 from tenants.models import AuditEvent
@@ -76,15 +76,8 @@ def test_a_budget_says_how_it_stands(company: Company) -> None:
 
 def test_funds_are_what_is_left_in_advance(company: Company) -> None:
     with company.scope(), transaction.atomic():
-        Budget.objects.create(
-            tenant_id=company.id,
-            scope="funds",
-            measure="nano",
-            period="total",
-            limit_amount=500,
-            mode="hard",
-            owner="plan",
-        )
+        add_grant(amount_nano=500, source="topup", key="a")
+        limit_by_credit(is_hard=True)
     on_loop(admit(asking(company.alice)))
     assert company.alice.client.get("/api/v1/billing/balance").json()["funds_nano"] == 400
     (found,) = listed(company.bob)

@@ -13,6 +13,7 @@ from tests.isolation.rules import (
     Rules,
     gather,
     jobs,
+    lookups,
 )
 
 _WRITTEN = {
@@ -26,6 +27,7 @@ _WRITTEN = {
 }
 """What the ledger's functions, and nobody else, write: bound to the tenant in force."""
 _policies, _grants = gather(
+    lookups({"billing_paymentcustomer": "tenant_id provider external_id"}),
     jobs(
         "ops",
         {
@@ -100,6 +102,10 @@ RULES = Rules(
         Function(
             "lookup.ledger_commit(json,integer,integer)", "admits and settles several tenants' requests in one call"
         ),
+        Function(
+            "lookup.tenant_of_payment_customer(text,text)",
+            "what a payment provider tells names its customer, no tenant",
+        ),
         Function("lookup.ledger_post(uuid,json)", "entries of what is no request, within their tenant"),
         *(
             Function(f"lookup.{signature}", "a part of ledger_commit", callers=NONE)
@@ -112,6 +118,7 @@ RULES = Rules(
         ),
     ),
     indexes={
+        "payment_customer_key": "a provider's customer is one tenant's",
         "subscription_due": "the job that renews goes across tenants",
         "credit_grant_expiry": "the job that lets credit expire goes across tenants",
     },
@@ -125,6 +132,11 @@ RULES = Rules(
     pointers={
         "billing_usagerecord.tenant_id": _KEPT,
         "billing_entry.tenant_id": _KEPT,
+        **{
+            f"billing_{table}.external_id": "what a payment provider calls it"
+            for table in ("checkout", "payment", "paymentcustomer", "paymentevent", "paymentreturn")
+        },
+        "billing_checkout.membership_id": "who began it, who may be gone",
         "billing_entry.source_id": "names what it was posted for, in whichever table",
         "billing_hold.tenant_id": "goes with its request",
         "billing_hold.request_id": "names the request, no row",

@@ -113,7 +113,8 @@ class AccountBalanceOutput(serializers.Serializer[Any]):
     month_nano = serializers.IntegerField(help_text="Charged for usage in this month, in the tenant's time zone.")
     month_start = serializers.DateField()
     funds_nano = serializers.IntegerField(
-        allow_null=True, help_text="Left of what was paid or given in advance; null where the plan needs none."
+        allow_null=True,
+        help_text="Left of what was paid or given in advance; null where nothing is refused for want of it.",
     )
 
 

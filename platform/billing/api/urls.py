@@ -2,12 +2,19 @@
 
 from django.urls import path
 
-from billing.api import budget_views, views
+from billing.api import budget_views, plan_views, views, webhook_views
 
 urlpatterns = [
     path("usage", views.UsageView.as_view()),
     path("billing/balance", budget_views.BalanceView.as_view()),
     path("billing/budgets", budget_views.BudgetsView.as_view()),
     path("billing/budgets/<uuid:budget_id>", budget_views.BudgetView.as_view()),
+    path("billing/plans", plan_views.PlansView.as_view()),
+    path("billing/subscription", plan_views.SubscriptionView.as_view()),
+    path("billing/credits", plan_views.CreditsView.as_view()),
+    path("billing/payments", plan_views.PaymentsView.as_view()),
+    path("billing/top-ups", plan_views.TopUpsView.as_view()),
+    path("billing/checkouts", plan_views.CheckoutsView.as_view()),
+    path("billing/stripe/webhook", webhook_views.StripeWebhookView.as_view()),
     path("billing/alerts", budget_views.BudgetAlertsView.as_view()),
 ]

@@ -90,7 +90,7 @@ BEGIN
         place := ask.position;
         refused_by := NULL;
         IF ask.request_id = ANY (known) THEN
-            -- The same batch again, whose answer was lost on the way.
+            -- The same batch again, whose answer was lost on the way; or the same request twice in this one.
             SELECT h.cap_tokens, h.amount_nano, cardinality(h.budgets) > 0 INTO granted_tokens, granted_nano, bounded
             FROM public.billing_hold h WHERE h.tenant_id = of_tenant AND h.request_id = ask.request_id;
             RETURN NEXT;
@@ -154,6 +154,7 @@ BEGIN
             of_tenant, ask.request_id, ask.state, held_nano, held_tokens, fits, mine, since, ask.facts,
             now() + make_interval(secs => stale_after_s)
         );
+        known := known || ask.request_id;
         granted_tokens := fits;
         granted_nano := held_nano;
         bounded := bound;
@@ -218,7 +219,7 @@ BEGIN
 
     WITH item AS MATERIALIZED (
         SELECT * FROM json_to_recordset(items) AS i (
-            request_id uuid, held boolean, used_tokens bigint, usage json
+            position integer, request_id uuid, held boolean, used_tokens bigint, usage json
         )
     ), gone AS (
         DELETE FROM public.billing_hold h USING item i
@@ -228,7 +229,10 @@ BEGIN
         SELECT u.*, CASE
             WHEN NOT i.held OR u.sell_nano = 0 THEN u.sell_nano
             WHEN g.request_id IS NOT NULL AND cardinality(g.budgets) = 0 THEN u.sell_nano
-            WHEN g.request_id IS NOT NULL THEN least(u.sell_nano, g.amount_nano)
+            -- Of several attempts each is charged as far as those before it left something of the hold.
+            WHEN g.request_id IS NOT NULL THEN least(u.sell_nano, greatest(0, g.amount_nano - coalesce(sum(u.sell_nano) OVER (
+                PARTITION BY u.request_id, i.position ORDER BY u.attempt ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), 0)))
             -- Its hold is gone: it was too late. Where budgets bind, there is nothing left to charge it to.
             WHEN EXISTS (
                 SELECT FROM public.billing_budget b
@@ -277,11 +281,14 @@ BEGIN
         ) m
         WHERE a.tenant_id = of_tenant AND a.kind = m.kind
     ), released AS (
+        -- The same request may be there twice, but its hold ends once; and what was recorded before isn't used again.
         SELECT b.budget_id, b.since, sum(g.amount_nano) AS held_nano, sum(g.tokens) AS held_tokens,
                sum(least(g.amount_nano, coalesce(f.sell_nano, 0))) AS used_nano,
-               sum(least(g.tokens, i.used_tokens)) AS used_tokens
+               sum(CASE WHEN f.request_id IS NULL THEN 0 ELSE least(g.tokens, i.used_tokens) END) AS used_tokens
         FROM gone g
-        JOIN item i ON i.request_id = g.request_id
+        JOIN (
+            SELECT request_id, max(used_tokens) AS used_tokens FROM item GROUP BY request_id
+        ) i ON i.request_id = g.request_id
         CROSS JOIN LATERAL unnest(g.budgets, g.periods) AS b (budget_id, since)
         LEFT JOIN (
             SELECT request_id, sum(sell_nano) AS sell_nano FROM fresh GROUP BY request_id

@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from django.db.models import F, Sum
+from django.db.models import Sum
 
-from billing.holds import FUNDS
-from billing.models import Account, Budget, BudgetBalance, UsageRecord
+from billing.models import Account, UsageRecord
+from billing.services.funds import standing
 from kernel.tenancy import current_tenant_id
 from tenants.models import Tenant
 
 
 @dataclass(frozen=True, slots=True)
 class AccountBalance:
-    """In nano-USD. `owed_nano` is negative where the tenant has paid in advance; `funds_nano` is None where no funds bind it."""
+    """In nano-USD. `owed_nano` is negative where the tenant has paid in advance; `funds_nano` is what is left of
+    that and not held for requests under way; None where nothing is refused for want of it."""
 
     owed_nano: int
     month_nano: int
@@ -28,23 +29,10 @@ def account_balance() -> AccountBalance:
     month = datetime.now(tz=zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     customer = Account.objects.filter(kind="customer").first()
     spent = UsageRecord.objects.filter(at__gte=month).aggregate(spent=Sum("sell_nano"))["spent"]
+    funds = standing()
     return AccountBalance(
         owed_nano=customer.debits_nano - customer.credits_nano if customer else 0,
         month_nano=int(spent or 0),
         month_start=month.date(),
-        funds_nano=_funds(),
+        funds_nano=funds.left_nano - funds.held_nano if funds and funds.is_limit else None,
     )
-
-
-def _funds() -> int | None:
-    """What is left of what was paid or given in advance: of several such budgets, the least."""
-    limits = dict(Budget.objects.filter(scope=FUNDS, measure="nano", active=True).values_list("id", "limit_amount"))
-    if not limits:
-        return None
-    used = (
-        BudgetBalance.objects.filter(budget_id__in=limits)
-        .values_list("budget_id")
-        .annotate(n=Sum(F("held") + F("settled")))
-    )
-    taken = {budget_id: int(amount) for budget_id, amount in used}
-    return min(max(0, limit - taken.get(budget_id, 0)) for budget_id, limit in limits.items())

@@ -1,0 +1,1 @@
+"""Payments by hand: a bank's transfer, an invoice that was paid."""

@@ -1,0 +1,136 @@
+"""Paying online: a page of the provider's is asked for, and written down with what it is for before anybody sees it."""
+
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import transaction
+
+from billing.models import Checkout, PaymentCustomer, Plan, Subscription
+from billing.payments.base import Page, PaymentPort, Ways
+from billing.payments.online import online_port
+from billing.services.subscriptions import check_seats
+from kernel.errors import Conflict, InvalidRequest
+from kernel.ids import uuid7
+from kernel.tenancy import current_tenant_id
+from tenants.models import Tenant
+from tenants.principals import Principal
+from tenants.services.audit import record
+
+PATH = "/console/billing"
+
+
+class CheckoutNeeded(Conflict):
+    """This plan costs something: begin it with a checkout."""
+
+    code = "checkout_needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A checkout, and where it is paid."""
+
+    checkout: Checkout
+    url: str
+
+
+def begin_top_up(*, caller: Principal, amount_nano: int) -> Begun:
+    """A page to buy credit for an amount. Opens transactions of its own: the provider is asked outside of all.
+
+    Raises `NoOnlinePayments`, `PaymentsFailed`, and `InvalidRequest` for an amount that the provider doesn't take.
+    """
+    port = online_port()
+    checkout_id = uuid7()
+    customer = _customer(port)
+    page = port.top_up_page(customer=customer, amount_nano=amount_nano, ways=_ways(), key=f"checkout {checkout_id}")
+    return _begun(checkout_id, port, page, caller, purpose="top_up", amount_nano=amount_nano)
+
+
+def begin_subscription(*, caller: Principal, plan: Plan, seats: int) -> Begun:
+    """A page to begin paying for a plan each month; it is the tenant's when it is paid. Opens transactions of its own.
+
+    Raises as `begin_top_up`, and `Conflict` where another is being paid for in this way.
+    """
+    port = online_port()
+    check_seats(plan, seats)
+    if not plan.price_nano:
+        raise InvalidRequest("This plan has no price to be paid.", details={"param": "plan"})
+    with transaction.atomic():
+        known = PaymentCustomer.objects.filter(provider=port.name).first()
+        if known is not None and known.subscription_ref:
+            raise Conflict("A plan is being paid for already: cancel that one first.")
+    checkout_id = uuid7()
+    page = port.subscription_page(
+        customer=_customer(port),
+        name=plan.name,
+        price_nano=plan.price_nano,
+        seats=seats if plan.kind == "seat" else 1,
+        ways=_ways(),
+        key=f"checkout {checkout_id}",
+    )
+    return _begun(checkout_id, port, page, caller, purpose="subscription", plan=plan, seats=seats)
+
+
+def stop_paying(*, at_period_end: bool) -> None:
+    """Have the provider collect no more for the plan. Nothing where it doesn't. Raises `PaymentsFailed`."""
+    with transaction.atomic():
+        known = PaymentCustomer.objects.exclude(subscription_ref="").first()
+    if known is not None:
+        online_port().end_subscription(subscription=known.subscription_ref, at_period_end=at_period_end)
+
+
+def check_not_paid_online() -> None:
+    """Raise `Conflict` where the provider collects what the plan costs: it is changed by another checkout."""
+    if PaymentCustomer.objects.exclude(subscription_ref="").exists():
+        raise Conflict("This plan is paid online: cancel it, and begin the other with a checkout.")
+
+
+def check_paid_for(plan: Plan, seats: int | None, found: Subscription | None) -> None:
+    """Raise for a change that the provider of payments would have to know of: `Conflict` where it collects already,
+    `CheckoutNeeded` where the plan costs something and payments are taken online."""
+    is_same = found is not None and found.plan_id == plan.id and seats in (None, found.seats)
+    if is_same and found is not None and found.state != "cancelled" and not found.cancel_at_period_end:
+        return
+    check_not_paid_online()
+    if plan.price_nano and settings.STRIPE_SECRET_KEY:
+        raise CheckoutNeeded
+
+
+def _customer(port: PaymentPort) -> str:
+    """What the provider calls this tenant. Two who ask at once get the same: the provider knows the key."""
+    tenant_id = current_tenant_id()
+    with transaction.atomic():
+        known = PaymentCustomer.objects.filter(provider=port.name).order_by("id").first()
+        if known is not None:
+            return known.external_id
+        name = Tenant.objects.values_list("name", flat=True).get(id=tenant_id)
+    made = port.new_customer(tenant_id=tenant_id, name=name, key=f"customer {tenant_id}")
+    with transaction.atomic():
+        customer, _ = PaymentCustomer.objects.get_or_create(tenant_id=tenant_id, provider=port.name, external_id=made)
+    return customer.external_id
+
+
+def _begun(checkout_id: uuid.UUID, port: PaymentPort, page: Page, caller: Principal, **what: object) -> Begun:
+    with transaction.atomic():
+        checkout = Checkout.objects.create(
+            id=checkout_id,
+            tenant_id=current_tenant_id(),
+            provider=port.name,
+            external_id=page.external_id,
+            membership_id=caller.membership_id,
+            **what,
+        )
+        record(
+            action="checkout.begun",
+            subject_kind="checkout",
+            subject_id=checkout.id,
+            actor=caller,
+            data={"purpose": checkout.purpose, "amount_nano": checkout.amount_nano},
+        )
+    return Begun(checkout, page.url)
+
+
+def _ways() -> Ways:
+    if not settings.PUBLIC_URL:
+        raise InvalidRequest("PARLEY_PUBLIC_URL is not set: there is no page to come back to.")
+    return Ways(paid_url=f"{settings.PUBLIC_URL}{PATH}?paid=1", left_url=f"{settings.PUBLIC_URL}{PATH}")

@@ -1,0 +1,183 @@
+"""Plans, credit and payments over REST and on the command line."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+from rest_framework.test import APIClient
+
+from billing.payments import online
+from billing.services import plans
+from tests.billing.plan_support import books, left, plan
+from tests.fakes.stripe_server import SECRET_KEY, WEBHOOK_SECRET, StripeServer
+from tests.support.cast import Company
+
+USD = 1_000_000_000
+BASE = "/api/v1/billing"
+
+
+@pytest.fixture(scope="module")
+def stripe() -> Iterator[StripeServer]:
+    settings = {
+        "STRIPE_SECRET_KEY": SECRET_KEY,
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "PUBLIC_URL": "https://parley.example",
+    }
+    with StripeServer() as running, override_settings(STRIPE_API_BASE=running.url, **settings):
+        yield running
+        online.online_port().close()  # type: ignore[attr-defined]
+        online._port.cache_clear()
+
+
+def run(*arguments: str) -> Any:
+    out = StringIO()
+    call_command(*arguments, "--json", stdout=out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def put(company: Company, **body: Any) -> Any:
+    return company.owner.client.put(f"{BASE}/subscription", body, format="json")
+
+
+def tell(stripe: StripeServer, kind: str, about: Any) -> Any:
+    body, signature = stripe.event(kind, about)
+    return APIClient().generic(
+        "POST",
+        f"{BASE}/stripe/webhook",
+        data=body,
+        content_type="application/json",
+        headers={"Stripe-Signature": signature},
+    )
+
+
+def test_a_plan_is_chosen_changed_and_ended_over_rest(company: Company) -> None:
+    assert company.owner.client.get(f"{BASE}/subscription").json()["code"] == "no_subscription"
+    cheap, dear = plan("seat", price_nano=USD), plan("seat", price_nano=2 * USD)
+    hidden = plan("payg", is_offered=False)
+    assert put(company, plan=hidden.slug).status_code == 404
+    begun = put(company, plan=dear.slug, seats=2).json()
+    assert (begun["state"], begun["plan"]["slug"], begun["seats"]) == ("active", dear.slug, 2)
+    assert put(company, plan=cheap.slug).json()["next_plan"] == cheap.slug
+    assert put(company, plan=dear.slug).json()["next_plan"] is None
+    ending = company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    assert ending.json()["cancel_at_period_end"] is True
+    assert put(company, plan=dear.slug).json()["cancel_at_period_end"] is False
+    assert put(company, plan=dear.slug, seats=0).status_code == 400
+    listed = [one["slug"] for one in company.owner.client.get(f"{BASE}/plans?limit=100").json()["data"]]
+    assert hidden.slug not in listed
+
+
+def test_whoever_may_not_manage_changes_nothing(company: Company) -> None:
+    assert company.bob.client.put(f"{BASE}/subscription", {"plan": "x"}, format="json").status_code == 403
+    assert company.bob.client.get(f"{BASE}/credits").status_code == 403
+
+
+def test_operators_make_plans_and_enter_payments(company: Company) -> None:
+    slug, tenant = f"p-{uuid.uuid4().hex[:12]}", company.tenant.slug
+    (made,) = run("plan", "create", slug, "--kind", "prepaid", "--included-usd", "2.50", "--markup-bps", "1500")
+    assert (made["included_nano"], made["markup_bps"]) == (2_500_000_000, 1_500)
+    assert run("plan", "give", tenant, slug)[0]["state"] == "active"
+    assert run("credit", "show", tenant)[0]["left_nano"] == 2_500_000_000
+    for is_new in (True, False):
+        assert run("credit", "top-up", tenant, "10", "--reference", "wire 7")[0]["new"] is is_new
+    run("credit", "give", tenant, "1", "--reference", "sorry", "--days", "30")
+    assert run("credit", "refund", tenant, "4", "--reference", "wire 7")[0]["left_nano"] == 9_500_000_000
+    assert books(company)["cash"] == 6 * USD
+    found = company.owner.client.get(f"{BASE}/payments").json()["data"]
+    assert [(one["provider"], one["amount_nano"], one["returned_nano"]) for one in found] == [
+        ("manual", 10 * USD, 4 * USD)
+    ]
+    grants = company.owner.client.get(f"{BASE}/credits").json()["data"]
+    assert [(one["kind"], one["amount_nano"]) for one in grants] == [
+        ("gift", USD),
+        ("topup", 10 * USD),
+        ("plan", 2_500_000_000),
+    ]
+    assert run("plan", "suspend", tenant)[0]["state"] == "suspended"
+    run("credit", "paid", tenant, "3", "--reference", "invoice 1")
+    assert run("plan", "show", tenant)[0]["state"] == "active"
+    assert run("plan", "cancel", tenant)[0]["state"] == "cancelled"
+    assert run("plan", "withdraw", slug)[0]["slug"] == slug
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "give", "nobody", "x"),
+        ("plan", "create", "Bad Slug"),
+        ("plan", "create"),
+        ("credit", "top-up", "acme", "1"),
+        ("credit", "give", "acme", "one", "--reference", "x"),
+    ],
+)
+def test_commands_say_what_is_wrong(acme: Company, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        run(*arguments)
+
+
+def test_without_stripe_nothing_is_paid_online(company: Company) -> None:
+    answer = company.owner.client.post(f"{BASE}/top-ups", {"amount_nano": USD}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_online_payments")
+
+
+def test_credit_is_bought_online(company: Company, stripe: StripeServer) -> None:
+    client = company.owner.client
+    refused = client.post(f"{BASE}/top-ups", {"amount_nano": USD + 1}, format="json")
+    assert refused.status_code == 400
+    again = [
+        client.post(
+            f"{BASE}/top-ups", {"amount_nano": 5 * USD}, format="json", headers={"Idempotency-Key": "top-up 1"}
+        ).json()
+        for _ in range(2)
+    ]
+    assert again[0] == again[1]
+    assert again[0]["url"].startswith("https://")
+    pages = [one for one in stripe.objects.values() if one["object"] == "checkout.session"]
+    assert len(pages) == 1
+    stripe.pay(pages[0]["id"])
+    assert tell(stripe, "checkout.session.completed", pages[0]).json() == {"outcome": "done"}
+    assert left(company) == 5 * USD
+    # The second page is the same customer's.
+    client.post(f"{BASE}/top-ups", {"amount_nano": 7 * USD}, format="json")
+    assert len({one["customer"] for one in stripe.objects.values() if one["object"] == "checkout.session"}) == 1
+
+
+def test_a_plan_that_costs_something_is_begun_by_a_checkout(company: Company, stripe: StripeServer) -> None:
+    paid = plan("seat", price_nano=3 * USD)
+    assert put(company, plan=paid.slug).json()["code"] == "checkout_needed"
+    assert put(company, plan=plan("free").slug).status_code == 200
+    begun = company.owner.client.post(f"{BASE}/checkouts", {"plan": paid.slug, "seats": 2}, format="json")
+    assert begun.status_code == 201
+    (page,) = [
+        one for one in stripe.objects.values() if one["object"] == "checkout.session" and one["amount_total"] == 600
+    ]
+    reference = stripe.pay(page["id"])
+    assert tell(stripe, "checkout.session.completed", page).status_code == 200
+    found = company.owner.client.get(f"{BASE}/subscription").json()
+    assert (found["plan"]["slug"], found["seats"]) == (paid.slug, 2)
+    # What Stripe collects isn't changed behind its back.
+    assert put(company, plan=plan("free").slug).status_code == 409
+    assert company.owner.client.post(f"{BASE}/checkouts", {"plan": paid.slug}, format="json").status_code == 409
+    ending = company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    assert ending.status_code == 200
+    assert stripe.objects[reference]["cancel_at_period_end"] == "true"
+
+
+def test_the_webhook_is_bounded_and_signed(stripe: StripeServer) -> None:
+    about = {"id": "cs_x", "customer": "cus_x"}
+    assert tell(stripe, "checkout.session.completed", about).json() == {"outcome": "ignored"}
+    client = APIClient()
+    unsigned = client.generic("POST", f"{BASE}/stripe/webhook", data=b"{}", content_type="application/json")
+    assert (unsigned.status_code, unsigned.json()["code"]) == (400, "bad_signature")
+    large = client.generic("POST", f"{BASE}/stripe/webhook", data=b"x" * (256 * 1024 + 1), content_type="text/plain")
+    assert large.status_code == 413
+
+
+def test_all_versions_are_listed_for_operators(database: str) -> None:
+    made = plan("free")
+    assert made.id in {one.id for one in plans.all_plans()}
