@@ -21,11 +21,14 @@ class BillingConfig(AppConfig):
         """Enforce the operator's limits by budgets; name what tenants are told of their plan and credit."""
         from billing.services.alerting import REFUSED, THRESHOLD_REACHED
         from billing.services.operators_limit import enforce_limit
+        from billing.verification.credit import check_credit
+        from billing.verification.run import more_checks
         from tenants.notifications import event_type
         from tenants.services.provisioning import on_limit
 
         for name, meaning in EVENTS.items():
             event_type(name, meaning)
+        more_checks.append(check_credit)
         on_limit.append(enforce_limit)
         event_type(THRESHOLD_REACHED, "A budget's use passed one of its thresholds.")
         event_type(REFUSED, "A budget refused a request, for the first time in its period.")

@@ -26,6 +26,7 @@ PERMISSIONS: frozenset[str] = frozenset(
         "requests.content",  # what it said, where that is kept
         "usage.read_own",
         "usage.read",
+        "costs.read",  # what providers charge, beside what is charged for it
         "billing.read",  # the plan, its credit and payments
         "billing.manage",  # change the plan, buy credit
         "budgets.manage",
@@ -39,6 +40,7 @@ _MEMBER = _VIEWER | {"members.read", "api_keys.use", "models.use", "rooms.write"
 _BILLING = frozenset(
     {
         "usage.read",
+        "costs.read",
         "usage.read_own",
         "billing.read",
         "billing.manage",

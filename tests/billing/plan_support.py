@@ -52,8 +52,7 @@ def left(company: Company) -> int:
 def drawn(company: Company) -> dict[str, int]:
     """What was drawn of each grant, by its key, and what none covers."""
     with inside(company):
-        mine = funds.open_funds()
-        funds.allocate(mine)
+        mine = funds.bring_up_to_date()
         found = {grant.key: grant.allocated_nano for grant in CreditGrant.objects.all()}
     return {**found, "uncovered": mine.uncovered_nano}
 

@@ -25,6 +25,12 @@ def _usage(company: Company) -> uuid.UUID:
     return event.request_id
 
 
+def _spender(company: Company) -> uuid.UUID:
+    """Whoever was charged something."""
+    _usage(company)
+    return company.owner.membership_id
+
+
 def _budget(company: Company) -> uuid.UUID:
     """A budget of the whole company's that refuses nobody."""
     with company.scope(), transaction.atomic():
@@ -83,6 +89,11 @@ ONE = "billing/budgets/<uuid:budget_id>"
 
 CALLS = (
     Call("GET", "usage", lambda company: Made(listed=(_usage(company),))),
+    Call("GET", "billing/usage", lambda company: Made(listed=(_usage(company),))),
+    Call("GET", "billing/reports/usage"),
+    Call("GET", "billing/reports/top", lambda company: Made(listed=(_spender(company),))),
+    Call("GET", "billing/reports/forecast"),
+    Call("GET", "billing/reports/anomalies"),
     Call("GET", "billing/balance"),
     Call("GET", "billing/plans"),
     Call("GET", "billing/subscription", _subscribed()),

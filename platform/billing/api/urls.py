@@ -2,10 +2,15 @@
 
 from django.urls import path
 
-from billing.api import budget_views, plan_views, views, webhook_views
+from billing.api import budget_views, plan_views, report_views, traced_usage, views, webhook_views
 
 urlpatterns = [
     path("usage", views.UsageView.as_view()),
+    path("billing/usage", traced_usage.TracedUsageView.as_view()),
+    path("billing/reports/usage", report_views.UsageReportView.as_view()),
+    path("billing/reports/top", report_views.TopReportView.as_view()),
+    path("billing/reports/forecast", report_views.ForecastView.as_view()),
+    path("billing/reports/anomalies", report_views.AnomaliesView.as_view()),
     path("billing/balance", budget_views.BalanceView.as_view()),
     path("billing/budgets", budget_views.BudgetsView.as_view()),
     path("billing/budgets/<uuid:budget_id>", budget_views.BudgetView.as_view()),

@@ -56,12 +56,12 @@ def open_funds() -> Funds:
 def limit_by_credit(*, is_hard: bool) -> None:
     """Say whether requests are refused that no credit covers (`is_hard`), or billed afterwards."""
     funds = open_funds()
-    allocate(funds)
+    _allocate(funds)
     mode = "hard" if is_hard else "soft"
     if funds.budget.mode != mode:
         funds.budget.mode = mode
         funds.budget.save(update_fields=["mode"])
-    follow(funds)
+    _follow(funds)
 
 
 def standing() -> Standing | None:
@@ -95,7 +95,7 @@ def add_grant(
     known = CreditGrant.objects.filter(key=key).first()
     if known is not None:
         return known, False
-    allocate(funds)
+    _allocate(funds)
     grant = CreditGrant.objects.create(
         tenant_id=current_tenant_id(),
         key=key,
@@ -107,11 +107,19 @@ def add_grant(
     )
     if not is_paid:
         post(Transfer(grant.id, "grant", "credit_given", "customer", amount_nano))
-    follow(funds)
+    _follow(funds)
     return grant, True
 
 
-def allocate(funds: Funds) -> None:
+def bring_up_to_date() -> Funds:
+    """The tenant's funds, with what was used until now drawn, or owed."""
+    funds = open_funds()
+    _allocate(funds)
+    _follow(funds)
+    return funds
+
+
+def _allocate(funds: Funds) -> None:
     """Draw what was used since the last time from the open grants. What none covers is owed from then on: later credit is
     for what is used later."""
     settled, _ = _balance(funds)
@@ -136,9 +144,7 @@ def expire_grants(*, now: datetime | None = None) -> int:
     """Let the credit whose time is over expire: what was not used of it, and is not held for requests under way. How many
     nano-dollars."""
     moment = now or timezone.now()
-    funds = open_funds()
-    allocate(funds)
-    follow(funds)
+    funds = bring_up_to_date()
     settled, held = _balance(funds)
     free = funds.budget.limit_amount - settled - held
     lost_in_all = 0
@@ -153,7 +159,7 @@ def expire_grants(*, now: datetime | None = None) -> int:
             grant.expiries += 1
         grant.is_open = grant.left_nano > 0
         grant.save(update_fields=["expired_nano", "expiries", "is_open"])
-    follow(funds)
+    _follow(funds)
     return lost_in_all
 
 
@@ -161,7 +167,7 @@ def take_back(grant: CreditGrant, *, amount_nano: int) -> int:
     """Take back credit whose payment was returned: what is left of it, and what was drawn is owed again. How much was
     drawn. The entry is the payment's."""
     funds = open_funds()
-    allocate(funds)
+    _allocate(funds)
     grant.refresh_from_db()
     amount = min(amount_nano, grant.left_nano + grant.allocated_nano)
     owed = max(0, amount - grant.left_nano)
@@ -171,14 +177,14 @@ def take_back(grant: CreditGrant, *, amount_nano: int) -> int:
     grant.save(update_fields=["allocated_nano", "withdrawn_nano", "is_open"])
     funds.uncovered_nano += owed
     funds.save(update_fields=["uncovered_nano"])
-    follow(funds)
+    _follow(funds)
     return owed
 
 
 def give_again(grant: CreditGrant, *, amount_nano: int, owed_nano: int) -> None:
     """Undo `take_back` of `amount_nano`, of which `owed_nano` had been drawn."""
     funds = open_funds()
-    allocate(funds)
+    _allocate(funds)
     grant.refresh_from_db()
     amount = min(amount_nano, grant.withdrawn_nano)
     covered = min(owed_nano, amount, funds.uncovered_nano)
@@ -188,10 +194,10 @@ def give_again(grant: CreditGrant, *, amount_nano: int, owed_nano: int) -> None:
     grant.save(update_fields=["allocated_nano", "withdrawn_nano", "is_open"])
     funds.uncovered_nano -= covered
     funds.save(update_fields=["uncovered_nano"])
-    follow(funds)
+    _follow(funds)
 
 
-def follow(funds: Funds) -> None:
+def _follow(funds: Funds) -> None:
     """Set the limit to all credit there was, less what expired or was taken back, and what is owed beside it: what is left is
     the limit less what was used. It never falls below what is used and held."""
     sums = CreditGrant.objects.aggregate(

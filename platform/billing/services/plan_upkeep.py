@@ -60,7 +60,7 @@ def tell_of_expiring_credit(*, now: datetime | None = None) -> int:
     tenants = CreditGrant.objects.using(PLATFORM).filter(soon).values_list("tenant_id", flat=True)
 
     def tell() -> None:
-        funds.allocate(funds.open_funds())
+        funds.bring_up_to_date()
         for grant in CreditGrant.objects.filter(soon).order_by("expires_at")[:MOST_NAMED]:
             _tell_of(grant)
 

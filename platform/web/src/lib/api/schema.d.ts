@@ -316,6 +316,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/billing/reports/anomalies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Hours unlike the same hours before. */
+        get: operations["report_anomalies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/reports/forecast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description What this month will come to, for what the filters let through. */
+        get: operations["report_forecast"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/reports/top": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Who, or what, was charged most. */
+        get: operations["report_top"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/reports/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Usage over time, apart by up to three dimensions. */
+        get: operations["report_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/billing/subscription": {
         parameters: {
             query?: never;
@@ -346,6 +414,23 @@ export interface paths {
         put?: never;
         /** @description A page where it is paid. The credit is there when the payment has come in. */
         post: operations["billing_top_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/billing/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description Usage records by the filters of reports, newest first: one's own, or with `usage.read` the whole tenant's. */
+        get: operations["traced_usage_list"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1318,6 +1403,31 @@ export interface components {
         AllReadOutput: {
             read: number;
         };
+        /** @description The furthest first, at most a hundred. */
+        AnomaliesOutput: {
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            until: string;
+            by: string | null;
+            data: components["schemas"]["AnomalyOutput"][];
+        };
+        /** @description An hour unlike the same hours before. */
+        AnomalyOutput: {
+            /** Format: date-time */
+            start: string;
+            /** @description Of what `by` names; empty for the whole tenant. */
+            of: string;
+            name: string | null;
+            charged_nano: number;
+            /** @description The median of the same hours in the four weeks before. */
+            usual_nano: number;
+            /**
+             * Format: double
+             * @description How far from usual, in robust standard deviations.
+             */
+            score: number;
+        };
         /** @description How an answer came to be. */
         AnsweredOutput: {
             status: components["schemas"]["GenerationStatus"];
@@ -1757,6 +1867,23 @@ export interface components {
         EventTypes: {
             data: components["schemas"]["EventTypeOutput"][];
         };
+        /** @description What the month will come to, in nano-USD. */
+        ForecastOutput: {
+            /** Format: date-time */
+            period_start: string;
+            /** Format: date-time */
+            period_end: string;
+            so_far_nano: number;
+            /** @description Null when there is too little to go by. */
+            expected_nano: number | null;
+            /** @description One outcome of ten is lower. */
+            low_nano: number | null;
+            /** @description One outcome of ten is higher. */
+            high_nano: number | null;
+            method: components["schemas"]["MethodEnum"];
+            /** @description Whole days that it goes by. */
+            days: number;
+        };
         /** @description Why an answer failed. */
         GenerationErrorOutput: {
             code: string;
@@ -1832,6 +1959,8 @@ export interface components {
         };
         /** @enum {string} */
         HealthEnum: "healthy" | "recovering" | "pausing" | "misconfigured" | "failing";
+        /** @enum {string} */
+        IntervalEnum: "hour" | "day" | "month";
         /** @description What to forget: a model's answers, or all. */
         InvalidateInputRequest: {
             model?: string;
@@ -2007,6 +2136,8 @@ export interface components {
         };
         /** @enum {string} */
         MeterEnum: "input" | "cache_read" | "cache_write" | "output" | "reasoning" | "input_audio" | "cache_write_1h" | "output_audio";
+        /** @enum {string} */
+        MethodEnum: "weekdays" | "daily_mean" | "too_little_history";
         /** @enum {string} */
         ModeEnum: "hard" | "soft" | "shadow";
         /** @description A model, by the alias to call it. */
@@ -2296,6 +2427,26 @@ export interface components {
             /** @description What your own provider asks; null for models of the platform. */
             cost_nano_per_mtok: number | null;
         };
+        /** @description What one meter was charged, by which version of which price. */
+        PricedLineOutput: {
+            meter: string;
+            tokens: number;
+            /**
+             * Format: uuid
+             * @description The version of the price; immutable.
+             */
+            price: string | null;
+            tier: string | null;
+            /** @description On cost, in hundredths of a percent. */
+            markup_bps: number | null;
+            /**
+             * Format: date-time
+             * @description Since when the price is in force.
+             */
+            effective_from: string | null;
+            charged_nano: number;
+            provider_cost_nano: number | null;
+        };
         /** @enum {string} */
         Priority: "interactive" | "normal" | "batch";
         /** @description The platform's default route, and every deployment that the tenant may use. */
@@ -2323,6 +2474,40 @@ export interface components {
         /** @description A refresh; without `refresh` the cookie is used. */
         RefreshInputRequest: {
             refresh?: string;
+        };
+        /** @description The sums of one interval and one of each dimension. */
+        ReportRowOutput: {
+            /** @description At providers, or answers from the cache. */
+            attempts: number;
+            /** @description Counted where their first attempt is. */
+            requests: number;
+            /** @description Attempts of which the provider did not say what was used. */
+            estimated: number;
+            /** @description By disjoint meters. */
+            tokens: {
+                [key: string]: number;
+            };
+            /** @description What is charged. */
+            charged_nano: number;
+            /** @description What the price list says beyond that and is not charged. */
+            uncharged_nano: number;
+            /** @description What providers charge for it; null without `costs.read`. */
+            provider_cost_nano: number | null;
+            /** @description Of all attempts together. */
+            latency_ms: number;
+            /**
+             * Format: date-time
+             * @description When the interval begins in the tenant's time zone.
+             */
+            start: string;
+            /** @description The dimensions' values; null for none. */
+            by: {
+                [key: string]: string | null;
+            };
+            /** @description Names of the ids in `by`, where known. */
+            names: {
+                [key: string]: string;
+            };
         };
         /** @description The same, with what was said where that was captured and the caller may see it. */
         RequestDetailOutput: {
@@ -2591,6 +2776,27 @@ export interface components {
              */
             suspended_from: string | null;
         };
+        /** @description Sums of usage. Money in integer nano-USD. */
+        SumsOutput: {
+            /** @description At providers, or answers from the cache. */
+            attempts: number;
+            /** @description Counted where their first attempt is. */
+            requests: number;
+            /** @description Attempts of which the provider did not say what was used. */
+            estimated: number;
+            /** @description By disjoint meters. */
+            tokens: {
+                [key: string]: number;
+            };
+            /** @description What is charged. */
+            charged_nano: number;
+            /** @description What the price list says beyond that and is not charged. */
+            uncharged_nano: number;
+            /** @description What providers charge for it; null without `costs.read`. */
+            provider_cost_nano: number | null;
+            /** @description Of all attempts together. */
+            latency_ms: number;
+        };
         /** @description Another tenant of the same person. */
         SwitchInputRequest: {
             tenant: string;
@@ -2663,6 +2869,16 @@ export interface components {
              */
             output_audio: number;
         };
+        /** @description Who, or what, was charged most. */
+        TopOutput: {
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            until: string;
+            by: string;
+            totals: components["schemas"]["SumsOutput"];
+            data: components["schemas"]["ReportRowOutput"][];
+        };
         /** @description How much credit to buy. */
         TopUpInputRequest: {
             /**
@@ -2670,6 +2886,52 @@ export interface components {
              * @description Whole cents: multiples of 10,000,000.
              */
             amount_nano: number;
+        };
+        /** @description A usage record, with what explains its amount. */
+        TracedUsageOutput: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            request_id: string;
+            attempt: number;
+            kind: string;
+            /** Format: date-time */
+            at: string;
+            status: components["schemas"]["AttemptStatus"];
+            /** Format: uuid */
+            member: string;
+            /** Format: uuid */
+            api_key: string | null;
+            /** Format: uuid */
+            room: string | null;
+            alias: string;
+            provider: string;
+            connection: string;
+            model: string;
+            tokens: {
+                [key: string]: number;
+            };
+            /** @description What is charged, in nano-USD. */
+            cost_nano: number;
+            /** @description What the price list says beyond that and is not charged: for attempts that failed unseen, and what passed a budget's hold. In nano-USD. */
+            uncharged_nano: number;
+            /** @description The provider did not say what was used. */
+            estimated: boolean;
+            streamed: boolean;
+            latency_ms: number;
+            ttft_ms: number | null;
+            finish_reason: string | null;
+            error_code: string | null;
+            lines: components["schemas"]["PricedLineOutput"][];
+            /** @description What the provider said was used, in its words. */
+            provider_usage: unknown;
+            /** @description Null without `costs.read`. */
+            provider_cost_nano: number | null;
+        };
+        TracedUsagePage: {
+            data: components["schemas"]["TracedUsageOutput"][];
+            /** @description None at the end. */
+            next_cursor: string | null;
         };
         /** @enum {string} */
         TransportEnum: "cookie" | "body";
@@ -2735,6 +2997,20 @@ export interface components {
             ttft_ms: number | null;
             finish_reason: string | null;
             error_code: string | null;
+        };
+        /** @description A page of a report. The range is widened to whole quarters of an hour. */
+        UsageReportOutput: {
+            /** Format: date-time */
+            since: string;
+            /** Format: date-time */
+            until: string;
+            time_zone: string;
+            interval: (components["schemas"]["IntervalEnum"] | components["schemas"]["NullEnum"]) | null;
+            group_by: string[];
+            /** @description Of the whole range, on the first page. Who is in several groups counts once here. */
+            totals: components["schemas"]["SumsOutput"] | null;
+            next_cursor: string | null;
+            data: components["schemas"]["ReportRowOutput"][];
         };
         /** @description How much to bring to Redis. */
         WarmUpInputRequest: {
@@ -5563,6 +5839,591 @@ export interface operations {
             };
         };
     };
+    report_anomalies: {
+        parameters: {
+            query?: {
+                /** @description Only these: a value, or several with commas between. */
+                api_key?: string;
+                /** @description Look at each of these; else the whole tenant. */
+                by?: "api_key" | "cache" | "connection" | "group" | "member" | "model" | "provider" | "room" | "status" | "upstream_model";
+                /** @description Only these: a value, or several with commas between. */
+                cache?: string;
+                /** @description Only these: a value, or several with commas between. */
+                connection?: string;
+                format?: "csv" | "json";
+                /** @description Only these: a value, or several with commas between. */
+                group?: string;
+                /** @description So many whole hours until now are looked at. */
+                hours?: number;
+                /** @description Only these: a value, or several with commas between. */
+                member?: string;
+                /** @description Only these: a value, or several with commas between. */
+                model?: string;
+                /** @description Only these: a value, or several with commas between. */
+                provider?: string;
+                /** @description Only these: a value, or several with commas between. */
+                room?: string;
+                /** @description Only these: a value, or several with commas between. */
+                status?: string;
+                /** @description Only these: a value, or several with commas between. */
+                upstream_model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnomaliesOutput"];
+                    "text/csv": components["schemas"]["AnomaliesOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    report_forecast: {
+        parameters: {
+            query?: {
+                /** @description Only these: a value, or several with commas between. */
+                api_key?: string;
+                /** @description Only these: a value, or several with commas between. */
+                cache?: string;
+                /** @description Only these: a value, or several with commas between. */
+                connection?: string;
+                format?: "csv" | "json";
+                /** @description Only these: a value, or several with commas between. */
+                group?: string;
+                /** @description Only these: a value, or several with commas between. */
+                member?: string;
+                /** @description Only these: a value, or several with commas between. */
+                model?: string;
+                /** @description Only these: a value, or several with commas between. */
+                provider?: string;
+                /** @description Only these: a value, or several with commas between. */
+                room?: string;
+                /** @description Only these: a value, or several with commas between. */
+                status?: string;
+                /** @description Only these: a value, or several with commas between. */
+                upstream_model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForecastOutput"];
+                    "text/csv": components["schemas"]["ForecastOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    report_top: {
+        parameters: {
+            query?: {
+                /** @description Only these: a value, or several with commas between. */
+                api_key?: string;
+                by?: "api_key" | "cache" | "connection" | "group" | "member" | "model" | "provider" | "room" | "status" | "upstream_model";
+                /** @description Only these: a value, or several with commas between. */
+                cache?: string;
+                /** @description Only these: a value, or several with commas between. */
+                connection?: string;
+                format?: "csv" | "json";
+                /** @description A day in the tenant's time zone, or a moment. 30 days ago unless told. */
+                from?: string;
+                /** @description Only these: a value, or several with commas between. */
+                group?: string;
+                limit?: number;
+                /** @description Only these: a value, or several with commas between. */
+                member?: string;
+                /** @description Only these: a value, or several with commas between. */
+                model?: string;
+                /** @description Only these: a value, or several with commas between. */
+                provider?: string;
+                /** @description Only these: a value, or several with commas between. */
+                room?: string;
+                /** @description Only these: a value, or several with commas between. */
+                status?: string;
+                /** @description As `from`; not included. Now unless told. */
+                to?: string;
+                /** @description Only these: a value, or several with commas between. */
+                upstream_model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TopOutput"];
+                    "text/csv": components["schemas"]["TopOutput"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    report_usage: {
+        parameters: {
+            query?: {
+                /** @description Only these: a value, or several with commas between. */
+                api_key?: string;
+                /** @description Only these: a value, or several with commas between. */
+                cache?: string;
+                /** @description Only these: a value, or several with commas between. */
+                connection?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description As `Accept: text/csv`: all of it, streamed. */
+                format?: "csv" | "json";
+                /** @description A day in the tenant's time zone, or a moment. 30 days ago unless told. */
+                from?: string;
+                /** @description Only these: a value, or several with commas between. */
+                group?: string;
+                /** @description At most 3 of: model, upstream_model, provider, connection, member, api_key, room, group, cache, status. */
+                group_by?: string;
+                interval?: "day" | "hour" | "month" | "none";
+                limit?: number;
+                /** @description Only these: a value, or several with commas between. */
+                member?: string;
+                /** @description Only these: a value, or several with commas between. */
+                model?: string;
+                /** @description Only these: a value, or several with commas between. */
+                provider?: string;
+                /** @description Only these: a value, or several with commas between. */
+                room?: string;
+                /** @description Only these: a value, or several with commas between. */
+                status?: string;
+                /** @description As `from`; not included. Now unless told. */
+                to?: string;
+                /** @description Only these: a value, or several with commas between. */
+                upstream_model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReportOutput"];
+                    "text/csv": string;
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                    "text/csv": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     billing_subscription: {
         parameters: {
             query?: never;
@@ -5981,6 +6842,144 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    traced_usage_list: {
+        parameters: {
+            query?: {
+                /** @description Only these: a value, or several with commas between. */
+                api_key?: string;
+                /** @description Only these: a value, or several with commas between. */
+                cache?: string;
+                /** @description Only these: a value, or several with commas between. */
+                connection?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description A day in the tenant's time zone, or a moment. 30 days ago unless told. */
+                from?: string;
+                /** @description Only these: a value, or several with commas between. */
+                group?: string;
+                /** @description Rows a page. */
+                limit?: number;
+                /** @description Only these: a value, or several with commas between. */
+                member?: string;
+                /** @description Only these: a value, or several with commas between. */
+                model?: string;
+                /** @description Only these: a value, or several with commas between. */
+                provider?: string;
+                /** @description The attempts of this request. */
+                request_id?: string;
+                /** @description Only these: a value, or several with commas between. */
+                room?: string;
+                /** @description Only these: a value, or several with commas between. */
+                status?: string;
+                /** @description As `from`; not included. Now unless told. */
+                to?: string;
+                /** @description Only these: a value, or several with commas between. */
+                upstream_model?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TracedUsagePage"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
