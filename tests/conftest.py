@@ -18,6 +18,7 @@ from django.db import connections
 from django.test import override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from billing import ledger
 from chat import lifecycle
 from kernel import adb, loop, redis
 from providers.cache import lifecycle as cache
@@ -92,6 +93,8 @@ async def _no_pools_left() -> AsyncIterator[None]:
     await upkeep.close()
     await factory().close()
     await cache.close()
+    # A pool that a late write opens anew would outlive its loop.
+    await ledger.drained()
     await adb.close()
     await redis.close()
 

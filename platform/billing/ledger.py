@@ -217,6 +217,11 @@ def _new_writer() -> GroupCommit[_Item]:
 _writer = PerLoop(_new_writer)
 
 
+async def drained() -> None:
+    """Until all that was handed in on this loop is written, also what nobody waits for."""
+    await _writer().idle()
+
+
 async def settle_all(events: Iterable[UsageEvent]) -> None:
     """Record events of requests that have no hold; returns when all are durable. Raises `UsageNotRecorded`."""
     writer = _writer()

@@ -8,6 +8,8 @@
 Servers without lifespan (daphne) work too: what a process needs is made at first use.
 """
 
+import asyncio
+import contextlib
 import os
 from typing import Any
 
@@ -16,7 +18,8 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django: Any = get_asgi_application()
 
-from chat import lifecycle as rooms  # noqa: E402 - needs the apps to be loaded
+from billing import ledger  # noqa: E402 - needs the apps to be loaded
+from chat import lifecycle as rooms  # noqa: E402
 from chat.answering import bind  # noqa: E402
 from chat.pipeline_answering import PipelineAnswering  # noqa: E402
 from chat.routing import websocket_application  # noqa: E402
@@ -33,6 +36,9 @@ from providers.pipeline.pumps import pumps  # noqa: E402
 require_secrets()
 start_telemetry("web")
 bind(PipelineAnswering())
+LEDGER_S = 5.0
+"""How long a process that ends waits for what nobody else waits for to be written to the books."""
+
 lifecycle.on_drain(rooms.drain)
 lifecycle.on_drain(pumps.drain)
 lifecycle.on_drain(cache.drain)
@@ -76,6 +82,9 @@ async def _lifespan(receive: Any, send: Any) -> None:
             await factory().close()
             await upkeep.close()
             await cache.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEDGER_S):
+                    await ledger.drained()
             await adb.close()
             await redis.close()
             await send({"type": "lifespan.shutdown.complete"})

@@ -73,6 +73,11 @@ class GroupCommit(Generic[Item]):
         """
         self.add(item).add_done_callback(_retrieve)
 
+    async def idle(self) -> None:
+        """Until nothing waits to be written."""
+        while self._running is not None:
+            await asyncio.wait({self._running})
+
     async def _run(self) -> None:
         try:
             while self._waiting:

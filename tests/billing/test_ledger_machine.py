@@ -8,16 +8,16 @@ import os
 import secrets
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from django.db import transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -43,7 +43,8 @@ from tests.isolation.roles import Connection, administrator
 from tests.support.cast import Company, found_company
 
 EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "20"))
-STEPS = int(os.environ.get("LEDGER_STEPS", "30"))
+STEPS = int(os.environ.get("LEDGER_STEPS", "40"))
+T = TypeVar("T")
 MODES = ("hard", "hard", "soft", "shadow")
 
 _ACCOUNTS = """
@@ -120,13 +121,13 @@ class Ledger(RuleBasedStateMachine):
         self.scopes: dict[uuid.UUID, str] = {}
         self.rate = 1
         self.posted = 0
-        self._make("tenant", 1_000, "nano", "hard")
+        self._make("tenant", 2_000, "nano", "hard")
 
     # --- budgets
 
     @rule(
         scope=st.sampled_from(("tenant", "alice", "bob", "model")),
-        limit=st.integers(0, 2_000),
+        limit=st.integers(0, 5_000),
         measure=st.sampled_from(("nano", "tokens")),
         mode=st.sampled_from(MODES),
     )
@@ -156,7 +157,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(data=st.data(), limit=st.integers(0, 3_000), mode=st.sampled_from(MODES))
     def change_a_budget(self, data: st.DataObject, limit: int, mode: str) -> None:
         if self.scopes:
-            chosen = data.draw(st.sampled_from(sorted(self.scopes)))
+            chosen = self._one_of(data, list(self.scopes))
             with tenant_scope(self.company.id), transaction.atomic():
                 Budget.objects.filter(id=chosen).update(limit_amount=limit, mode=mode)
             (now,) = [one for one in self._standing() if one.id == chosen]
@@ -165,7 +166,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete_a_budget(self, data: st.DataObject) -> None:
         if len(self.scopes) > 2:
-            chosen = data.draw(st.sampled_from(sorted(self.scopes)))
+            chosen = self._one_of(data, list(self.scopes))
             with tenant_scope(self.company.id), transaction.atomic():
                 Budget.objects.get(id=chosen).delete()
             del self.scopes[chosen]
@@ -176,8 +177,24 @@ class Ledger(RuleBasedStateMachine):
 
     # --- requests
 
-    @rule(by_alice=st.booleans(), cap=st.integers(0, 300), reads=st.integers(0, 80), is_sent=st.booleans())
-    def ask(self, by_alice: bool, cap: int, reads: int, is_sent: bool) -> None:
+    @rule(
+        by_alice=st.booleans(),
+        cap=st.integers(0, 300),
+        reads=st.integers(0, 80),
+        is_sent=st.booleans(),
+        times=st.integers(1, 4),
+    )
+    def ask(self, by_alice: bool, cap: int, reads: int, is_sent: bool, times: int) -> None:
+        for _ in range(times):
+            self._ask(by_alice, cap, reads, is_sent)
+
+    @rule(by_alice=st.booleans(), beyond=st.integers(-2, 2), reads=st.integers(0, 80))
+    def ask_for_what_is_left(self, by_alice: bool, beyond: int, reads: int) -> None:
+        """As much as the tightest budget of money has, give or take a token."""
+        left = [one.limit - one.used for one in self._standing() if (one.mode, one.measure) == ("hard", "nano")]
+        self._ask(by_alice, max(0, min(left, default=0) // self.rate - reads + beyond), reads, True)
+
+    def _ask(self, by_alice: bool, cap: int, reads: int, is_sent: bool) -> None:
         who = self.company.alice if by_alice else self.company.bob
         asked = asking(who, cap=cap, input_tokens=reads, is_sent=is_sent)
         worst = msgspec.structs.replace(
@@ -209,7 +226,7 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(
         data=st.data(),
-        parts=st.lists(st.tuples(st.integers(0, 400), st.booleans()), min_size=1, max_size=3),
+        parts=st.lists(st.tuples(st.integers(0, 2_500), st.booleans()), min_size=1, max_size=3),
         times=st.integers(1, 2),
     )
     def settle_one(self, data: st.DataObject, parts: list[tuple[int, bool]], times: int) -> None:
@@ -231,21 +248,21 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def ask_again_for_one(self, data: st.DataObject) -> None:
-        request = data.draw(st.sampled_from(self.open))
+        request = self._one_of(data, self.open)
         again = on_loop(admit(request.asked))
         assert (again.cap_tokens, again.amount_nano) == (request.hold.cap_tokens, request.hold.amount_nano)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), tokens=st.integers(0, 100))
     def note_how_far_one_came(self, data: st.DataObject, tokens: int) -> None:
-        request = data.draw(st.sampled_from(self.open))
+        request = self._one_of(data, self.open)
         on_loop(_checkpoint(request.hold, tokens))
 
     @precondition(lambda self: self.ended)
     @rule(data=st.data(), nano=st.integers(0, 500), attempt=st.integers(1, 4), times=st.integers(1, 2))
     def settle_one_that_has_ended(self, data: st.DataObject, nano: int, attempt: int, times: int) -> None:
         """The same again, or what its provider tells late."""
-        request = data.draw(st.sampled_from(self.ended))
+        request = self._one_of(data, self.ended)
         on_loop(_together(request.hold, [self._event(request, nano, attempt=attempt)], times))
 
     @precondition(lambda self: self.open)
@@ -277,7 +294,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(data=st.data(), times=st.integers(1, 2))
     def refund(self, data: st.DataObject, times: int) -> None:
         """The reversal of what a request was charged."""
-        request = data.draw(st.sampled_from(self.ended))
+        request = self._one_of(data, self.ended)
         charged = self._charged(request)
         done = self._one("SELECT count(*) FROM billing_entry WHERE tenant_id = %(t)s AND reverses = %(r)s", request)
         if not charged or done != (0,):
@@ -309,6 +326,9 @@ class Ledger(RuleBasedStateMachine):
             assert one.measure != "nano" or one.settled == self.settled[one.id]
 
     # --- helpers
+
+    def _one_of(self, data: st.DataObject, things: Sequence[T]) -> T:
+        return things[data.draw(st.integers(0, len(things) - 1))]
 
     def _take(self, data: st.DataObject) -> Request:
         return self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
@@ -381,6 +401,8 @@ def test_whatever_happens_the_books_balance_and_no_budget_is_overspent() -> None
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
+            # What fails is told as it was found: making it shorter takes longer than a test may.
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )

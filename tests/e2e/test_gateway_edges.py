@@ -230,7 +230,8 @@ def test_a_suspended_tenant_is_refused_until_it_is_resumed(stack: Stack) -> None
 
 def test_a_tenant_that_has_spent_its_limit_is_told_not_to_try_again(stack: Stack) -> None:
     tenant = stack.create_tenant()
-    stack.manage("tenant", "limit", tenant.slug, "0.000001")
+    # Enough for what a short request may cost at most, and soon too little: what is held beforehand is much more than it costs.
+    stack.manage("tenant", "limit", tenant.slug, "0.00065")
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=5) as client:
         client.chat.completions.create(model=MODEL, messages=HELLO)
 

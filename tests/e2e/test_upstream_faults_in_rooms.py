@@ -148,4 +148,8 @@ def test_the_bill_and_the_room_agree(
     used = {meter: sum(record["tokens"][meter] for record in failed) for meter in one.generation["usage"]}
     assert used == one.generation["usage"]
     assert used["output"] == sum(count_tokens([record.text], UNKNOWN) for record in sent)
-    assert one.generation["cost_nano"] == 1_000 * used["input"] + 2_000 * used["output"]
+    price = 1_000 * used["input"] + 2_000 * used["output"]
+    # What nobody saw anything of is not charged.
+    assert one.generation["cost_nano"] == (price if fault in MIDWAY else 0)
+    assert sum(record["cost_nano"] for record in failed) == one.generation["cost_nano"]
+    assert sum(record["cost_nano"] + record["uncharged_nano"] for record in failed) == price
