@@ -20,7 +20,7 @@ NOTICES = 40
 
 
 @pytest.fixture
-def database() -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def outbox() -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """The running platform's, as its administrator."""
     with psycopg.connect(database_url("test_e2e"), autocommit=True) as connection:
         yield connection
@@ -60,32 +60,32 @@ def count(connection: psycopg.Connection[tuple[object, ...]], tenant: Tenant, co
 
 
 def test_a_worker_that_is_killed_between_claiming_and_telling_loses_nothing_and_tells_nothing_twice(
-    stack: Stack, database: psycopg.Connection[tuple[object, ...]]
+    stack: Stack, outbox: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     tenant = stack.create_tenant()
     access = stack.sign_in(tenant.owner, tenant.password)["access"]
     worker = stack.children()["worker"]
     # Nobody ends a message while its row is held: the worker claims what it can, and is killed in the middle of it.
     with psycopg.connect(database_url("test_e2e")) as holding:
-        write_notices(database, tenant)
+        write_notices(outbox, tenant)
         held = holding.execute(
             "SELECT id FROM kernel_outboxmessage WHERE tenant_id = %s AND status = 'waiting' ORDER BY id DESC LIMIT 15 "
             "FOR UPDATE SKIP LOCKED",
             (tenant.id,),
         ).fetchall()
-        eventually(lambda: count(database, tenant, "claims > 0") > 0, within_s=20)
+        eventually(lambda: count(outbox, tenant, "claims > 0") > 0, within_s=20)
         os.kill(worker, signal.SIGKILL)
     assert held
     eventually(lambda: stack.children().get("worker") not in (None, worker), within_s=20)
 
     def told() -> bool:
         # The minute for which a dead worker's claims hold is over.
-        database.execute(
+        outbox.execute(
             "UPDATE kernel_outboxmessage SET due_at = now() WHERE tenant_id = %s AND status = 'waiting' "
             "AND claimed_until > now() + interval '1 second' AND claimed_until < now() + interval '57 seconds'",
             (tenant.id,),
         )
-        return count(database, tenant, "status = 'done'") == NOTICES
+        return count(outbox, tenant, "status = 'done'") == NOTICES
 
     eventually(told, within_s=45, failing=lambda: stack.output[-3000:])
     assert subjects(stack, access) == sorted(f"notice {number}" for number in range(NOTICES))

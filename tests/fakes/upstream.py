@@ -56,6 +56,7 @@ class Upstream(ABC):
         self._host = host
         self._scripts: list[tuple[str, Script, list[int | None]]] = []
         self._connections: dict[asyncio.BaseTransport, float] = {}
+        self._others: frozenset[asyncio.BaseTransport] = frozenset()
         self._runner: web.AppRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -127,14 +128,17 @@ class Upstream(ABC):
         self._scripts.clear()
 
     def reset(self) -> None:
-        """Forget scripts and records."""
+        """Forget scripts and records, and leave connections that are open out of the count: they are others'."""
         self.forget_scripts()
         self.records.clear()
+        self._others = frozenset(self._connections)
 
     @property
     def open_connections(self) -> int:
-        """Connections that are open now."""
-        return sum(not transport.is_closing() for transport in list(self._connections))
+        """Connections that are open now, of those that were opened since the last reset."""
+        return sum(
+            not transport.is_closing() and transport not in self._others for transport in list(self._connections)
+        )
 
     @property
     def unused_s(self) -> float:

@@ -45,7 +45,8 @@ class World:
         return self.factory.values(table, tenant_id)
 
 
-@pytest.fixture(scope="session")
+# Of a module: what goes through all tenants, such as what removes expired rows, may run between two of them.
+@pytest.fixture(scope="module")
 def world(database: str) -> Iterator[World]:
     with administrator() as admin:
         admin.autocommit = True
@@ -58,7 +59,7 @@ def world(database: str) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app(world: World) -> Iterator[Connection]:
     """A plain connection as the web role."""
     with connect(APP_ROLE) as connection:

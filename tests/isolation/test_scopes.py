@@ -234,7 +234,7 @@ async def test_200_tasks_of_20_tenants_each_see_their_own(world: World, make_ten
     assert current_scope() == Scope()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_tenants(world: World) -> list[uuid.UUID]:
     """Twenty tenants."""
     return [world.factory.standing("tenants_tenant", world.factory.add_tenant())["id"] for _ in range(20)]

@@ -5,6 +5,8 @@ from django.test import Client
 from kernel.api.serializers import ErrorSerializer
 from tests.isolation.calls import calls
 
+UNDOCUMENTED = {"billing/stripe/webhook": "Stripe's to call, in its own format"}
+
 
 def test_every_call_is_documented_with_its_errors() -> None:
     document = Client().get("/api/schema/?format=json", headers={"accept": "application/vnd.oai.openapi+json"}).json()
@@ -17,6 +19,9 @@ def test_every_call_is_documented_with_its_errors() -> None:
         route = "/".join(
             f"{{{part[1:-1].partition(':')[2]}}}" if part[:1] == "<" else part for part in call.route.split("/")
         )
+        if route in UNDOCUMENTED:
+            assert f"{call.method} {route}" not in operations
+            continue
         operation = operations[f"{call.method} {route}"]
         assert {"400", "401", "403", "404", "429", "500", "503"} <= operation["responses"].keys()
         assert str(call.status) in operation["responses"]
