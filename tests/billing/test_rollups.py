@@ -24,12 +24,19 @@ from kernel.loop import on_loop
 from kernel.snapshots import snapshot_of
 from kernel.tenancy import tenant_scope
 from tests.billing.events import usage_event
+from tests.billing.marks import others_ended
 from tests.isolation.roles import administrator
 from tests.support.cast import Company
 
 
 def use(company: Company, **changes: Any) -> None:
     on_loop(record_usage(usage_event(company.alice, **changes)))
+
+
+def catch_up(company: Company) -> None:
+    """Roll up all that is recorded."""
+    others_ended()
+    roll_up(tenant_id=company.id)
 
 
 def rolled(company: Company) -> tuple[int, int]:
@@ -66,7 +73,7 @@ def test_usage_is_summed_by_the_quarter_of_an_hour_and_who_and_what(company: Com
     at = datetime(2026, 3, 1, 10, 44, 59, tzinfo=UTC)
     for changes in ({}, {}, {"alias": "other"}, {"at": at.replace(minute=45)}, {"status": "failed", "attempt": 2}):
         use(company, **{"at": at, "tokens": Tokens(1, 2, 3, 4, 5), **changes})
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     with tenant_scope(company.id), transaction.atomic():
         rows = list(UsageRollup.objects.order_by("bucket", "alias", "status"))
     assert [(row.bucket.minute, row.alias, row.status, row.attempts, row.requests) for row in rows] == [
@@ -82,10 +89,10 @@ def test_usage_is_summed_by_the_quarter_of_an_hour_and_who_and_what(company: Com
 def test_again_adds_nothing_and_what_is_new_is_added(company: Company) -> None:
     use(company)
     for _ in range(3):
-        roll_up(tenant_id=company.id)
+        catch_up(company)
     assert rolled(company) == (1, 20)
     use(company)
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     assert rolled(company) == (2, 40)
 
 
@@ -95,24 +102,25 @@ def test_a_transaction_that_commits_late_is_not_passed_by(company: Company) -> N
         roll_up(tenant_id=company.id)
         # The one that committed began after the one that is open: it has to wait.
         assert rolled(company) == (0, 0)
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     assert rolled(company) == (2, 25)
     with late(company, 7) as given_up:
         given_up.rollback()
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     assert rolled(company) == (2, 25)
     assert is_recount(company)
 
 
 def test_a_crash_between_leaves_neither_sums_nor_mark(company: Company) -> None:
     use(company)
+    others_ended()
     with pytest.raises(RuntimeError), tenant_scope(company.id), transaction.atomic():
         rollups._step(company.id)
         assert UsageRollup.objects.exists()
         # Whoever did this dies before its transaction commits.
         raise RuntimeError
     assert rolled(company) == (0, 0)
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     assert rolled(company) == (1, 20)
     assert is_recount(company)
 
@@ -127,7 +135,7 @@ async def test_writers_and_rollups_at_once_count_each_record_once(company: Compa
             assert await sync_to_async(_roll_up_and_recount, thread_sensitive=False)(company)
 
     await asyncio.gather(*(write() for _ in range(4)), sum_up(), sum_up())
-    await sync_to_async(roll_up)(tenant_id=company.id)
+    await sync_to_async(catch_up)(company)
     assert await sync_to_async(rolled)(company) == (60, 1_200)
     assert await sync_to_async(is_recount)(company)
 
@@ -144,11 +152,12 @@ def _roll_up_and_recount(company: Company) -> bool:
 def test_a_backlog_is_added_in_steps(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(7):
         use(company)
+    others_ended()
     monkeypatch.setattr(rollups, "_NEXT", rollups._NEXT.replace(str(rollups.RECORDS_PER_STEP), "3"))
     with tenant_scope(company.id), transaction.atomic():
         assert rollups._step(company.id)
     assert rolled(company)[0] == 3
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     assert rolled(company) == (7, 140)
     assert is_recount(company)
 
@@ -156,6 +165,7 @@ def test_a_backlog_is_added_in_steps(company: Company, monkeypatch: pytest.Monke
 def test_every_tenant_with_something_new_is_found(company: Company, neighbour: Company) -> None:
     use(company)
     use(neighbour)
+    others_ended()
     assert roll_up_all() >= 2
     assert rolled(company) == rolled(neighbour) == (1, 20)
     assert company.id not in _due()
@@ -170,7 +180,7 @@ def _due() -> set[uuid.UUID]:
 
 def test_rollups_are_counted_anew(company: Company) -> None:
     use(company)
-    roll_up(tenant_id=company.id)
+    catch_up(company)
     with tenant_scope(company.id), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE billing_usagerollup SET sell_nano = 1")
     assert not is_recount(company)

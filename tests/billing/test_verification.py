@@ -25,6 +25,7 @@ from kernel.tenancy import tenant_scope
 from tenants.models import Tenant
 from tests.billing.events import usage_event
 from tests.billing.ledger_support import asking, budget
+from tests.billing.marks import others_ended
 from tests.isolation.roles import administrator
 from tests.support.cast import Company
 
@@ -57,6 +58,7 @@ def tariff(database: str, django_db_blocker: Any) -> Tariff:
 def books(company: Company, tariff: Tariff) -> Company:
     """Three requests, one of them unseen, and one that is under way, against two budgets."""
     _use(company, tariff)
+    others_ended()
     roll_up(tenant_id=company.id)
     return company
 
