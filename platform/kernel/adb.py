@@ -28,6 +28,21 @@ CONNECTION_ATTEMPTS = 20
 """How many connections of a pool may turn out to be dead before that is an error: more than a pool holds."""
 
 
+class _LoopEnds(BaseException):
+    """The event loop ends while a connection is being made."""
+
+
+class _Pool(AsyncConnectionPool[Connection]):
+    """psycopg's pool takes a cancelled attempt to connect for a failed one, and its worker goes on: a loop that ends just then
+    would wait for it for ever."""
+
+    async def _connect(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - the pool's own signature
+        try:
+            return await super()._connect(timeout)
+        except asyncio.CancelledError as error:
+            raise _LoopEnds from error
+
+
 class _Pools:
     """One event loop's pools, by database alias."""
 
@@ -137,7 +152,7 @@ async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
     async with pools.opening:
         if (pool := pools.opened.get(alias)) is not None:
             return pool
-        pool = AsyncConnectionPool[Connection](
+        pool = _Pool(
             kwargs=_connect_kwargs(alias),
             connection_class=AsyncConnection[DictRow],
             min_size=1,

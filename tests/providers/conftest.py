@@ -17,6 +17,13 @@ from tests.fakes.openai_upstream import OpenAIUpstream
 
 SHORT = Timeouts(connect_s=0.3, first_token_s=0.3, between_tokens_s=0.3, total_s=1.0)
 
+LONG = Timeouts(connect_s=5.0, first_token_s=5.0, between_tokens_s=5.0, total_s=10.0)
+
+
+def patience(fault: str) -> Timeouts:
+    """How long to wait for a fault: where something comes, as long as that takes on a busy machine."""
+    return SHORT if fault.startswith("hang") else LONG
+
 
 async def _no_wait(_: float) -> None:
     return

@@ -40,7 +40,7 @@ from tests.fakes.gemini_upstream import GeminiUpstream
 from tests.fakes.ollama_upstream import OllamaUpstream
 from tests.fakes.script import FAULTS
 from tests.fakes.upstream import Upstream, vector_of
-from tests.providers.conftest import SHORT, ask, until
+from tests.providers.conftest import SHORT, ask, patience, until
 
 pytestmark = pytest.mark.no_database
 
@@ -305,8 +305,8 @@ async def test_a_fault_instead_of_an_answer(vendor: Vendor, fault: str, stream: 
     vendor.upstream.script(fault=fault, retry_after=2.5, status=599)
     began = time.monotonic()
     with pytest.raises(ProviderError) as failed:
-        await vendor.answer(ask(stream=stream), stream=stream, timeouts=SHORT)
-    assert time.monotonic() - began < SHORT.total_s + 1
+        await vendor.answer(ask(stream=stream), stream=stream, timeouts=patience(fault))
+    assert time.monotonic() - began < patience(fault).total_s + 1
     kind, cause = AT_ONCE[fault]
     assert type(failed.value) is kind
     assert getattr(failed.value, "cause", None) == cause
