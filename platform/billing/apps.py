@@ -9,6 +9,7 @@ EVENTS = {
     "subscription.trial_ending": "A trial ends soon, and the plan is charged then.",
     "subscription.cancelled": "The subscription has ended.",
     "credit.expiring": "Credit that was not used yet expires soon.",
+    "credit.low": "Little is left of the credit that limits what may be used.",
 }
 
 

@@ -23,7 +23,9 @@ _WRITTEN = {
     "billing_budgetbalance": "SELECT INSERT UPDATE",
     "billing_hold": "SELECT INSERT UPDATE DELETE",
     "billing_alert": "SELECT INSERT",
-    "billing_budget": "SELECT",
+    "billing_budget": "SELECT INSERT UPDATE",
+    "billing_funds": "SELECT",
+    "billing_creditgrant": "SELECT",
 }
 """What the ledger's functions, and nobody else, write: bound to the tenant in force."""
 _policies, _grants = gather(
@@ -100,6 +102,20 @@ RULES = Rules(
             callers=NONE,
         ),
         Function(
+            "public.billing_keep_owners()",
+            "trigger of budgets",
+            definer=False,
+            owner=OWNER_ROLE,
+            callers=NONE,
+        ),
+        Function("lookup.funds_open(uuid,uuid,text)", "makes the budget of credit, within its tenant"),
+        Function("lookup.funds_limit(uuid,text)", "sets that budget to what the credit says, within its tenant"),
+        Function(
+            "lookup.holds_put_off(uuid,uuid[])",
+            "lets holds wait that can't be resolved, within their tenant",
+            callers=frozenset({PLATFORM_ROLE}),
+        ),
+        Function(
             "lookup.ledger_commit(json,integer,integer)", "admits and settles several tenants' requests in one call"
         ),
         Function(
@@ -126,6 +142,7 @@ RULES = Rules(
         "credit_grant_expiry": "the job that lets credit expire goes across tenants",
     },
     triggers={
+        "billing_budget.owners": "budgets of operators and plans are not the tenant's to write",
         "billing_budget.tightening": "notes when a limit began to bind, which its check has to know",
         "billing_usagerecord.append_only": "the ledger only grows",
         "billing_entry.append_only": "the ledger only grows",
