@@ -117,6 +117,9 @@ RULES = Rules(
             "lookup.tenant_of_payment_customer(text,text)",
             "what a payment provider tells names its customer, no tenant",
         ),
+        Function(
+            "lookup.balances_of(uuid[])", "balances of the tenants whose people have a socket open, each read as itself"
+        ),
         Function("lookup.ledger_post(uuid,json)", "entries of what is no request, within their tenant"),
         *(
             Function(f"lookup.{signature}", "a part of ledger_commit", callers=NONE)

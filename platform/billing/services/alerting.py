@@ -22,7 +22,7 @@ MAX_ALERTS = 500
 """At a time; the rest the next time."""
 THRESHOLD_REACHED = "budget.threshold_reached"
 REFUSED = "budget.refused"
-LINK = "/console/usage"
+LINK = "/console/budgets"
 _WHAT = {
     "tenant": "the organisation",
     "funds": "what was paid in advance",
