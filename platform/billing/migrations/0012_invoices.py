@@ -65,7 +65,7 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_invoicepayment
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0010_payments"),
+        ("billing", "0011_balances_of"),
         ("tenants", "0006_webhooks"),
     ]
 
