@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0012_budget_owners")]
+    dependencies = [("billing", "0013_budget_owners")]
 
     operations = [
         migrations.AddField(

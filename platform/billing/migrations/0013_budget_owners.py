@@ -91,7 +91,7 @@ END
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0011_balances_of")]
+    dependencies = [("billing", "0012_invoices")]
 
     operations = [
         migrations.RunSQL(GUARD, UNGUARD),
