@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
+from billing.invoices.closing import close_period
 from billing.models import Plan, PlanCharge, Subscription
 from billing.periods import next_boundary, seconds, share_of, zone_of
 from billing.plan_models import MAX_NANO
@@ -208,7 +209,8 @@ def renew(*, now: datetime | None = None) -> int:
 
 
 def begin_period(sub: Subscription) -> None:
-    """Charge the period's fee, give its credit, each once, and let the credit limit what may be used if the plan says so."""
+    """Charge the period's fee, give its credit, each once, and let the credit limit what may be used if the plan says so.
+    What was before is for an invoice, and so is the fee."""
     start = sub.period_start.isoformat()
     if sub.state != "trialing":
         charge(sub, "period", f"period {start}", fee(sub.plan, sub.seats), since=sub.period_start)
@@ -220,6 +222,7 @@ def begin_period(sub: Subscription) -> None:
             key=f"period {start}",
             expires_at=credit_ends(sub.plan, sub),
         )
+    close_period(until=sub.period_start)
 
 
 def charge(
@@ -311,6 +314,7 @@ def _end(sub: Subscription, moment: datetime) -> None:
     sub.state, sub.past_due_since, sub.cancel_at_period_end = "cancelled", None, False
     sub.next_plan = sub.next_seats = None
     limit_by_credit(is_hard=True)
+    close_period(until=moment)
     tell(
         sub,
         "subscription.cancelled",
