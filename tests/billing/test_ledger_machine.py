@@ -9,7 +9,7 @@ import secrets
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -338,7 +338,7 @@ class Ledger(RuleBasedStateMachine):
         event = used(who, request.asked, nano, attempt=attempt, unseen=unseen)
         tokens = nano // request.rate
         charge = Charge(cost_nano=nano // 2, sell_nano=tokens * request.rate, lines=())
-        return replace(event, payer=request.asked.payer, tokens=Tokens(output=tokens), charge=charge)
+        return msgspec.structs.replace(event, payer=request.asked.payer, tokens=Tokens(output=tokens), charge=charge)
 
     def _close(self, request: Request) -> None:
         """Its hold is gone: what it was charged is settled in the budgets that it was held against."""
