@@ -28,6 +28,7 @@ from tenants import passwords
 from tests.support.cast import Company, found_company
 from tests.support.databases import make_database
 from tests.support.servers import database_url
+from tests.support.ws_client import cut_open_clients
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -90,6 +91,7 @@ def _database(request: pytest.FixtureRequest) -> Iterator[None]:
 async def _no_pools_left() -> AsyncIterator[None]:
     """Close what the test's event loop opened."""
     yield
+    await cut_open_clients()
     await upkeep.close()
     await factory().close()
     await cache.close()

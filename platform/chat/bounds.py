@@ -65,4 +65,6 @@ EPOCH_CHECK_S = 2.0
 GAP_CHECK_S = 25.0
 IDLE_FEED_S = 10.0
 SUBSCRIBE_WAIT_S = 2.0
+BALANCES_EVERY_S = 0.5
+"""A change of a balance is told within this and the time of a query; so a socket gets two notes of it a second at most."""
 CLOSE_WAIT_S = 5.0

@@ -165,6 +165,7 @@ class _Conversation:
             socket.close(_close_code(error), error.message)
             return
         socket.renewed(session)
+        socket.noted_seq = hello.notes
         if not self._hub.make_way(socket):
             socket.close(CloseCode.RATE_LIMITED, "too many connections of this tenant")
             return

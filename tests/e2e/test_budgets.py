@@ -7,6 +7,7 @@ import secrets
 import signal
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import anthropic
@@ -227,13 +228,15 @@ def test_the_hold_of_a_killed_process_is_resolved(stack: Stack) -> None:
     tenant = stack.create_tenant()
     budget = set_budget(stack, tenant, 10**9)
     doomed = web_processes(stack)["web.1"]
-    stream = http.client.HTTPConnection("127.0.0.1", stack.port)
-    stream.sock = raw_connection(stack, pid=doomed)
     headers = {"Authorization": f"Bearer {tenant.api_key}", "Content-Type": "application/json"}
     body = {"model": MODEL, "stream": True, "messages": slow()}
-    stream.request("POST", "/v1/chat/completions", json.dumps(body), headers)
-    assert stream.getresponse().status == 200
-    with psycopg.connect(database_url("test_e2e"), autocommit=True) as admin:
+    with (
+        psycopg.connect(database_url("test_e2e"), autocommit=True) as admin,
+        closing(http.client.HTTPConnection("127.0.0.1", stack.port)) as stream,
+        raw_connection(stack, pid=doomed) as stream.sock,
+    ):
+        stream.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        assert stream.getresponse().status == 200
 
         def reached() -> int:
             held = admin.execute(
@@ -243,7 +246,6 @@ def test_the_hold_of_a_killed_process_is_resolved(stack: Stack) -> None:
 
         eventually(reached)
         os.kill(doomed, signal.SIGKILL)
-        stream.close()
         written = reached()
         assert balance(stack, tenant, budget)[0] > 0
         # As if a minute and a half had passed.

@@ -7,6 +7,8 @@ import os
 import secrets
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import httpx2 as httpx
@@ -38,6 +40,13 @@ def room_id(stack: Stack, token: str) -> str:
         made = rest.post("/api/v1/rooms", json={"title": "A room", "kind": "shared", "model": MODEL})
     room: str = made.json()["id"]
     return room
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """What the test has opened, closed when it ends."""
+    with ExitStack() as stack:
+        yield stack
 
 
 def slow(**script: Any) -> str:
@@ -130,17 +139,17 @@ async def test_a_process_killed_in_mid_answer_leaves_what_was_shown(
 
 
 async def test_a_process_told_to_stop_lets_answers_end_or_keeps_them(
-    stack: Stack, tenant: Tenant, token: str, room_id: str, upstream: OpenAIUpstream
+    stack: Stack, tenant: Tenant, token: str, room_id: str, upstream: OpenAIUpstream, opened: ExitStack
 ) -> None:
     eventually(lambda: len(web_processes(stack)) == 2)
     client = await Client(stack.socket_url, token).hello()
     leaving = serving_socket(stack, client)
-    kept_alive = raw_connection(stack, pid=leaving)
+    kept_alive = opened.enter_context(raw_connection(stack, pid=leaving))
     room = await client.join(room_id)
     short, long = slow(text="short " * 20), slow()
     short_id, long_id = await ask(client, room, short), await ask(client, room, long)
-    stream = http.client.HTTPConnection("127.0.0.1", stack.port)
-    stream.sock = raw_connection(stack, pid=leaving)
+    stream = opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", stack.port)))
+    stream.sock = opened.enter_context(raw_connection(stack, pid=leaving))
     body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": slow()}]}
     headers = {"Authorization": f"Bearer {tenant.api_key}", "Content-Type": "application/json"}
     stream.request("POST", "/v1/chat/completions", json.dumps(body), headers)
@@ -153,7 +162,6 @@ async def test_a_process_told_to_stop_lets_answers_end_or_keeps_them(
     refused = kept_alive.recv(65_536).lower()
     assert b" 503 " in refused.splitlines()[0]
     assert b"connection: close" in refused
-    kept_alive.close()
 
     await client.hello()
     assert serving_socket(stack, client) != leaving
@@ -169,7 +177,6 @@ async def test_a_process_told_to_stop_lets_answers_end_or_keeps_them(
 
     *_, last = (line for line in (await asyncio.to_thread(answer.read)).decode().splitlines() if line)
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "unavailable"
-    stream.close()
     assert not room.resets
     assert_same_as_snapshot(stack, token, room)
     await client.close()

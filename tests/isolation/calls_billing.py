@@ -99,6 +99,8 @@ CALLS = (
     Call("GET", "billing/subscription", _subscribed()),
     Call("PUT", "billing/subscription", _subscribed({"plan": "isolation"})),
     Call("PATCH", "billing/subscription", _subscribed({"cancel_at_period_end": False})),
+    Call("POST", "billing/plan-previews", lambda company: Made(body={"plan": _plan().slug})),
+    Call("GET", "billing/payment-options"),
     Call("GET", "billing/credits", lambda company: Made(listed=(_credit(company),))),
     Call("GET", "billing/payments", lambda company: Made(listed=(_payment(company),))),
     # No payments are taken online here; tests/billing/test_plans_api.py is where they are.

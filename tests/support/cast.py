@@ -87,6 +87,11 @@ def found_company(slug: str) -> Company:
     )
 
 
+def hire(company: Company, name: str, role: str) -> Actor:
+    """Somebody more in a company."""
+    return _join(company.tenant.slug, name, role)
+
+
 def _join(slug: str, name: str, role: str) -> Actor:
     member = add_member(slug=slug, email=f"{name}@{slug}.example", role=role, name=name, password=PASSWORD)
     return _actor(name, member, role)

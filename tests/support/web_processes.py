@@ -1,7 +1,11 @@
 """Which web process serves a connection, and what connections a process has."""
 
-import asyncio
+import contextlib
+import os
+import signal
 import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psutil
@@ -9,8 +13,10 @@ import psutil
 from tests.support.stack import Stack, eventually
 from tests.support.ws_client import Client
 
-_AT_ONCE = 8
-_ROUNDS = 20
+_HELD_MAX_S = 1.0
+"""For how long the other web processes stand still at once: an answer's lease lasts six times as long."""
+_CONNECTED_S = 30.0
+"""A process that was only just started takes connections after some seconds."""
 
 
 def web_processes(stack: Stack) -> dict[str, int]:
@@ -51,40 +57,70 @@ def talks_to(pid: int, url: str) -> bool:
 
 
 async def connect_to(stack: Stack, token: str, *, pid: int) -> Client:
-    """A client whose socket this web process serves: connect until it is, several at once, since an idle process may take
-    every connection that comes alone.
+    """A client whose socket this web process serves."""
+    return await Client(stack.socket_url, token).hello(over=_connect(stack, pid=pid))
+
+
+@contextmanager
+def raw_connection(stack: Stack, *, pid: int) -> Iterator[socket.socket]:
+    """A TCP connection that this web process serves, after one whole exchange."""
+    with _connect(stack, pid=pid) as opened:
+        opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b'"alive"}'):
+            piece = opened.recv(65_536)
+            assert piece, "the connection was closed"
+            answer += piece
+        yield opened
+
+
+def _connect(stack: Stack, *, pid: int) -> socket.socket:
+    """A new connection that this web process has taken.
+
+    All web processes of a platform share one listening socket, and an idle one takes whatever comes. So the others are held
+    while the connection is made: not for long, since a process that stands still loses its leases.
     """
-    for _ in range(_ROUNDS):
-        clients = await asyncio.gather(*(Client(stack.socket_url, token).hello() for _ in range(_AT_ONCE)))
-        reached = [client for client in clients if serving_socket(stack, client) == pid]
-        for client in clients:
-            if client not in reached[:1]:
-                await client.close()
-        if reached:
-            return reached[0]
-    raise AssertionError(f"never reached {pid}")
+
+    def connect() -> socket.socket | None:
+        opened = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
+        try:
+            eventually(lambda: _serves(pid, opened), within_s=_HELD_MAX_S)
+        except AssertionError:
+            opened.close()
+            return None
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def connect_while_others_stand() -> socket.socket | None:
+        with _standing_still(other for other in web_processes(stack).values() if other != pid):
+            return connect()
+
+    made: socket.socket = eventually(
+        connect_while_others_stand, within_s=_CONNECTED_S, failing=lambda: f"{pid} takes no connection"
+    )
+    return made
 
 
-def raw_connection(stack: Stack, *, pid: int) -> socket.socket:
-    """A TCP connection that this web process serves."""
-    for _ in range(_ROUNDS):
-        opened = [socket.create_connection(("127.0.0.1", stack.port), timeout=30) for _ in range(_AT_ONCE)]
-        for one in opened:
-            _ask(one)
-        reached = [one for one in opened if serving(stack, one.getsockname()[1]) == pid]
-        for one in opened:
-            if one not in reached[:1]:
-                one.close()
-        if reached:
-            return reached[0]
-    raise AssertionError(f"never reached {pid}")
+def _serves(pid: int, opened: socket.socket) -> bool:
+    port, listening = opened.getsockname()[1], opened.getpeername()[1]
+    return any(
+        one.raddr and (one.raddr.port, one.laddr.port) == (port, listening)
+        for one in psutil.Process(pid).net_connections("tcp")
+    )
 
 
-def _ask(opened: socket.socket) -> None:
-    """One whole exchange: from then on some process serves the connection."""
-    opened.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    answer = b""
-    while not answer.endswith(b'"alive"}'):
-        piece = opened.recv(65_536)
-        assert piece, "the connection was closed"
-        answer += piece
+@contextmanager
+def _standing_still(pids: Iterable[int]) -> Iterator[None]:
+    """Have these processes do nothing meanwhile. One that has died by itself is no matter."""
+    held = list(pids)
+    try:
+        for pid in held:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in held:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

@@ -5,6 +5,7 @@ It never heals by itself: a gap fails the test, unless the test expects one.
 
 import asyncio
 import json
+import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ SUBPROTOCOL = "parley.v1"
 WAIT_S = 10.0
 
 Frame = dict[str, Any]
+
+_open: "set[Client]" = set()
 
 
 @dataclass
@@ -91,22 +94,31 @@ class Client:
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
-    async def open(self, *, origin: str | None = None, subprotocol: str | None = SUBPROTOCOL) -> "Client":
-        """Connect, without a word."""
+    async def open(
+        self, *, origin: str | None = None, subprotocol: str | None = SUBPROTOCOL, over: socket.socket | None = None
+    ) -> "Client":
+        """Connect, without a word; over a connection that is there, if any."""
         self.close_code, self.welcome = None, None
-        self._socket = await connect(
-            self.url,
-            subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
-            origin=origin,  # type: ignore[arg-type]
-            max_size=None,
-            ping_interval=None,
-        )
+        try:
+            self._socket = await connect(
+                self.url,
+                subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+                origin=origin,  # type: ignore[arg-type]
+                max_size=None,
+                ping_interval=None,
+                sock=over,
+            )
+        except BaseException:
+            if over is not None:
+                over.close()
+            raise
+        _open.add(self)
         self._reader = asyncio.create_task(self._read(self._socket))
         return self
 
-    async def hello(self, **options: Any) -> "Client":
+    async def hello(self, *, over: socket.socket | None = None, **options: Any) -> "Client":
         """Connect, say hello with the positions held, and wait for the welcome."""
-        await self.open()
+        await self.open(over=over)
         resume = [room.position() for room in self.rooms.values()]
         await self.send({"op": "hello", "v": 1, "token": self.token, "resume": resume, "notes": 0} | options)
         await self.until(lambda: self.welcome is not None)
@@ -178,17 +190,18 @@ class Client:
         await self._done()
 
     async def _done(self) -> None:
+        _open.discard(self)
         if self._reader is not None:
             await asyncio.wait([self._reader])
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, connection: ClientConnection) -> None:
         try:
-            async for data in socket:
+            async for data in connection:
                 self._take(json.loads(data))
         except ConnectionClosed:
             pass
         finally:
-            self.close_code = socket.close_code or 1006
+            self.close_code = connection.close_code or 1006
             self._changed.set()
 
     def _take(self, frame: Frame) -> None:
@@ -203,3 +216,9 @@ class Client:
         elif frame["op"] in ("ev", "delta") and room is not None:
             room.apply(frame)
         self._changed.set()
+
+
+async def cut_open_clients() -> None:
+    """Cut what a test left open, because it failed: a socket that nobody closes would fail another test."""
+    for client in list(_open):
+        await client.cut()

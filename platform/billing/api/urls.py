@@ -16,6 +16,8 @@ urlpatterns = [
     path("billing/budgets/<uuid:budget_id>", budget_views.BudgetView.as_view()),
     path("billing/plans", plan_views.PlansView.as_view()),
     path("billing/subscription", plan_views.SubscriptionView.as_view()),
+    path("billing/plan-previews", plan_views.PlanPreviewsView.as_view()),
+    path("billing/payment-options", plan_views.PaymentOptionsView.as_view()),
     path("billing/credits", plan_views.CreditsView.as_view()),
     path("billing/payments", plan_views.PaymentsView.as_view()),
     path("billing/top-ups", plan_views.TopUpsView.as_view()),

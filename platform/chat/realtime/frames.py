@@ -201,6 +201,15 @@ class Typing(msgspec.Struct, frozen=True, tag="typing", tag_field="op"):
     who: uuid.UUID
 
 
+class Note(msgspec.Struct, frozen=True, tag="note", tag_field="op"):
+    """Something that concerns the member, not a room. `seq` grows from note to note; a `balance` replaces the one before."""
+
+    seq: int
+    type: Literal["balance"]
+    at: datetime
+    body: Any
+
+
 class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="op"):
     """Drop what you hold of the room, and load the snapshot."""
 

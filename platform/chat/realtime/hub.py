@@ -9,6 +9,7 @@ from collections import Counter
 import structlog
 
 from chat.bounds import (
+    BALANCES_EVERY_S,
     EPOCH_CHECK_S,
     GAP_CHECK_S,
     IDLE_FEED_S,
@@ -21,6 +22,7 @@ from chat.bounds import (
 )
 from chat.events import head_of
 from chat.realtime import streams
+from chat.realtime.balances import BalanceNotes
 from chat.realtime.feeds import Feed
 from chat.realtime.frames import CloseCode
 from chat.realtime.sessions import ended
@@ -47,6 +49,8 @@ class Hub:
         self._feeds: dict[Key, Feed] = {}
         self._opening: dict[Key, asyncio.Task[Feed]] = {}
         self._keeper: asyncio.Task[None] | None = None
+        self._balances = BalanceNotes()
+        self._teller: asyncio.Task[None] | None = None
 
     # --- sockets ------------------------------------------------------------------------------------------------------
 
@@ -68,6 +72,8 @@ class Hub:
         self.sockets.add(socket)
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self._keep(), name="hub-keeper")
+        if self._teller is None or self._teller.done():
+            self._teller = asyncio.create_task(self._tell_balances(), name="hub-balances")
 
     def remove(self, socket: Socket) -> None:
         """The socket is closed."""
@@ -151,6 +157,11 @@ class Hub:
                 next_gaps = now + GAP_CHECK_S
                 await self._check_gaps()
 
+    async def _tell_balances(self) -> None:
+        while self.sockets:
+            await asyncio.sleep(BALANCES_EVERY_S)
+            await self._balances.tell(tuple(self.sockets))
+
     async def _drop_idle(self, now: float) -> None:
         for key, feed in list(self._feeds.items()):
             if feed.attached:
@@ -201,7 +212,7 @@ class Hub:
 
     async def close(self) -> None:
         """Stop looking after anything."""
-        tasks = [*self._opening.values(), *([self._keeper] if self._keeper else [])]
+        tasks = [*self._opening.values(), *(task for task in (self._keeper, self._teller) if task)]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -26,10 +26,16 @@ class Session:
     key: str | None = field(default=None, repr=False)
 
 
+def check_welcome(principal: Principal) -> None:
+    """Raise `PermissionDenied` for whom a socket has nothing: no rooms, and no balance. Each command checks its own."""
+    if not principal.may("usage.read"):
+        principal.require("rooms.read")
+
+
 async def open_session(*, token: str | None, ticket: str | None, address: str) -> Session:
     """The session of an access token, an API key, or a ticket for one.
 
-    Raises `NotAuthenticated`, `PermissionDenied` (also without `rooms.read`), `Unavailable`.
+    Raises `NotAuthenticated`, `PermissionDenied` (also without anything to hear), `Unavailable`.
     """
     if ticket is not None:
         token = await redeem_ticket(ticket)
@@ -37,7 +43,7 @@ async def open_session(*, token: str | None, ticket: str | None, address: str) -
         raise NotAuthenticated("hello: a token or a ticket is needed.")
     if token.startswith(PREFIX):
         principal = await authenticate(token, address=address)
-        principal.require("rooms.read")
+        check_welcome(principal)
         return Session(
             principal=principal,
             subject=Subject(principal.tenant_id, principal.membership_id, principal.api_key_id),
@@ -48,7 +54,7 @@ async def open_session(*, token: str | None, ticket: str | None, address: str) -
         )
     claims = read_access(token)
     principal = await member_of_claims(claims)
-    principal.require("rooms.read")
+    check_welcome(principal)
     return Session(
         principal=principal,
         subject=claims.subject,
@@ -74,7 +80,7 @@ async def ended(sessions: Collection[Session]) -> dict[Session, ParleyError]:
             continue
         try:
             principal = await authenticate(session.key, address=session.address)
-            principal.require("rooms.read")
+            check_welcome(principal)
         except (NotAuthenticated, PermissionDenied) as error:
             over[session] = error
     return over

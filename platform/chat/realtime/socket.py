@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ from chat.bounds import (
     HELLO_S,
     SILENCE_S,
 )
-from chat.realtime.frames import CloseCode, Expiring, Ping, encode
+from chat.realtime.frames import CloseCode, Expiring, Note, Ping, encode
 from chat.realtime.outbox import Frame, Outbox, TooSlow
 from chat.realtime.places import Place
 from chat.realtime.sessions import Session
@@ -39,6 +39,7 @@ class Socket:
         self.address = address
         self.session: Session | None = None
         self.places: dict[uuid.UUID, Place] = {}
+        self.noted_seq = 0
         self.opened_at = self._heard_at = time.monotonic()
         self._send = send
         self._outbox = Outbox()
@@ -71,6 +72,12 @@ class Socket:
     def say(self, frame: msgspec.Struct) -> None:
         """Queue a frame for this socket alone."""
         self.offer(Frame(encode(frame)))
+
+    def note(self, type_: Literal["balance"], body: Any) -> None:
+        """Tell the member something. Notes are numbered by the clock, in ms, so that they grow from socket to socket too."""
+        at = datetime.now(UTC)
+        self.noted_seq = max(self.noted_seq + 1, int(at.timestamp() * 1000))
+        self.say(Note(seq=self.noted_seq, type=type_, at=at, body=body))
 
     def offer(self, frame: Frame) -> None:
         """Queue a frame; a socket that is too slow for it is closed, and resumes."""

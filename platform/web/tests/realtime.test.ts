@@ -14,6 +14,7 @@ interface Harness {
   texts: Record<string, string>;
   states: ConnectionState[];
   tokens: boolean[];
+  notes: number[];
   snapshot: ReturnType<typeof vi.fn<RealtimeOptions["loadSnapshot"]>>;
 }
 
@@ -22,6 +23,7 @@ function harness(options: Partial<RealtimeOptions> = {}): Harness {
   const texts: Record<string, string> = {};
   const states: ConnectionState[] = [];
   const tokens: boolean[] = [];
+  const notes: number[] = [];
   const snapshot = vi.fn<RealtimeOptions["loadSnapshot"]>(() => Promise.resolve({ epoch: "e1", seq: 10, texts: {} }));
   const client = new RealtimeClient({
     url: "ws://parley.test/ws",
@@ -34,12 +36,13 @@ function harness(options: Partial<RealtimeOptions> = {}): Harness {
       onEvent: (event) => events.push(`${event.seq} ${event.type}`),
       onText: (_room, gid, _part, text) => (texts[gid] = (texts[gid] ?? "") + text),
     },
+    onNote: (note) => notes.push(note.seq),
     onState: (state) => states.push(state),
     random: () => 1,
     openSocket: (url, protocol) => new FakeSocket(url, protocol) as unknown as WebSocket,
     ...options,
   });
-  return { client, events, texts, states, tokens, snapshot };
+  return { client, events, texts, states, tokens, notes, snapshot };
 }
 
 const settle = (ms = 0): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
@@ -74,6 +77,22 @@ beforeEach(() => {
 
 afterEach(() => {
   vi.useRealTimers();
+});
+
+describe("notes", () => {
+  const note = (seq: number): object => ({ op: "note", seq, type: "balance", at: "2026-11-21T10:00:00Z", body: { owed_nano: seq } });
+
+  it("hands each on once, and names the last in the next hello", async () => {
+    const test = harness();
+    const socket = await online(test);
+    socket.say(note(7), note(7), note(6), note(9), { op: "note", seq: "10", type: "balance", body: {} });
+    expect(test.notes).toEqual([7, 9]);
+    socket.cut(1006);
+    await settle(1_000);
+    FakeSocket.last.accept();
+    expect(FakeSocket.last).not.toBe(socket);
+    expect(FakeSocket.last.sent[0]).toMatchObject({ op: "hello", notes: 9 });
+  });
 });
 
 describe("opening", () => {

@@ -2,6 +2,7 @@ import { getContext, setContext } from "svelte";
 import type { ApiClient } from "$lib/api/client";
 import type { Model, Room } from "$lib/api/types";
 import { CloseCode, RealtimeClient, type ConnectionState } from "$lib/realtime";
+import { LiveBalance } from "$features/billing/balance.svelte";
 import { RoomState } from "$features/chat/state.svelte";
 import { Rooms, isUnread } from "$features/rooms/state.svelte";
 
@@ -12,6 +13,7 @@ export class Workspace {
   readonly api: ApiClient;
   readonly membershipId: string;
   readonly rooms: Rooms;
+  readonly balance: LiveBalance;
   models = $state.raw<Model[]>([]);
   modelsPhase = $state<"loading" | "ready" | "failed">("loading");
   connection = $state.raw<ConnectionState>({ phase: "idle" });
@@ -25,6 +27,7 @@ export class Workspace {
     this.api = api;
     this.membershipId = membershipId;
     this.rooms = new Rooms(api);
+    this.balance = new LiveBalance();
     this.#client = new RealtimeClient({
       url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
       token,
@@ -35,6 +38,7 @@ export class Workspace {
           if (part === 0) this.#state(room)?.append(gid, text);
         },
       },
+      onNote: (note) => this.balance.tell(note),
       onState: (state) => this.#connected(state),
     });
   }

@@ -14,6 +14,7 @@ import {
   type ClientFrame,
   type CommandBodies,
   type CommandType,
+  type Note,
   type Reset,
   type ServerFrame,
   type Welcome,
@@ -35,6 +36,8 @@ export interface RealtimeOptions {
   /** Loads a room's state over REST and shows it; answers null when the room can't be read any more. */
   loadSnapshot(room: string, url: string | null): Promise<SnapshotPosition | null>;
   sink: TrackSink;
+  /** Something that concerns the member, not a room: each once, in order. */
+  onNote(note: Note): void;
   onState(state: ConnectionState): void;
   random?: () => number;
   openSocket?: (url: string, protocol: string) => WebSocket;
@@ -56,6 +59,8 @@ export class RealtimeClient {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
   #tokenRefused = false;
+  /** The number of the last note. */
+  #noted = 0;
 
   constructor(options: RealtimeOptions) {
     this.#options = options;
@@ -155,7 +160,7 @@ export class RealtimeClient {
   #hello(socket: WebSocket, token: string): void {
     if (socket !== this.#socket) return;
     const resume = [...this.#tracks.values()].map((track) => track.position());
-    this.#send({ op: "hello", v: PROTOCOL_VERSION, token, resume, notes: 0 });
+    this.#send({ op: "hello", v: PROTOCOL_VERSION, token, resume, notes: this.#noted });
   }
 
   /** Snapshots under way give the hello its positions, and spare loading them again: it waits for them, not long. */
@@ -174,6 +179,10 @@ export class RealtimeClient {
       case "delta":
         if (this.#tracks.get(frame.room)?.apply(frame) === "gap") this.#resync();
         return;
+      case "note":
+        if (frame.seq <= this.#noted) return;
+        this.#noted = frame.seq;
+        return this.#options.onNote(frame);
       case "reset":
         return this.#reset(frame);
       case "ack":

@@ -125,6 +125,15 @@ export interface Delta {
   text: string;
 }
 
+/** Something that concerns the member, not a room. The newest `balance` replaces those before. */
+export interface Note {
+  op: "note";
+  seq: number;
+  at: string;
+  type: string;
+  body: Record<string, unknown>;
+}
+
 export interface Reset {
   op: "reset";
   room: string;
@@ -139,6 +148,7 @@ export type ServerFrame =
   | CommandRefusal
   | RoomEvent
   | Delta
+  | Note
   | Reset
   | { op: "ping"; t: number }
   | { op: "pong"; t: number };
@@ -157,13 +167,14 @@ const CHECKS: Checks = {
   err: (frame) => text(frame["cid"]) && text(frame["code"]),
   ev: (frame) => text(frame["room"]) && count(frame["seq"]) && text(frame["type"]) && record(frame["body"]),
   delta: (frame) => text(frame["room"]) && text(frame["gid"]) && count(frame["off"]) && text(frame["text"]),
+  note: (frame) => count(frame["seq"]) && text(frame["type"]) && record(frame["body"]),
   reset: (frame) => text(frame["room"]),
   ping: () => true,
   pong: () => true,
 };
 
 /**
- * Reads one frame. Answers null for a frame this client doesn't use (`note`, `presence`, `typing`, or one of a later
+ * Reads one frame. Answers null for a frame this client doesn't use (`presence`, `typing`, or one of a later
  * version), and for one that is malformed: a client skips what it can't read, the server's sequences show the gap.
  */
 export function parseFrame(data: unknown): ServerFrame | null {
