@@ -9,6 +9,7 @@ EVENTS = {
     "subscription.trial_ending": "A trial ends soon, and the plan is charged then.",
     "subscription.cancelled": "The subscription has ended.",
     "credit.expiring": "Credit that was not used yet expires soon.",
+    "credit.low": "Little is left of the credit that limits what may be used.",
     "invoice.issued": "An invoice, or a credit note, is final.",
     "invoice.overdue": "Nobody paid an invoice when it was due.",
     "invoice.void": "An invoice is void: it is not to be paid.",

@@ -9,6 +9,7 @@ from billing.invoices import upkeep as invoice_upkeep
 from billing.rollups import roll_up_all
 from billing.services import plan_upkeep
 from billing.services.alerting import tell_alerts as tell
+from billing.services.low_credit import watch_credit
 from billing.services.reaping import reap_holds as reap
 from billing.verification.run import verify_all
 from kernel.tasks import PlatformTask
@@ -37,8 +38,8 @@ def reap_holds() -> dict[str, int]:
 
 @shared_task(name="billing.roll_up", base=PlatformTask, expires=ROLL_UP_STALE_S, ignore_result=True)
 def roll_up() -> int:
-    """Add new usage to the rollups. Of how many tenants."""
-    return roll_up_all()
+    """Add new usage to the rollups, and look what that left of credit. Of how many tenants."""
+    return roll_up_all(then=watch_credit)
 
 
 @shared_task(

@@ -23,7 +23,9 @@ _WRITTEN = {
     "billing_budgetbalance": "SELECT INSERT UPDATE",
     "billing_hold": "SELECT INSERT UPDATE DELETE",
     "billing_alert": "SELECT INSERT",
-    "billing_budget": "SELECT",
+    "billing_budget": "SELECT INSERT UPDATE",
+    "billing_funds": "SELECT",
+    "billing_creditgrant": "SELECT",
 }
 """What the ledger's functions, and nobody else, write: bound to the tenant in force."""
 _policies, _grants = gather(
@@ -105,6 +107,20 @@ RULES = Rules(
             callers=NONE,
         ),
         Function(
+            "public.billing_keep_owners()",
+            "trigger of budgets",
+            definer=False,
+            owner=OWNER_ROLE,
+            callers=NONE,
+        ),
+        Function("lookup.funds_open(uuid,uuid,text)", "makes the budget of credit, within its tenant"),
+        Function("lookup.funds_limit(uuid,text)", "sets that budget to what the credit says, within its tenant"),
+        Function(
+            "lookup.holds_put_off(uuid,uuid[])",
+            "lets holds wait that can't be resolved, within their tenant",
+            callers=frozenset({PLATFORM_ROLE}),
+        ),
+        Function(
             "public.billing_guard_invoice()", "trigger of invoices", definer=False, owner=OWNER_ROLE, callers=NONE
         ),
         Function(
@@ -125,8 +141,9 @@ RULES = Rules(
             Function(f"lookup.{signature}", "a part of ledger_commit", callers=NONE)
             for signature in (
                 "ledger_open(uuid)",
-                "ledger_admit(uuid,json,integer)",
-                "ledger_settle(uuid,json)",
+                "ledger_balance(uuid,json,uuid[],text[],integer,uuid[],date[],bigint[],bigint[],bigint[],bigint[])",
+                "ledger_settle(uuid,json,uuid[],boolean)",
+                "ledger_share(uuid,json,json,uuid[],boolean,json,uuid[],text[],integer,integer)",
                 "ledger_checkpoint(uuid,json,integer,integer)",
             )
         ),
@@ -141,6 +158,7 @@ RULES = Rules(
         "credit_grant_expiry": "the job that lets credit expire goes across tenants",
     },
     triggers={
+        "billing_budget.owners": "budgets of operators and plans are not the tenant's to write",
         "billing_budget.tightening": "notes when a limit began to bind, which its check has to know",
         "billing_usagerecord.append_only": "the ledger only grows",
         "billing_invoice.guard": "what is final stays as it is",
