@@ -39,7 +39,6 @@ def take_back(payment: Payment) -> None:
     for row in sorted(paid, key=lambda row: invoices[row["invoice"]].number or 0, reverse=True):
         if (taken := min(excess, row["nano"])) > 0:
             pay(invoices[row["invoice"]], payment, -taken)
-            mark(invoices[row["invoice"]])
             excess -= taken
 
 
@@ -66,23 +65,21 @@ def pay(invoice: Invoice, source: Payment | Invoice, nano: int) -> None:
         tenant_id=invoice.tenant_id, invoice=invoice, payment=payment, credit_note=note, amount_nano=nano
     )
     invoice.settled_nano += nano
-    invoice.save(update_fields=["settled_nano"])
+    mark(invoice)
     if note is not None:
         note.settled_nano += nano
         note.save(update_fields=["settled_nano"])
 
 
 def mark(invoice: Invoice) -> None:
-    """Have an invoice's state say whether it is paid."""
+    """Save what is paid of an invoice, and whether that is all."""
     is_paid = invoice.settled_nano >= invoice.total_nano
     if invoice.state == "final" and is_paid:
         invoice.state, invoice.paid_at = "paid", timezone.now()
     elif invoice.state == "paid" and not is_paid:
         # Nobody was told that this is due: it was paid.
         invoice.state, invoice.paid_at, invoice.overdue_at = "final", None, None
-    else:
-        return
-    invoice.save(update_fields=["state", "paid_at", "overdue_at"])
+    invoice.save(update_fields=["settled_nano", "state", "paid_at", "overdue_at"])
 
 
 def is_overdue() -> bool:
