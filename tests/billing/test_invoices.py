@@ -210,10 +210,10 @@ def test_a_line_leads_to_its_requests_their_prices_and_the_providers_words_in_tw
         with django_assert_num_queries(2):
             records = records_of(line, limit=10)
             prices = prices_of(records)
-        assert [record["provider_usage"]["said"] for record in records] == [0, 1, 2]
-        assert sum(record["sell_nano"] for record in records) == line.amount_nano
+        assert [record.provider_usage["said"] for record in records] == [0, 1, 2]
+        assert sum(record.sell_nano for record in records) == line.amount_nano
         assert prices == {}
-        assert [len(records_of(line, limit=2)), len(records_of(line, after=records[1]["id"], limit=2))] == [2, 1]
+        assert [len(records_of(line, limit=2)), len(records_of(line, after=records[1].id, limit=2))] == [2, 1]
         assert sum(len(records_of(other_line, limit=10)) for other_line in all_lines) == 6
 
 

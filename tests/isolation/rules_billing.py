@@ -141,8 +141,9 @@ RULES = Rules(
             Function(f"lookup.{signature}", "a part of ledger_commit", callers=NONE)
             for signature in (
                 "ledger_open(uuid)",
-                "ledger_admit(uuid,json,integer)",
-                "ledger_settle(uuid,json)",
+                "ledger_balance(uuid,json,uuid[],text[],integer,uuid[],date[],bigint[],bigint[],bigint[],bigint[])",
+                "ledger_settle(uuid,json,uuid[],boolean)",
+                "ledger_share(uuid,json,json,uuid[],boolean,json,uuid[],text[],integer,integer)",
                 "ledger_checkpoint(uuid,json,integer,integer)",
             )
         ),

@@ -1,7 +1,6 @@
 """Requests: asked for, granted or refused, settled, forgotten, late, and said twice."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
@@ -9,6 +8,7 @@ import pytest
 from django.utils import timezone
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
+from msgspec.structs import replace
 
 from billing.errors import BudgetExceeded
 from billing.holds import LEAST_OUTPUT_TOKENS, Hold
