@@ -12,6 +12,7 @@ from billing.models import Invoice, InvoicePayment, Payment, PaymentReturn
 
 SETTLES = ("invoice", "subscription")
 """Purposes of payments that pay invoices."""
+_STATE = ("state", "paid_at", "overdue_at")
 
 
 def settle_open(*, first: uuid.UUID | None = None) -> None:
@@ -65,21 +66,31 @@ def pay(invoice: Invoice, source: Payment | Invoice, nano: int) -> None:
         tenant_id=invoice.tenant_id, invoice=invoice, payment=payment, credit_note=note, amount_nano=nano
     )
     invoice.settled_nano += nano
-    mark(invoice)
+    # Both at once: what is not paid in full is never marked as paid.
+    _judge(invoice)
+    invoice.save(update_fields=["settled_nano", *_STATE])
     if note is not None:
         note.settled_nano += nano
         note.save(update_fields=["settled_nano"])
 
 
 def mark(invoice: Invoice) -> None:
-    """Save what is paid of an invoice, and whether that is all."""
+    """Have an invoice's state say whether it is paid; one that asks for nothing is."""
+    if _judge(invoice):
+        invoice.save(update_fields=_STATE)
+
+
+def _judge(invoice: Invoice) -> bool:
+    """Whether that changed."""
     is_paid = invoice.settled_nano >= invoice.total_nano
     if invoice.state == "final" and is_paid:
         invoice.state, invoice.paid_at = "paid", timezone.now()
     elif invoice.state == "paid" and not is_paid:
         # Nobody was told that this is due: it was paid.
         invoice.state, invoice.paid_at, invoice.overdue_at = "final", None, None
-    invoice.save(update_fields=["settled_nano", "state", "paid_at", "overdue_at"])
+    else:
+        return False
+    return True
 
 
 def is_overdue() -> bool:
