@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-PROGRAMS = ("bench.usage", "bench.cache", "bench.limits", "bench.gateway", "bench.streaming")
+PROGRAMS = ("bench.usage", "bench.cache", "bench.limits", "bench.gateway", "bench.streaming", "bench.billing_latency")
 
 
 def main() -> int:

@@ -128,40 +128,46 @@ class Worker:
             await settle(hold, ())
             self.note("V", asked.request_id)
             return True
-        used = hold.amount_nano if self._orders.drain else dice.randint(0, hold.amount_nano)
-        event = _used(asked, used)
+        nano = hold.amount_nano if self._orders.drain else dice.randint(0, hold.amount_nano)
+        event = used(asked, nano)
         if dice.random() < TWICE:
             await asyncio.gather(settle(hold, (event,)), settle(hold, (event,)))
         else:
             await settle(hold, (event,))
-        self.note("S", asked.request_id, used)
+        self.note("S", asked.request_id, nano)
         return True
 
     def _asking(self, member: str, key: str, *, input_tokens: int, cap: int, is_sent: bool = True) -> HoldRequest:
         payer = Payer(uuid.UUID(self._orders.tenant), "api_key", uuid.UUID(member), uuid.UUID(key))
-        request_id = uuid7()
-        facts = OrphanFacts(
-            payer=payer,
-            request_id=request_id,
-            alias="bench",
-            provider="fake",
-            connection="bench",
-            model="bench",
-            platform=True,
-            rates=TARIFF.rates,
-            input_tokens=input_tokens,
-        )
-        return HoldRequest(
-            payer=payer,
-            request_id=request_id,
-            scopes=scopes_of(payer, groups=(), alias="bench"),
-            worst=WorstCase(input_tokens, cap, input_nano=input_tokens, output_nano_per_mtok=RATE_NANO_PER_MTOK),
-            facts=msgspec.Raw(msgspec.json.encode(facts)),
-            is_sent=is_sent,
-        )
+        return hold_request(payer, input_tokens=input_tokens, cap=cap, is_sent=is_sent)
 
 
-def _used(asked: HoldRequest, nano: int) -> UsageEvent:
+def hold_request(payer: Payer, *, input_tokens: int, cap: int, is_sent: bool = True) -> HoldRequest:
+    """A hold of `input_tokens + cap` nano-dollars and as many tokens."""
+    request_id = uuid7()
+    facts = OrphanFacts(
+        payer=payer,
+        request_id=request_id,
+        alias="bench",
+        provider="fake",
+        connection="bench",
+        model="bench",
+        platform=True,
+        rates=TARIFF.rates,
+        input_tokens=input_tokens,
+    )
+    return HoldRequest(
+        payer=payer,
+        request_id=request_id,
+        scopes=scopes_of(payer, groups=(), alias="bench"),
+        worst=WorstCase(input_tokens, cap, input_nano=input_tokens, output_nano_per_mtok=RATE_NANO_PER_MTOK),
+        facts=msgspec.Raw(msgspec.json.encode(facts)),
+        is_sent=is_sent,
+    )
+
+
+def used(asked: HoldRequest, nano: int) -> UsageEvent:
+    """The usage of a request that was granted its hold: so many tokens of output, a nano-dollar each."""
     return UsageEvent(
         payer=asked.payer,
         request_id=asked.request_id,

@@ -22,11 +22,24 @@ STALE_AFTER_S = 90
 LONGEST_S = 900
 """No hold is older, whatever its checkpoints say."""
 
+_COMMIT = b"SELECT * FROM lookup.ledger_commit($1, $2, $3)"
+_STALE_AFTER, _LONGEST = str(STALE_AFTER_S).encode(), str(LONGEST_S).encode()
+
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 
 
 class UsageNotRecorded(NotWritten):
     """What was used could not be written down, so the answer can't be finished."""
+
+
+class _Answer(msgspec.Struct):
+    """What the ledger says to a hold that was asked for. Without `granted_tokens` it is refused, by `refused_by`."""
+
+    granted_tokens: int | None
+    granted_nano: int
+    bounded: bool
+    refused_by: Mapping[str, Any] | None
 
 
 class _Admission:
@@ -36,22 +49,22 @@ class _Admission:
 
     def __init__(self, asked: HoldRequest) -> None:
         self.asked = asked
-        self.answer: Mapping[str, Any] | None = None
+        self.answer: _Answer | None = None
 
     def outcome(self) -> Hold:
         """The hold. Raises `BudgetExceeded`."""
         answer, asked = self.answer, self.asked
         if answer is None:
             raise UsageNotRecorded
-        if answer["granted_tokens"] is None:
-            raise BudgetExceeded.by(answer["refused_by"])
+        if answer.granted_tokens is None:
+            raise BudgetExceeded.by(answer.refused_by or {})
         return Hold(
             tenant_id=asked.payer.tenant_id,
             request_id=asked.request_id,
-            cap_tokens=answer["granted_tokens"],
-            amount_nano=answer["granted_nano"],
-            tokens=asked.worst.input_tokens + answer["granted_tokens"],
-            is_bounded=answer["bounded"],
+            cap_tokens=answer.granted_tokens,
+            amount_nano=answer.granted_nano,
+            tokens=asked.worst.input_tokens + answer.granted_tokens,
+            is_bounded=answer.bounded,
             is_sent=asked.is_sent,
         )
 
@@ -118,56 +131,79 @@ _Item = _Admission | _Settlement | _Checkpoint
 
 async def _commit(items: Sequence[_Item]) -> Mapping[int, str]:
     """Write a batch. The positions that were refused, with the reason."""
-    rows = await adb.statement(
-        "SELECT * FROM lookup.ledger_commit(%s::json, %s, %s)", (batch_of(items), STALE_AFTER_S, LONGEST_S)
-    )
+    rows = await adb.line().run(_COMMIT, (batch_of(items), _STALE_AFTER, _LONGEST))
     refused: dict[int, str] = {}
-    for row in rows:
-        place = row["place"]
-        if row["problem"] is not None:
-            refused[place] = row["problem"]
-        else:
-            item = items[place]
-            if isinstance(item, _Admission):
-                item.answer = row
+    for place, problem, granted_tokens, granted_nano, bounded, refused_by in rows:
+        position = int(place or 0)
+        if problem is not None:
+            refused[position] = problem.decode()
+            continue
+        item = items[position]
+        if isinstance(item, _Admission):
+            item.answer = _Answer(
+                granted_tokens=None if granted_tokens is None else int(granted_tokens),
+                granted_nano=int(granted_nano or 0),
+                bounded=bounded == b"t",
+                refused_by=None if refused_by is None else _decode(refused_by),
+            )
     return refused
 
 
-def batch_of(items: Sequence[_Item]) -> str:
+class _Share(msgspec.Struct, omit_defaults=True):
+    """What a batch has of one tenant, as `lookup.ledger_commit` reads it."""
+
+    checkpoint: list[Mapping[str, Any]] = []
+    settle: list[Mapping[str, Any]] = []
+    usage: list[Mapping[str, Any]] = []
+    held: list[uuid.UUID] = []
+    over: bool = False
+    admit: list[Mapping[str, Any]] = []
+    asks: list[uuid.UUID] = []
+    scopes: set[str] = set()
+
+
+def batch_of(items: Sequence[_Item]) -> bytes:
     """A batch as `lookup.ledger_commit` reads it: JSON, by tenant and by what is to be done."""
-    batch: dict[str, dict[str, list[Any]]] = {}
+    batch: dict[uuid.UUID, _Share] = {}
     for position, item in enumerate(items):
         if isinstance(item, _Admission):
-            share = batch.setdefault(str(item.asked.payer.tenant_id), {})
-            share.setdefault("admit", []).append(ask_row(item.asked, position))
+            asked = item.asked
+            share = batch.get(asked.payer.tenant_id) or batch.setdefault(asked.payer.tenant_id, _Share())
+            share.admit.append(ask_row(asked, position))
+            share.asks.append(asked.request_id)
+            share.scopes.update(asked.scopes)
         elif isinstance(item, _Settlement):
-            share = batch.setdefault(str(item.tenant_id), {})
-            share.setdefault("settle", []).append(_settlement_row(item, position))
+            _add_settlement(batch.get(item.tenant_id) or batch.setdefault(item.tenant_id, _Share()), item, position)
         else:
-            share = batch.setdefault(str(item.hold.tenant_id), {})
-            share.setdefault("checkpoint", []).append(
+            share = batch.get(item.hold.tenant_id) or batch.setdefault(item.hold.tenant_id, _Share())
+            share.checkpoint.append(
                 {
                     "request_id": item.hold.request_id,
                     "state": "streaming" if item.output_tokens else "sent" if item.hold.is_sent else "reserved",
                     "output": item.output_tokens,
                 }
             )
-    return _encode(batch).decode()
+    return _encode(batch)
 
 
-def _settlement_row(item: _Settlement, position: int) -> Mapping[str, Any]:
-    hold = item.hold
-    sell_nano = sum(event.charge.sell_nano for event in item.events)
-    used_tokens = sum(event.tokens.total for event in item.events if not event.unseen)
-    return {
-        "position": position,
-        "request_id": item.request_id,
-        "held": hold is not None,
-        "sell_nano": sell_nano,
-        "used_tokens": used_tokens,
-        "over": hold is not None and (sell_nano > hold.amount_nano or used_tokens > hold.tokens),
-        "usage": [_usage_row(event) for event in item.events],
-    }
+def _add_settlement(share: _Share, item: _Settlement, position: int) -> None:
+    hold, events = item.hold, item.events
+    sell_nano = sum([event.charge.sell_nano for event in events])
+    used_tokens = sum([event.tokens.total for event in events if not event.unseen])
+    held = hold is not None
+    over = hold is not None and (sell_nano > hold.amount_nano or used_tokens > hold.tokens)
+    share.settle.append({"position": position, "request_id": item.request_id, "held": held, "over": over})
+    share.over = share.over or over
+    if held:
+        share.held.append(item.request_id)
+    for event in events:
+        row = _usage_row(event)
+        row["position"] = position
+        row["held"] = held
+        row["over"] = over
+        row["all_nano"] = sell_nano
+        row["all_tokens"] = used_tokens
+        share.usage.append(row)
 
 
 def _usage_row(event: UsageEvent) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 
+from billing.invoice_models import BillingProfile, Invoice, InvoiceLine, InvoicePayment, InvoiceSchedule
 from billing.ledger_models import Account, Alert, Budget, BudgetBalance, Entry, Hold
 from billing.payment_models import Checkout, Payment, PaymentCustomer, PaymentEvent, PaymentReturn
 from billing.plan_models import CreditGrant, Funds, Plan, PlanCharge, Subscription
@@ -16,6 +17,7 @@ from kernel.models import TenantModel, unique_in_tenant
 __all__ = (
     "Account",
     "Alert",
+    "BillingProfile",
     "Budget",
     "BudgetBalance",
     "Checkout",
@@ -23,6 +25,10 @@ __all__ = (
     "Entry",
     "Funds",
     "Hold",
+    "Invoice",
+    "InvoiceLine",
+    "InvoicePayment",
+    "InvoiceSchedule",
     "Payment",
     "PaymentCustomer",
     "PaymentEvent",

@@ -155,6 +155,8 @@ class Funds(TenantModel):
     )
     uncovered_nano = models.BigIntegerField(default=0)
     needs_check = models.BooleanField(default=False)
+    low_at_nano = models.BigIntegerField(default=0, help_text="people are told when less than this is left")
+    low_told_at = models.DateTimeField(null=True, help_text="when they were; None: there is more, or it wasn't noticed")
 
     class Meta:
         constraints: ClassVar[list[Any]] = [

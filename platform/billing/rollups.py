@@ -9,6 +9,8 @@ whole buckets. Reports add what the mark has not reached (`FACTS`), so they are 
 """
 
 import uuid
+from collections.abc import Callable
+from datetime import datetime
 
 from django.db import connection, connections, transaction
 
@@ -47,6 +49,10 @@ FACTS = (
 """All usage of the tenant in scope in the shape of rollups: those, and what they don't have yet. Read in one statement, both
 parts see the same mark. `{rolled}` and `{fresh}` narrow either part."""
 
+_SOLD = f"""
+    SELECT (SELECT coalesce(sum(sell_nano), 0) FROM billing_usagerollup WHERE bucket >= %s)
+         + (SELECT coalesce(sum(u.sell_nano), 0) FROM billing_usagerecord u WHERE u.tx >= {BELOW} AND u.at >= %s)
+"""  # noqa: S608 - constants
 _NEXT = f"""
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
            (SELECT max(tx::text::bigint) FROM (
@@ -74,13 +80,25 @@ _DUE = """
 """
 
 
-def roll_up_all() -> int:
-    """Add what is new of every tenant, those first who waited longest. How many had something new."""
+def sold_since(moment: datetime) -> int:
+    """What the usage of the tenant in scope was sold at since a moment that begins a bucket, in nano-USD: right at once,
+    whatever the rollups have taken in by now. Raises ValueError for a moment within a bucket."""
+    if moment.timestamp() % BUCKET_S:
+        raise ValueError("rollups know no finer time than their buckets")
+    with connection.cursor() as cursor:
+        cursor.execute(_SOLD, [moment, moment])
+        return int(cursor.fetchone()[0])
+
+
+def roll_up_all(*, then: Callable[[uuid.UUID], None] | None = None) -> int:
+    """Add what is new of every tenant, those first who waited longest, and do `then` for each. How many had something new."""
     with transaction.atomic(using="platform"), connections["platform"].cursor() as cursor:
         cursor.execute(_DUE, [TENANTS_MAX])
         due = [tenant_id for (tenant_id,) in cursor.fetchall()]
     for tenant_id in due:
         roll_up(tenant_id=tenant_id)
+        if then is not None:
+            then(tenant_id)
     return len(due)
 
 

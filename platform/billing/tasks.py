@@ -5,9 +5,11 @@ from dataclasses import asdict
 from celery import shared_task
 from django.db import connections, transaction
 
+from billing.invoices import upkeep as invoice_upkeep
 from billing.rollups import roll_up_all
 from billing.services import plan_upkeep
 from billing.services.alerting import tell_alerts as tell
+from billing.services.low_credit import watch_credit
 from billing.services.reaping import reap_holds as reap
 from billing.verification.run import verify_all
 from kernel.tasks import PlatformTask
@@ -16,6 +18,8 @@ MONTHS_AHEAD = 12
 ROLL_UP_STALE_S = 10.0
 """A message that waited longer for a worker has successors."""
 VERIFY_MAX_S = 6 * 3600
+INVOICES_MAX_S = 3600
+INVOICES_STALE_S = 50.0
 
 
 @shared_task(name="billing.make_partitions", base=PlatformTask)
@@ -34,8 +38,8 @@ def reap_holds() -> dict[str, int]:
 
 @shared_task(name="billing.roll_up", base=PlatformTask, expires=ROLL_UP_STALE_S, ignore_result=True)
 def roll_up() -> int:
-    """Add new usage to the rollups. Of how many tenants."""
-    return roll_up_all()
+    """Add new usage to the rollups, and look what that left of credit. Of how many tenants."""
+    return roll_up_all(then=watch_credit)
 
 
 @shared_task(
@@ -73,3 +77,16 @@ def tell_of_expiring_credit() -> int:
 def tell_alerts() -> int:
     """Tell of budgets that passed a threshold, or began to refuse. How many."""
     return tell()
+
+
+@shared_task(
+    name="billing.make_invoices",
+    base=PlatformTask,
+    soft_time_limit=INVOICES_MAX_S,
+    time_limit=INVOICES_MAX_S + 60,
+    expires=INVOICES_STALE_S,
+    ignore_result=True,
+)
+def make_invoices() -> dict[str, int]:
+    """Do what is due of invoices: draft, issue, write and send them, and tell of what nobody paid. How many of each."""
+    return asdict(invoice_upkeep.look_after_invoices())

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
+
 METERS = ("input", "cache_read", "cache_write", "output", "reasoning")
 """Disjoint: `input` is what was neither read from nor written to a cache; `reasoning` is not part of `output`. Each has a
 column in the usage records, and every model has a price for each."""
@@ -85,8 +87,7 @@ class Tariff:
         return self.rates
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """A count per meter, each zero or more. Those of `FINER` are part of the meter they belong to."""
 
     input: int = 0
@@ -113,8 +114,7 @@ class Tokens:
         return {meter: getattr(self, meter) for meter in METERS}
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """What some tokens cost us and are sold at, in all and per meter, with the prices used."""
 
     cost_nano: int
@@ -122,8 +122,7 @@ class Charge:
     lines: tuple[Mapping[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Payer:
+class Payer(msgspec.Struct, frozen=True):
     """Who triggered the attempt, and for what: pays, and is named on the bill."""
 
     tenant_id: uuid.UUID
@@ -134,8 +133,7 @@ class Payer:
     subject_id: uuid.UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageEvent:
+class UsageEvent(msgspec.Struct, frozen=True):
     """One attempt at a provider, as it ended. `(tenant, request_id, attempt, kind)` names it for ever.
 
     `charge` is what it costs by the price list. What the caller saw nothing of (`unseen`) is not charged: that is the

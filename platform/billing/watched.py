@@ -27,6 +27,7 @@ async def balances_of(tenants: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Bala
     wanted = list(tenants)
     for first in range(0, len(wanted), TENANTS_AT_ONCE):
         some = wanted[first : first + TENANTS_AT_ONCE]
-        rows = await adb.statement("SELECT * FROM lookup.balances_of(%s)", (some,))
+        async with adb.tenantless() as connection:
+            rows = await (await connection.execute("SELECT * FROM lookup.balances_of(%s)", (some,))).fetchall()
         found |= {row["tenant"]: Balance(row["owed_nano"], row["funds_nano"]) for row in rows}
     return found

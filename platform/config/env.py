@@ -5,6 +5,7 @@ Secrets may come from a file instead: `NAME_FILE` holds the path of a file whose
 
 import os
 import re
+from decimal import Decimal
 from email.utils import parseaddr
 from functools import cache
 from pathlib import Path
@@ -83,6 +84,17 @@ class Env(BaseSettings):
     parley_stripe_webhook_secret: SecretStr | None = Field(default=None, validate_default=True)
     parley_stripe_api_base: str | None = Field(default=None, description="instead of Stripe's own address")
 
+    parley_seller_name: str = Field(default="Parley", max_length=200, description="who invoices are from")
+    parley_seller_address: str = Field(default="", max_length=500, description="its lines, with | between")
+    parley_seller_tax_id: str = Field(default="", max_length=64)
+    parley_seller_email: str = Field(default="", max_length=254)
+    parley_tax_name: str = Field(default="Tax", min_length=1, max_length=40, description="VAT, GST, sales tax")
+    parley_tax_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=2)] = Decimal(0)
+    parley_invoice_due_days: Annotated[int, Field(ge=0, le=365)] = 14
+    parley_invoice_review_hours: Annotated[int, Field(ge=0, le=720)] = 24
+    parley_invoice_note: str = Field(default="", max_length=500, description="how to pay; its lines, with | between")
+    parley_invoice_fonts: Names = Field(default=(), description="TrueType files for names in further scripts")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
     otel_exporter_otlp_endpoint: str | None = None
@@ -97,6 +109,7 @@ class Env(BaseSettings):
         "llm_fallback_providers",
         "parley_egress_allowed_networks",
         "parley_egress_ports",
+        "parley_invoice_fonts",
         mode="before",
     )
     @classmethod
@@ -113,6 +126,14 @@ class Env(BaseSettings):
                 parse_network(item)
             except ValueError:
                 raise ValueError("addresses or CIDR blocks like 10.0.0.0/8 are needed, separated by commas") from None
+        return value
+
+    @field_validator("parley_invoice_fonts")
+    @classmethod
+    def _files(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if not item.endswith(".ttf") or not Path(item).is_file():
+                raise ValueError("paths of TrueType files (.ttf) are needed, separated by commas")
         return value
 
     @field_validator("parley_egress_ports")

@@ -263,6 +263,7 @@ CELERY_BEAT_SCHEDULE = {
     "renew-subscriptions": {"task": "billing.renew_subscriptions", "schedule": timedelta(minutes=1)},
     "expire-credit": {"task": "billing.expire_credit", "schedule": timedelta(minutes=1)},
     "tell-of-expiring-credit": {"task": "billing.tell_of_expiring_credit", "schedule": timedelta(hours=6)},
+    "make-invoices": {"task": "billing.make_invoices", "schedule": timedelta(minutes=1)},
     "tell-alerts": {"task": "billing.tell_alerts", "schedule": timedelta(seconds=3)},
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
@@ -336,3 +337,16 @@ STORAGES = {
 
 # Addresses are unique whatever their case: a functional constraint, which this check doesn't see.
 SILENCED_SYSTEM_CHECKS = ["auth.E003"]
+
+# --- invoices ---------------------------------------------------------------------------------------------------------
+
+SELLER_NAME = env.parley_seller_name
+SELLER_ADDRESS = env.parley_seller_address
+SELLER_TAX_ID = env.parley_seller_tax_id
+SELLER_EMAIL = env.parley_seller_email
+TAX_NAME = env.parley_tax_name
+TAX_BPS = int(env.parley_tax_percent * 100)
+INVOICE_DUE_DAYS = env.parley_invoice_due_days
+INVOICE_REVIEW_HOURS = env.parley_invoice_review_hours
+INVOICE_NOTE = env.parley_invoice_note
+INVOICE_FONTS = env.parley_invoice_fonts

@@ -6,9 +6,9 @@ per process and event loop, opened at first use (daphne has no lifespan to open 
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString
+from typing import Any
 
 from django.conf import settings
 from django.db import connections
@@ -20,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kernel.errors import Unavailable
 from kernel.per_loop import PerLoop
+from kernel.pg_line import PgLine
 from kernel.tenancy import NoTenant, Scope, current_scope, settings_sql
 
 Connection = AsyncConnection[DictRow]
@@ -48,6 +49,7 @@ class _Pools:
 
     def __init__(self) -> None:
         self.opened: dict[str, AsyncConnectionPool[Connection]] = {}
+        self.lines: dict[str, PgLine] = {}
         self.opening = asyncio.Lock()
 
 
@@ -77,24 +79,14 @@ async def tenantless(*, alias: str = "default") -> AsyncIterator[Connection]:
         yield connection
 
 
-async def statement(query: LiteralString, parameters: Sequence[Any], *, alias: str = "default") -> list[DictRow]:
-    """Run one statement as nobody, in a transaction that is itself, and with that in one round trip. Its rows.
-
-    For functions that take care of the tenant themselves. It must be safe to repeat: when its connection turns out to
-    be dead, it is run again on another.
-    """
-    pool = await _pool(alias)
-    for attempt in range(1, CONNECTION_ATTEMPTS + 1):
-        connection = await _checked_out(pool)
-        try:
-            cursor = await connection.execute(query, parameters)
-            return await cursor.fetchall()
-        except OperationalError:
-            if not connection.broken or attempt == CONNECTION_ATTEMPTS:
-                raise
-        finally:
-            await pool.putconn(connection)
-    raise AssertionError("unreachable")
+def line(alias: str = "default") -> PgLine:
+    """This event loop's connection for one statement at a time, as nobody: for functions that take care of the tenant
+    themselves, and run very often."""
+    lines = _pools().lines
+    found = lines.get(alias)
+    if found is None:
+        found = lines[alias] = PgLine(lambda: AsyncConnection.connect(**_connect_kwargs(alias)))
+    return found
 
 
 async def _checked_out(pool: "AsyncConnectionPool[Connection]") -> Connection:
@@ -184,7 +176,11 @@ def _connect_kwargs(alias: str) -> dict[str, Any]:
 
 
 async def close() -> None:
-    """Close this event loop's pools."""
+    """Close this event loop's pools and lines."""
     pools = _pools.pop()
-    for pool in pools.opened.values() if pools else ():
+    if pools is None:
+        return
+    for each in pools.lines.values():
+        await each.close()
+    for pool in pools.opened.values():
         await pool.close()

@@ -5,8 +5,21 @@ front (OWASP, "CSV Injection"). Numbers are numbers.
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from io import StringIO
+
+
+class Number(str):
+    """A decimal number, as it is to be written: no text, also where it begins with a minus sign."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "Number":
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
+            raise ValueError("a decimal number is needed")
+        return super().__new__(cls, text)
+
 
 Cell = str | int | float | bool | None
 
@@ -21,4 +34,5 @@ def csv_text(rows: Iterable[Iterable[Cell]]) -> str:
 
 
 def _safe(cell: Cell) -> Cell:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell
+    is_text = isinstance(cell, str) and not isinstance(cell, Number)
+    return f"'{cell}" if is_text and str(cell).startswith(_FORMULAS) else cell

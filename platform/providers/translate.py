@@ -4,7 +4,6 @@ A value carries what its own format said beyond it as extras, which only that fo
 a deployment of another format, `fit` finds what would be lost: it is refused by name or, when the caller allows it,
 left out and named. What can't change the answer (`HINTS`) is left out and named in any case."""
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -51,8 +50,7 @@ HINTS = frozenset(
 Carrier = TypeVar("Carrier", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(msgspec.Struct, frozen=True):
     """A request as a deployment can say it, and the names of what was left out for that."""
 
     request: Request

@@ -29,6 +29,8 @@ PERMISSIONS: frozenset[str] = frozenset(
         "costs.read",  # what providers charge, beside what is charged for it
         "billing.read",  # the plan, its credit and payments
         "billing.manage",  # change the plan, buy credit
+        "invoices.read",
+        "invoices.manage",  # say who they are for
         "budgets.manage",
         "audit.read",
         "notifications.read",  # what oneself was told
@@ -44,6 +46,8 @@ _BILLING = frozenset(
         "usage.read_own",
         "billing.read",
         "billing.manage",
+        "invoices.read",
+        "invoices.manage",
         "budgets.manage",
         "members.read",
         "audit.read",

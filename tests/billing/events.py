@@ -1,8 +1,9 @@
 """Usage events to record in tests."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from billing.types import Charge, Payer, Tokens, UsageEvent
 from kernel.ids import uuid7

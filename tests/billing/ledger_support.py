@@ -30,9 +30,10 @@ def asking(
     groups: Sequence[uuid.UUID] = (),
     alias: str = "m",
     is_sent: bool = True,
+    tariff: Tariff = TARIFF,
     **payer: Any,
 ) -> HoldRequest:
-    """A hold of `input_tokens + cap` nano-dollars and as many tokens."""
+    """A hold of `input_tokens + cap` nano-dollars and as many tokens. By `tariff` it is billed if its process dies."""
     paying = Payer(tenant_id=who.tenant_id, principal_kind="member", membership_id=who.membership_id, **payer)
     request_id = uuid7()
     facts = OrphanFacts(
@@ -43,7 +44,7 @@ def asking(
         connection="c",
         model="m",
         platform=True,
-        rates=TARIFF.rates,
+        rates=tariff.rates,
         input_tokens=input_tokens,
     )
     return HoldRequest(

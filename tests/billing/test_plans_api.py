@@ -72,6 +72,42 @@ def test_a_plan_is_chosen_changed_and_ended_over_rest(company: Company) -> None:
     assert hidden.slug not in listed
 
 
+def previewed(company: Company, **wanted: Any) -> Any:
+    return company.owner.client.post(f"{BASE}/plan-previews", wanted, format="json").json()
+
+
+def test_what_a_change_would_come_to_is_what_it_comes_to(company: Company) -> None:
+    small = plan("seat", price_nano=10 * USD, included_nano=USD)
+    large = plan("seat", price_nano=30 * USD, included_nano=4 * USD)
+    first = previewed(company, plan=small.slug, seats=2)
+    assert (first["charge_nano"], first["fee_nano"], first["credit_nano"]) == (20 * USD, 20 * USD, USD)
+    assert company.owner.client.get(f"{BASE}/subscription").status_code == 404
+    put(company, plan=small.slug, seats=2)
+    owed = books(company)["customer"]
+    more = previewed(company, plan=large.slug, seats=2)
+    assert 0 < more["charge_nano"] - more["back_nano"] <= 40 * USD
+    put(company, plan=large.slug, seats=2)
+    moved = books(company)["customer"] - owed
+    # A second or two have passed since it was asked: of a month, at most a few millionths.
+    assert moved == pytest.approx(more["charge_nano"] - more["back_nano"] - more["credit_nano"], rel=1e-4)
+    less = previewed(company, plan=small.slug, seats=2)
+    period_end = company.owner.client.get(f"{BASE}/subscription").json()["period_end"]
+    assert (less["starts_at"], less["back_nano"], less["charge_nano"]) == (period_end, 0, 20 * USD)
+    same = previewed(company, plan=large.slug, seats=2)
+    assert (same["charge_nano"], same["back_nano"], same["credit_nano"]) == (0, 0, 0)
+
+
+def test_a_preview_tells_of_a_trial_and_of_what_cannot_be(company: Company) -> None:
+    trial = plan("seat", price_nano=USD, trial_days=14, included_nano=USD, max_seats=3)
+    found = previewed(company, plan=trial.slug, seats=3)
+    assert (found["charge_nano"], found["fee_nano"], found["checkout"]) == (0, 3 * USD, False)
+    assert found["trial_ends_at"] is not None
+    assert previewed(company, plan=trial.slug, seats=4)["details"] == {"param": "seats"}
+    assert previewed(company, plan=trial.slug, seats=0)["code"] == "invalid_request"
+    assert previewed(company, plan="none-such")["code"] == "not_found"
+    assert company.owner.client.get(f"{BASE}/payment-options").json() == {"online": False}
+
+
 def test_whoever_may_not_manage_changes_nothing(company: Company) -> None:
     assert company.bob.client.put(f"{BASE}/subscription", {"plan": "x"}, format="json").status_code == 403
     assert company.bob.client.get(f"{BASE}/credits").status_code == 403

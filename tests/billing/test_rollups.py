@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -12,10 +12,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import call_command
 from django.db import connection, connections, transaction
+from django.db.models import Sum
 
 from billing import rollups
-from billing.models import UsageRollup
-from billing.rollups import roll_up, roll_up_all
+from billing.models import UsageRecord, UsageRollup
+from billing.rollups import roll_up, roll_up_all, sold_since
 from billing.types import Tokens
 from billing.usage_writer import record_usage
 from billing.verification.recount import check_rollups
@@ -187,3 +188,33 @@ def test_rollups_are_counted_anew(company: Company) -> None:
     call_command("billing_rollup", company.tenant.slug)
     assert rolled(company) == (1, 20)
     assert is_recount(company)
+
+
+def test_what_was_sold_this_month_is_the_same_by_rollups_and_records(company: Company) -> None:
+    month = datetime(2026, 3, 1, tzinfo=UTC)
+    before, first, later = (month + timedelta(seconds=seconds) for seconds in (-1, 0, 86_400))
+
+    def sold() -> int:
+        with tenant_scope(company.id), transaction.atomic():
+            by_records = UsageRecord.objects.filter(at__gte=month).aggregate(sold=Sum("sell_nano"))["sold"] or 0
+            assert sold_since(month) == by_records
+            return int(by_records)
+
+    assert sold() == 0
+    for at in (before, first, later):
+        use(company, at=at)
+    assert sold() == 40
+    catch_up(company)
+    assert sold() == 40
+    use(company, at=later)
+    with late(company, 5) as slow:
+        use(company, at=before)
+        assert sold() == 60
+        roll_up(tenant_id=company.id)
+        assert sold() == 60
+        slow.commit()
+    assert sold() == 65
+    catch_up(company)
+    assert sold() == 65
+    with tenant_scope(company.id), transaction.atomic(), pytest.raises(ValueError, match="finer"):
+        sold_since(before)

@@ -115,7 +115,7 @@ def check_functions(connection: Connection, rules: Rules) -> Iterator[str]:
             yield f"function {name} belongs to {owner}"
         if definer is not wanted.definer:
             yield f"function {name} is {'' if definer else 'not '}SECURITY DEFINER"
-        if settings != [SEARCH_PATH]:
+        if SEARCH_PATH not in (settings or ()):
             yield f"function {name} does not set its search path"
         if set(_texts(callers)) != wanted.callers:
             yield f"function {name} may be executed by {', '.join(sorted(_texts(callers))) or 'nobody'}"

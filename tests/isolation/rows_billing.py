@@ -19,6 +19,8 @@ def _another_kind(making: Making) -> str:
     return ACCOUNTS[1 + making.number % (len(ACCOUNTS) - 1)] if has_standing else ACCOUNTS[0]
 
 
+POINTING: dict[str, dict[str, Any]] = {"invoice_payment_note_fk": {"payment_id": None}}
+"""A credit note pays in the place of a payment."""
 ROWS: dict[str, dict[str, Any]] = {
     "billing_price": {"tier": "standard"},
     "billing_tenantprice": {"tier": "standard"},
@@ -40,5 +42,15 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "billing_funds": {"budget_id": _new_budget},
     "billing_creditgrant": {"allocated_nano": 0, "expired_nano": 0, "withdrawn_nano": 0},
+    "billing_invoice": {
+        "until": lambda making: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=making.number),
+        "net_nano": 0,
+        "tax_nano": 0,
+        "total_nano": 0,
+        "tax_bps": 0,
+    },
+    "billing_billingprofile": {"tax_bps": None, "due_days": None, "key": lambda making: f"profile-{making.number}"},
+    "billing_invoiceschedule": {"name": lambda making: f"schedule-{making.number}"},
+    "billing_invoicepayment": {"payment_id": lambda making: making.row("billing_payment")["id"]},
     "billing_budgetbalance": {"period_start": lambda making: date(2000, 1, 1) + timedelta(days=making.number)},
 }

@@ -23,7 +23,9 @@ _WRITTEN = {
     "billing_budgetbalance": "SELECT INSERT UPDATE",
     "billing_hold": "SELECT INSERT UPDATE DELETE",
     "billing_alert": "SELECT INSERT",
-    "billing_budget": "SELECT",
+    "billing_budget": "SELECT INSERT UPDATE",
+    "billing_funds": "SELECT",
+    "billing_creditgrant": "SELECT",
 }
 """What the ledger's functions, and nobody else, write: bound to the tenant in force."""
 _policies, _grants = gather(
@@ -63,6 +65,10 @@ _DUE = {
 }
 """What the jobs that look after plans see across tenants: whose turn it is."""
 _plan_policies, _ = jobs("plans", dict.fromkeys(_DUE, "SELECT"), within_tenant=False)
+_DUE_INVOICES = "id tenant_id kind state number until until_tx finalize_at final_at due_at overdue_at written_at"
+_invoice_policies, _schedule_grants = jobs(
+    "invoices", {"billing_invoice": "SELECT", "billing_invoiceschedule": "SELECT"}, within_tenant=False
+)
 _KEPT = "what was used stays on the bill when the thing is gone"
 
 RULES = Rules(
@@ -71,13 +77,14 @@ RULES = Rules(
         "billing_pricebook": Global("the platform's prices, the same for all", frozenset({"SELECT"})),
         "billing_plan": Global("what the platform offers, the same for all", frozenset({"SELECT"})),
     },
-    policies=(*_policies, *_plan_policies),
+    policies=(*_policies, *_plan_policies, *_invoice_policies),
     grants=(
         *_grants,
         *(
             Grant(table, PLATFORM_ROLE, frozenset(f"SELECT({column})" for column in columns.split()))
-            for table, columns in _DUE.items()
+            for table, columns in {**_DUE, "billing_invoice": _DUE_INVOICES}.items()
         ),
+        *(grant for grant in _schedule_grants if grant.table == "billing_invoiceschedule"),
         Grant("billing_plan", PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE(is_offered)"})),
         Grant("billing_price", PLATFORM_ROLE, frozenset({"SELECT", "INSERT"})),
         Grant("billing_pricebook", PLATFORM_ROLE, frozenset({"SELECT", "INSERT"})),
@@ -100,6 +107,26 @@ RULES = Rules(
             callers=NONE,
         ),
         Function(
+            "public.billing_keep_owners()",
+            "trigger of budgets",
+            definer=False,
+            owner=OWNER_ROLE,
+            callers=NONE,
+        ),
+        Function("lookup.funds_open(uuid,uuid,text)", "makes the budget of credit, within its tenant"),
+        Function("lookup.funds_limit(uuid,text)", "sets that budget to what the credit says, within its tenant"),
+        Function(
+            "lookup.holds_put_off(uuid,uuid[])",
+            "lets holds wait that can't be resolved, within their tenant",
+            callers=frozenset({PLATFORM_ROLE}),
+        ),
+        Function(
+            "public.billing_guard_invoice()", "trigger of invoices", definer=False, owner=OWNER_ROLE, callers=NONE
+        ),
+        Function(
+            "public.billing_guard_lines()", "trigger of invoices' lines", definer=False, owner=OWNER_ROLE, callers=NONE
+        ),
+        Function(
             "lookup.ledger_commit(json,integer,integer)", "admits and settles several tenants' requests in one call"
         ),
         Function(
@@ -114,8 +141,9 @@ RULES = Rules(
             Function(f"lookup.{signature}", "a part of ledger_commit", callers=NONE)
             for signature in (
                 "ledger_open(uuid)",
-                "ledger_admit(uuid,json,integer)",
-                "ledger_settle(uuid,json)",
+                "ledger_balance(uuid,json,uuid[],text[],integer,uuid[],date[],bigint[],bigint[],bigint[],bigint[])",
+                "ledger_settle(uuid,json,uuid[],boolean)",
+                "ledger_share(uuid,json,json,uuid[],boolean,json,uuid[],text[],integer,integer)",
                 "ledger_checkpoint(uuid,json,integer,integer)",
             )
         ),
@@ -123,11 +151,21 @@ RULES = Rules(
     indexes={
         "payment_customer_key": "a provider's customer is one tenant's",
         "subscription_due": "the job that renews goes across tenants",
+        **{
+            f"invoice_{what}": "the job that makes invoices goes across tenants"
+            for what in ("drafts", "due", "unwritten")
+        },
         "credit_grant_expiry": "the job that lets credit expire goes across tenants",
     },
     triggers={
+        "billing_budget.owners": "budgets of operators and plans are not the tenant's to write",
         "billing_budget.tightening": "notes when a limit began to bind, which its check has to know",
         "billing_usagerecord.append_only": "the ledger only grows",
+        "billing_invoice.guard": "what is final stays as it is",
+        "billing_invoiceline.guard_inserted": "what is final gets no more lines",
+        "billing_invoiceline.guard_deleted": "what is final keeps its lines",
+        "billing_invoiceline.no_update": "lines are written anew, never changed",
+        "billing_invoicepayment.append_only": "what was paid is undone by another row",
         "billing_entry.append_only": "the ledger only grows",
         "billing_price.append_only": "prices are immutable",
         "billing_tenantprice.append_only": "prices are immutable",
@@ -147,6 +185,9 @@ RULES = Rules(
         "billing_usagerecord.membership_id": _KEPT,
         "billing_usagerecord.api_key_id": _KEPT,
         "billing_usagerecord.subject_id": _KEPT,
+        "billing_billingprofile.tax_id": "what the tax authority calls the company",
+        "billing_invoiceline.membership_id": _KEPT,
+        "billing_invoiceline.api_key_id": _KEPT,
         "billing_usagerollup.membership_id": _KEPT,
         "billing_usagerollup.api_key_id": _KEPT,
         "billing_usagerollup.subject_id": _KEPT,

@@ -32,6 +32,7 @@ ACROSS_TENANTS = {
     "billing.expire_credit": "credit whose time is over, whosever it is; it expires as its tenant",
     "billing.tell_of_expiring_credit": "credit that expires soon, whosever it is; it is told as its tenant",
     "billing.tell_alerts": "budgets that passed a threshold, whosever they are; each is told as its tenant",
+    "billing.make_invoices": "invoices that are due, whosever they are; each is made, and told of, as its tenant",
     "billing.make_partitions": "partitions hold every tenant's rows",
 }
 

@@ -35,7 +35,7 @@ def test_each_threshold_is_told_once(company: Company, work_off: Callable[[], in
     (one,) = told(company.alice)
     assert one["subject"] == "50 % of the budget “Research” is used"
     assert one["text"] == "$0.00000011 of $0.0000002 are used in all."
-    assert (one["type"], one["link"]) == ("budget.threshold_reached", "/console/usage")
+    assert (one["type"], one["link"]) == ("budget.threshold_reached", "/console/budgets")
     assert told(company.bob) == []
     on_loop(_spend(company, 50))
     assert _alerts(company) == [(50, True), (100, False)]

@@ -5,13 +5,13 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from msgspec.structs import replace
 
 from billing.types import Payer
 from config.asgi import application

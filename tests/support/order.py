@@ -24,6 +24,7 @@ FIRST = (
     "e2e/test_operators.py",
     "config/test_supervisor.py",
     "e2e/test_browser_pages.py",
+    "e2e/test_browser_console.py",
     "e2e/test_upstream_faults.py",
     "config/test_embedded_servers.py",
     "config/test_local_model.py",

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from billing.models import CreditGrant, Payment, Plan, Subscription
 from billing.plan_models import GRANT_SOURCES, MAX_NANO, MAX_SEATS, PLAN_KINDS, SUBSCRIPTION_STATES
 from billing.services.checkouts import Begun
+from billing.services.plan_previews import Preview
 from kernel.api.serializers import StrictSerializer
 
 
@@ -52,6 +53,35 @@ class SubscriptionChanges(StrictSerializer):
     """Whether it is to end with its period."""
 
     cancel_at_period_end = serializers.BooleanField()
+
+
+class PreviewInput(StrictSerializer):
+    """The plan that is thought of."""
+
+    plan = serializers.CharField(max_length=64)
+    seats = serializers.IntegerField(min_value=1, max_value=MAX_SEATS, default=1)
+
+
+class PlanPreviewOutput(serializers.Serializer[Any]):
+    """What choosing a plan would come to, if it were done now."""
+
+    plan = PlanOutput()
+    seats = serializers.IntegerField()
+    starts_at = serializers.DateTimeField()
+    charge_nano = serializers.IntegerField(
+        help_text="When it begins; for the rest of the period, if that is within one."
+    )
+    back_nano = serializers.IntegerField(help_text="Given back of what was paid for the rest of this period.")
+    credit_nano = serializers.IntegerField(help_text="Given when it begins.")
+    fee_nano = serializers.IntegerField(help_text="Of each whole period.")
+    trial_ends_at = serializers.DateTimeField(allow_null=True)
+    checkout = serializers.BooleanField(help_text="It is begun by a checkout.")
+
+
+class PaymentOptionsOutput(serializers.Serializer[Any]):
+    """How payments are taken."""
+
+    online = serializers.BooleanField(help_text="There are checkouts and top-ups; else ask whoever runs the platform.")
 
 
 class CreditGrantOutput(serializers.Serializer[Any]):
@@ -134,6 +164,21 @@ def subscription_body(sub: Subscription) -> dict[str, Any]:
         "cancel_at_period_end": sub.cancel_at_period_end,
         "past_due_since": since,
         "suspended_from": since + timedelta(days=sub.plan.grace_days) if since else None,
+    }
+
+
+def preview_body(plan: Plan, seats: int, found: Preview) -> dict[str, Any]:
+    """`PlanPreviewOutput`."""
+    return {
+        "plan": plan_body(plan),
+        "seats": seats,
+        "starts_at": found.starts_at,
+        "charge_nano": found.charge_nano,
+        "back_nano": found.back_nano,
+        "credit_nano": found.credit_nano,
+        "fee_nano": found.fee_nano,
+        "trial_ends_at": found.trial_ends_at,
+        "checkout": found.is_checkout,
     }
 
 

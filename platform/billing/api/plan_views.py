@@ -1,5 +1,6 @@
 """The tenant's plan, its credit and its payments."""
 
+from django.conf import settings
 from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -10,8 +11,11 @@ from billing.api.plan_serializers import (
     CheckoutInput,
     CheckoutOutput,
     CreditGrantOutput,
+    PaymentOptionsOutput,
     PaymentOutput,
     PlanOutput,
+    PlanPreviewOutput,
+    PreviewInput,
     SubscriptionChanges,
     SubscriptionInput,
     SubscriptionOutput,
@@ -20,10 +24,11 @@ from billing.api.plan_serializers import (
     grant_body,
     payment_body,
     plan_body,
+    preview_body,
     subscription_body,
 )
 from billing.models import CreditGrant, Payment, Plan, Subscription
-from billing.services import checkouts, subscriptions
+from billing.services import checkouts, plan_previews, subscriptions
 from billing.services.plans import plan_by_slug
 from billing.services.subscriptions import NoSubscription
 from kernel.api.pagination import paginate
@@ -31,6 +36,12 @@ from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
 from kernel.api.views import TenantAPIView, without_transaction
 from tenants.api.base import principal_of
+
+
+def wanted_plan(slug: str, found: Subscription | None) -> Plan:
+    """The plan of this name: who has an older version of it stays with that. Raises `NotFound`."""
+    has_it = found is not None and found.state != "cancelled" and found.plan.slug == slug
+    return found.plan if found is not None and has_it else plan_by_slug(slug, only_offered=True)
 
 
 class PlansView(TenantAPIView):
@@ -73,10 +84,7 @@ class SubscriptionView(TenantAPIView):
         given.is_valid(raise_exception=True)
         caller, seats = principal_of(request), given.validated_data.get("seats")
         found = Subscription.objects.select_related("plan").first()
-        slug = given.validated_data["plan"]
-        # Who has an older version of the plan stays with it.
-        has_it = found is not None and found.state != "cancelled" and found.plan.slug == slug
-        plan = found.plan if found is not None and has_it else plan_by_slug(slug, only_offered=True)
+        plan = wanted_plan(given.validated_data["plan"], found)
         checkouts.check_paid_for(plan, seats, found)
         if found is None:
             changed = subscriptions.subscribe(plan=plan, seats=seats or 1, actor=caller)
@@ -104,6 +112,32 @@ class SubscriptionView(TenantAPIView):
         with transaction.atomic():
             checkouts.check_not_paid_online()
             return Response(subscription_body(subscriptions.keep(actor=caller)))
+
+
+class PlanPreviewsView(TenantAPIView):
+    """What choosing a plan would come to. Nothing is changed."""
+
+    permissions = {"POST": "billing.read"}
+
+    @extend_schema(
+        operation_id="billing_plan_preview", request=PreviewInput, responses=PlanPreviewOutput, tags=["billing"]
+    )
+    def post(self, request: Request) -> Response:
+        given = PreviewInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        slug, seats = given.validated_data["plan"], given.validated_data["seats"]
+        plan = wanted_plan(slug, Subscription.objects.select_related("plan").first())
+        return Response(preview_body(plan, seats, plan_previews.preview(plan=plan, seats=seats)))
+
+
+class PaymentOptionsView(TenantAPIView):
+    """How payments are taken."""
+
+    permissions = {"GET": "billing.read"}
+
+    @extend_schema(operation_id="billing_payment_options", responses=PaymentOptionsOutput, tags=["billing"])
+    def get(self, request: Request) -> Response:
+        return Response({"online": bool(settings.STRIPE_SECRET_KEY)})
 
 
 class CreditsView(TenantAPIView):

@@ -55,7 +55,6 @@ TABLES = [
         )
     ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
     """,
-    "CREATE INDEX hold_by_expiry ON billing_hold (tenant_id, expires_at)",
     """
     CREATE TABLE billing_budgetbalance (
         tenant_id uuid NOT NULL,

@@ -22,7 +22,7 @@ MAX_ALERTS = 500
 """At a time; the rest the next time."""
 THRESHOLD_REACHED = "budget.threshold_reached"
 REFUSED = "budget.refused"
-LINK = "/console/usage"
+LINK = "/console/budgets"
 _WHAT = {
     "tenant": "the organisation",
     "funds": "what was paid in advance",
@@ -50,7 +50,7 @@ def tell_alerts() -> int:
 def _tell(alert: Alert, budget: Budget) -> None:
     subject = Subject.of(budget.scope)
     label = f"“{budget.name}”" if budget.name else f"for {_what(subject)}"
-    used, limit = _amount(budget.measure, alert.settled), _amount(budget.measure, alert.limit_amount)
+    used, limit = amount_text(budget.measure, alert.settled), amount_text(budget.measure, alert.limit_amount)
     if alert.threshold:
         topic, said = THRESHOLD_REACHED, f"{alert.threshold} % of the budget {label} is used"
         text = f"{used} of {limit} are used {_WHEN[budget.period]}."
@@ -104,7 +104,7 @@ def _concerned(subject: Subject) -> tuple[uuid.UUID, ...]:
     return ()
 
 
-def _amount(measure: str, amount: int) -> str:
+def amount_text(measure: str, amount: int) -> str:
     """For people: dollars to the cent, finer where there is less than one."""
     if measure == "tokens":
         return f"{amount:,} tokens"

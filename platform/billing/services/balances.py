@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from django.db.models import Sum
-
-from billing.models import Account, UsageRecord
+from billing.models import Account
+from billing.rollups import sold_since
 from billing.services.funds import standing
 from kernel.tenancy import current_tenant_id
 from tenants.models import Tenant
@@ -28,11 +27,10 @@ def account_balance() -> AccountBalance:
     zone = ZoneInfo(Tenant.objects.get(id=current_tenant_id()).timezone)
     month = datetime.now(tz=zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     customer = Account.objects.filter(kind="customer").first()
-    spent = UsageRecord.objects.filter(at__gte=month).aggregate(spent=Sum("sell_nano"))["spent"]
     funds = standing()
     return AccountBalance(
         owed_nano=customer.debits_nano - customer.credits_nano if customer else 0,
-        month_nano=int(spent or 0),
+        month_nano=sold_since(month),
         month_start=month.date(),
         funds_nano=funds.left_nano - funds.held_nano if funds and funds.is_limit else None,
     )

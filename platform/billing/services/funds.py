@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from django.db import connection
 from django.db.models import Sum
 from django.utils import timezone
 
 from billing.allocation import Pot, draw
-from billing.holds import FUNDS
-from billing.models import Budget, BudgetBalance, CreditGrant, Funds
+from billing.models import BudgetBalance, CreditGrant, Funds
 from billing.plan_models import MAX_NANO
 from billing.posting import Transfer, lock_books, post
 from kernel.errors import InvalidRequest
+from kernel.ids import uuid7
 from kernel.tenancy import current_tenant_id
 
 NAME = "Credit"
 EVER = date(1970, 1, 1)
+LOW_PART = 5
+"""Credit is low when less is left than this part of what there was when some was last added."""
 PRIORITIES = {"plan": 0, "gift": 10, "refund": 10, "topup": 20}
 """What expires with the period is drawn first, what was paid for last."""
 
@@ -39,17 +42,10 @@ def open_funds() -> Funds:
     funds = Funds.objects.select_related("budget").first()
     if funds is None:
         tenant_id = current_tenant_id()
-        budget = Budget.objects.create(
-            tenant_id=tenant_id,
-            name=NAME,
-            scope=FUNDS,
-            measure="nano",
-            period="total",
-            limit_amount=0,
-            mode="soft",
-            owner="plan",
-        )
-        funds = Funds.objects.create(tenant_id=tenant_id, budget=budget)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT lookup.funds_open(%s, %s, %s)", [tenant_id, uuid7(), NAME])
+            (budget_id,) = cursor.fetchone()
+        funds = Funds.objects.create(tenant_id=tenant_id, budget_id=budget_id)
     return funds
 
 
@@ -57,11 +53,7 @@ def limit_by_credit(*, is_hard: bool) -> None:
     """Say whether requests are refused that no credit covers (`is_hard`), or billed afterwards."""
     funds = open_funds()
     _allocate(funds)
-    mode = "hard" if is_hard else "soft"
-    if funds.budget.mode != mode:
-        funds.budget.mode = mode
-        funds.budget.save(update_fields=["mode"])
-    _follow(funds)
+    _follow(funds, mode="hard" if is_hard else "soft")
 
 
 def standing() -> Standing | None:
@@ -108,6 +100,10 @@ def add_grant(
     if not is_paid:
         post(Transfer(grant.id, "grant", "credit_given", "customer", amount_nano))
     _follow(funds)
+    settled, _ = _balance(funds)
+    funds.low_at_nano = max(0, funds.budget.limit_amount - settled) // LOW_PART
+    funds.low_told_at = None
+    funds.save(update_fields=["low_at_nano", "low_told_at"])
     return grant, True
 
 
@@ -197,21 +193,15 @@ def give_again(grant: CreditGrant, *, amount_nano: int, owed_nano: int) -> None:
     _follow(funds)
 
 
-def _follow(funds: Funds) -> None:
+def _follow(funds: Funds, *, mode: str | None = None) -> None:
     """Set the limit to all credit there was, less what expired or was taken back, and what is owed beside it: what is left is
-    the limit less what was used. It never falls below what is used and held."""
-    sums = CreditGrant.objects.aggregate(
-        given=Sum("amount_nano"), expired=Sum("expired_nano"), withdrawn=Sum("withdrawn_nano")
-    )
-    credit = (sums["given"] or 0) - (sums["expired"] or 0) - (sums["withdrawn"] or 0)
-    settled, held = _balance(funds)
-    limit = credit + funds.uncovered_nano
-    floor = settled + held if funds.budget.mode == "hard" else 0
-    if funds.budget.limit_amount != max(limit, floor):
-        funds.budget.limit_amount = max(limit, floor)
-        funds.budget.save(update_fields=["limit_amount"])
-    if funds.needs_check != (limit < floor):
-        funds.needs_check = limit < floor
+    the limit less what was used. It never falls below what is used and held. Only the database's own function may set it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM lookup.funds_limit(%s, %s)", [funds.tenant_id, mode])
+        limit_nano, is_short = cursor.fetchone()
+    funds.budget.limit_amount, funds.budget.mode = limit_nano, mode or funds.budget.mode
+    if funds.needs_check != is_short:
+        funds.needs_check = is_short
         funds.save(update_fields=["needs_check"])
 
 

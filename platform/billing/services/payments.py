@@ -2,10 +2,12 @@
 
 What a provider tells is how things stand, not what changed: told twice, late or in another order it comes to the same."""
 
+import uuid
 from dataclasses import dataclass
 
 from django.utils import timezone
 
+from billing.invoices import settling
 from billing.models import Payment, PaymentReturn, Subscription
 from billing.plan_models import MAX_NANO
 from billing.posting import Transfer, lock_books, post
@@ -25,11 +27,13 @@ class Received:
     purpose: str
     amount_nano: int
     note: str = ""
+    invoice_id: uuid.UUID | None = None
+    """The invoice that it pays first; the others in their order."""
 
 
 def receive(received: Received, *, actor: Principal | None = None) -> tuple[Payment, bool]:
-    """Enter a payment, once: with what it buys, and whether it is new. A top-up becomes credit; any other pays what is due,
-    and the subscription goes on.
+    """Enter a payment, once: with what it buys, and whether it is new. A top-up becomes credit; any other pays invoices, and
+    the subscription goes on where none of them is overdue any more.
 
     Raises `InvalidRequest` for an amount that can't be, and `Conflict` for a name that was used for another payment.
     """
@@ -56,8 +60,10 @@ def receive(received: Received, *, actor: Principal | None = None) -> tuple[Paym
         )
     payment.save(force_insert=True)
     _note(payment, "payment.received", actor)
-    if payment.purpose != "top_up" and Subscription.objects.exists():
-        dunning.payment_came(actor=actor)
+    if payment.purpose != "top_up":
+        settling.settle_open(first=received.invoice_id)
+        if not settling.is_overdue() and Subscription.objects.exists():
+            dunning.payment_came(actor=actor)
     return payment, True
 
 
@@ -90,6 +96,10 @@ def went_back(
     known.amount_nano = total_nano
     known.steps += 1
     known.save()
+    if change > 0:
+        settling.take_back(payment)
+    else:
+        settling.settle_open()
     _note(payment, f"payment.{'returned' if change > 0 else 'return_undone'}", actor, kind=kind, change_nano=change)
     if change > 0 and kind == "dispute" and Subscription.objects.exists():
         dunning.payment_failed(reason="a payment is disputed", actor=actor, now=timezone.now())

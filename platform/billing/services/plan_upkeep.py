@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from billing.models import CreditGrant, Funds, Subscription
 from billing.services import dunning, funds, subscriptions
+from billing.services.low_credit import tell_if_low
 from kernel.errors import ParleyError
 from kernel.tenancy import tenant_scope
 from tenants.notifications import Audience, notify
@@ -49,6 +50,7 @@ def expire_credit(*, now: datetime | None = None) -> int:
 
     def expire() -> None:
         funds.expire_grants(now=moment)
+        tell_if_low()
 
     return _for_each(sorted(tenants), expire)
 

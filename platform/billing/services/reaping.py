@@ -4,20 +4,25 @@ One that was never sent is given back; of one that was sent the estimate of its 
 answer also what had come of it by its last checkpoint. All that is flagged as an estimate."""
 
 import asyncio
+import uuid
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 import structlog
+from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from billing.models import Hold
 from billing.orphans import OrphanFacts, settle_orphan
 from kernel.errors import ParleyError
 from kernel.loop import on_loop
+from kernel.tenancy import tenant_scope
 
 log = structlog.get_logger(__name__)
 
+PLATFORM = "platform"
 MAX_HOLDS = 1_000
 """At a time; the rest the next time."""
 
@@ -31,30 +36,40 @@ class Reaped:
     failed: int = 0
 
 
-def reap_holds(*, now: datetime | None = None) -> Reaped:
-    """Resolve the holds that have expired. One that can't be is logged, and tried again the next time."""
-    stale = (
-        Hold.objects.using("platform").filter(expires_at__lt=now or timezone.now()).order_by("expires_at")[:MAX_HOLDS]
-    )
+def reap_holds(*, now: datetime | None = None, at_most: int = MAX_HOLDS) -> Reaped:
+    """Resolve the holds that have expired, at most so many. One that can't be is logged, and tried again later: others come
+    first, and with its age it is tried less often."""
+    stale = Hold.objects.using(PLATFORM).filter(expires_at__lt=now or timezone.now()).order_by("expires_at")[:at_most]
     known: list[tuple[Hold, OrphanFacts]] = []
-    failed = 0
+    failed: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
     for hold in stale:
         try:
             known.append((hold, msgspec.convert(hold.facts, OrphanFacts)))
         except msgspec.ValidationError:
             log.exception("hold_not_reaped", tenant=str(hold.tenant_id), request=str(hold.request_id))
-            failed += 1
+            failed[hold.tenant_id].append(hold.request_id)
     given_back = billed = 0
     for (hold, _), problem in zip(known, on_loop(_settle(known)), strict=True):
         told = log.bind(tenant=str(hold.tenant_id), request=str(hold.request_id), state=hold.state)
         if problem is not None:
             told.error("hold_not_reaped", exc_info=problem)
-            failed += 1
+            failed[hold.tenant_id].append(hold.request_id)
             continue
         told.warning("hold_reaped")
         given_back += not _was_asked(hold)
         billed += _was_asked(hold)
-    return Reaped(given_back, billed, failed)
+    for tenant_id, requests in failed.items():
+        _put_off(tenant_id, requests)
+    return Reaped(given_back, billed, sum(map(len, failed.values())))
+
+
+def _put_off(tenant_id: uuid.UUID, requests: list[uuid.UUID]) -> None:
+    """Let them expire again by and by."""
+    try:
+        with tenant_scope(tenant_id), transaction.atomic(using=PLATFORM), connections[PLATFORM].cursor() as cursor:
+            cursor.execute("SELECT lookup.holds_put_off(%s, %s)", [tenant_id, requests])
+    except DatabaseError:
+        log.exception("holds_not_put_off", tenant=str(tenant_id), holds=len(requests))
 
 
 def _was_asked(hold: Hold) -> bool:

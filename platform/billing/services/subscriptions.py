@@ -6,11 +6,13 @@ is in its audit, and done twice is done once.
     any ──> cancelled ──> a new subscription
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
+from billing.invoices.closing import close_period
 from billing.models import Plan, PlanCharge, Subscription
 from billing.periods import next_boundary, seconds, share_of, zone_of
 from billing.plan_models import MAX_NANO
@@ -26,6 +28,7 @@ from tenants.services.audit import record
 TRIAL_REMINDER = timedelta(days=3)
 PREPAID_KINDS = frozenset({"free", "prepaid"})
 OWING = frozenset({"past_due", "suspended"})
+LINK = "/console/billing"
 MAX_PERIODS_AT_ONCE = 24
 """A subscription that nobody looked after for longer catches up over several runs."""
 
@@ -98,7 +101,7 @@ def change_plan(
     if (plan.id, wanted) == (sub.plan_id, sub.seats):
         sub.next_plan = sub.next_seats = None
         action = "subscription.kept"
-    elif sub.state != "trialing" and fee(plan, wanted) < fee(sub.plan, sub.seats):
+    elif begins_later(sub, plan, wanted):
         sub.next_plan, sub.next_seats = plan, wanted
         action = "subscription.will_change"
     else:
@@ -109,18 +112,42 @@ def change_plan(
     return sub
 
 
-def _change_now(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Prorated:
+    """What a change within a period moves, in nano-USD: given back of what was paid for the rest of it, charged anew for it,
+    and given of the additional included credit."""
+
+    back_nano: int = 0
+    anew_nano: int = 0
+    credit_nano: int = 0
+
+
+def begins_later(sub: Subscription, plan: Plan, seats: int) -> bool:
+    """Whether a change waits for the next period: to what costs less, unless nothing was paid for this one."""
+    return sub.state != "trialing" and fee(plan, seats) < fee(sub.plan, sub.seats)
+
+
+def prorated(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> Prorated:
+    """What a change that begins at once moves: nothing within a trial."""
+    if sub.state != "active":
+        return Prorated()
     whole = seconds(sub.period_start, sub.period_end)
     rest = min(max(0, seconds(moment, sub.period_end)), whole)
-    if sub.state == "active":
-        change = f"{moment.isoformat()} {sub.plan.slug} {sub.plan.version} {sub.seats}"
-        back = share_of(fee(sub.plan, sub.seats), part_s=rest, whole_s=whole)
-        anew = share_of(fee(plan, seats), part_s=rest, whole_s=whole)
-        charge(sub, "proration_credit", f"back {change}", back, since=moment)
-        charge(sub, "proration", f"anew {change}", anew, since=moment, plan=plan, seats=seats)
-        more = share_of(max(0, plan.included_nano - sub.plan.included_nano), part_s=rest, whole_s=whole)
-        if more:
-            add_grant(amount_nano=more, source="plan", key=f"change {change}", expires_at=credit_ends(plan, sub))
+    return Prorated(
+        back_nano=share_of(fee(sub.plan, sub.seats), part_s=rest, whole_s=whole),
+        anew_nano=share_of(fee(plan, seats), part_s=rest, whole_s=whole),
+        credit_nano=share_of(max(0, plan.included_nano - sub.plan.included_nano), part_s=rest, whole_s=whole),
+    )
+
+
+def _change_now(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> None:
+    moved = prorated(sub, plan, seats, moment)
+    change = f"{moment.isoformat()} {sub.plan.slug} {sub.plan.version} {sub.seats}"
+    charge(sub, "proration_credit", f"back {change}", moved.back_nano, since=moment)
+    charge(sub, "proration", f"anew {change}", moved.anew_nano, since=moment, plan=plan, seats=seats)
+    if moved.credit_nano:
+        ends = credit_ends(plan, sub)
+        add_grant(amount_nano=moved.credit_nano, source="plan", key=f"change {change}", expires_at=ends)
     sub.plan, sub.seats = plan, seats
     sub.next_plan = sub.next_seats = None
     limit_by_credit(is_hard=is_prepaid(sub))
@@ -182,7 +209,8 @@ def renew(*, now: datetime | None = None) -> int:
 
 
 def begin_period(sub: Subscription) -> None:
-    """Charge the period's fee, give its credit, each once, and let the credit limit what may be used if the plan says so."""
+    """Charge the period's fee, give its credit, each once, and let the credit limit what may be used if the plan says so.
+    What was before is for an invoice, and so is the fee."""
     start = sub.period_start.isoformat()
     if sub.state != "trialing":
         charge(sub, "period", f"period {start}", fee(sub.plan, sub.seats), since=sub.period_start)
@@ -194,6 +222,7 @@ def begin_period(sub: Subscription) -> None:
             key=f"period {start}",
             expires_at=credit_ends(sub.plan, sub),
         )
+    close_period(until=sub.period_start)
 
 
 def charge(
@@ -276,6 +305,7 @@ def tell(sub: Subscription, topic: str, *, once: str, subject: str, text: str) -
         audience=Audience(permission="billing.manage"),
         subject=subject,
         text=text,
+        link=LINK,
         data={"plan": sub.plan.slug, "state": sub.state, "period_end": sub.period_end.isoformat()},
     )
 
@@ -284,6 +314,7 @@ def _end(sub: Subscription, moment: datetime) -> None:
     sub.state, sub.past_due_since, sub.cancel_at_period_end = "cancelled", None, False
     sub.next_plan = sub.next_seats = None
     limit_by_credit(is_hard=True)
+    close_period(until=moment)
     tell(
         sub,
         "subscription.cancelled",

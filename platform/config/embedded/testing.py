@@ -1,6 +1,6 @@
 """Throw-away servers for tests: a PostgreSQL and a Valkey in a folder of their own, in about a second.
 
-They don't survive a crash (fsync is off), end with the `with` block, and end with the process however it ends.
+They don't survive a crash (fsync is off, unless asked for), end with the `with` block, and end with the process however it ends.
 """
 
 import asyncio
@@ -31,13 +31,16 @@ class Servers:
 
 
 @contextmanager
-def throwaway_servers(path: str | os.PathLike[str]) -> Iterator[Servers]:
-    """PostgreSQL and Valkey with their home at `path`. Call it from the main thread, which has to outlive them."""
+def throwaway_servers(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[Servers]:
+    """PostgreSQL and Valkey with their home at `path`. Call it from the main thread, which has to outlive them.
+
+    `durable`: PostgreSQL writes to disk as an installation's does, for what measures it.
+    """
     home = Home(path)
     home.prepare()
-    ensure_initialised(home, durable=False)
+    ensure_initialised(home, durable=durable)
     with contextlib.ExitStack() as running:
-        specs = [postgres_spec(home, throwaway=True), valkey_spec(home, throwaway=True)]
+        specs = [postgres_spec(home, throwaway=not durable), valkey_spec(home, throwaway=True)]
         started = [(spec, running.enter_context(run_child(spec, log=home.run / f"{spec.name}.log"))) for spec in specs]
         for spec, process in started:
             wait_until_ready(spec, process)

@@ -130,12 +130,14 @@ class Definer(_Sql):
         volatility: str = "STABLE",
         language: str = "sql",
         caller: str = APP,
+        settings: Sequence[str] = (),
     ) -> None:
         signature = f"lookup.{name}({arguments})"
+        put = " ".join(f"SET {setting}" for setting in ("search_path = pg_catalog, pg_temp", *settings))
         super().__init__(
             [
                 f"CREATE FUNCTION {signature} RETURNS {returns} LANGUAGE {language} {volatility} SECURITY DEFINER "
-                f"SET search_path = pg_catalog, pg_temp AS $definer${body}$definer$",
+                f"{put} AS $definer${body}$definer$",
                 f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC",
                 f"ALTER FUNCTION {signature} OWNER TO {LOOKUP}",
                 # The new owner gives the right on; the one who made the function no longer can.

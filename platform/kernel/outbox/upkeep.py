@@ -75,7 +75,8 @@ def state() -> State:
 
 async def state_now() -> State:
     """The same, from an event loop."""
-    rows = await adb.statement(_STATE, (), alias="platform")
+    async with adb.tenantless(alias="platform") as connection:
+        rows = await (await connection.execute(_STATE)).fetchall()
     return State(**rows[0])
 
 

@@ -9,10 +9,10 @@ For `DEDUPE_WINDOW_S` after its end a whole answer is still given to those who c
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 from django.conf import settings
+from msgspec.structs import replace
 
 from kernel.errors import ParleyError, Unavailable
 from kernel.per_loop import PerLoop

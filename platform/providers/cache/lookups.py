@@ -1,8 +1,9 @@
 """The stages of the exact cache: where a request's answer would be, whether it is there, and to keep it."""
 
 import time
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from providers.cache import shared, stored
 from providers.cache.acknowledge import acknowledge
@@ -20,8 +21,7 @@ from tenants.principals import Principal
 _WHOLE_REASONS = frozenset({"stop", "tool_calls"})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a job's answer is kept, if it is. `whole`: the key holds all that was asked. `reads` and `stores` are what
     the caller allows."""
 

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
 import structlog
 from psycopg import Error
 
@@ -31,8 +31,7 @@ TRIM_AFTER = 16
 """A tenant's oldest entries are looked for when a process wrote this part of its limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """An encoded answer to be kept. `max_bytes` is the tenant's limit for what PostgreSQL keeps; without `stored` it has
     the answer already."""
 

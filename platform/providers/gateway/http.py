@@ -4,10 +4,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from django.conf import settings
 
 from kernel.errors import InvalidRequest, PayloadTooLarge
@@ -37,17 +37,16 @@ class ClientGone(Exception):
     """The client closed the connection, or reads nothing; there is nobody to answer."""
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One request. `id` is minted here; `dropped` and the like are added to the answer's headers."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     address: str
-    receive: Receive = field(repr=False)
+    receive: Receive
     query: str = ""
-    id: uuid.UUID = field(default_factory=uuid7)
+    id: uuid.UUID = msgspec.field(default_factory=uuid7)
 
     @classmethod
     def from_scope(cls, scope: Scope, receive: Receive) -> "Request":

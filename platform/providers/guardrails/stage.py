@@ -1,7 +1,9 @@
 """The stages inspect_in and inspect_out of the pipeline."""
 
-import dataclasses
+from dataclasses import dataclass
 from functools import partial
+
+from msgspec import structs
 
 from providers.guardrails.deny import inspect_in
 from providers.guardrails.mask import Mask
@@ -16,7 +18,7 @@ NEVER_CAPTURED = frozenset({"room"})
 """Surfaces whose contents have a place and readers of their own."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Inspected:
     """A job that may go on, and what its tenant's rules ask of its answer."""
 
@@ -46,4 +48,4 @@ async def inspect(job: Job) -> Inspected:
     if rules is NO_RULES:
         return Inspected(job)
     request = inspect_in(job.request, rules)
-    return Inspected(job if request is job.request else dataclasses.replace(job, request=request), rules)
+    return Inspected(job if request is job.request else structs.replace(job, request=request), rules)

@@ -9,8 +9,9 @@ times are whole microseconds, so that this process and Redis reckon exactly alik
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Kind = Literal["requests", "tokens"]
 MINUTE_US = 60_000_000
@@ -20,8 +21,7 @@ minute at most."""
 MAX_LOCAL_BUCKETS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True):
     """So many `per_minute`, of which `depth_us` of time at once. `key` names it in Redis."""
 
     key: str
@@ -50,8 +50,7 @@ def depth_us(percent: int, per_minute: int) -> int:
     return max(percent * MINUTE_US // 100, -(-MINUTE_US // per_minute))
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """Whether all buckets gave, and in how many microseconds each will be full."""
 
     granted: bool

@@ -3,8 +3,9 @@ tightest bucket of each kind."""
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from kernel.errors import RateLimited
 from providers.limits.buckets import Bucket, Kind
@@ -12,8 +13,7 @@ from providers.limits.buckets import Bucket, Kind
 ANTHROPIC_SURFACE = "anthropic.messages"
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(msgspec.Struct, frozen=True):
     """How a bucket stands. `remaining` may be taken at once; it is full again in `reset_s`."""
 
     kind: Kind

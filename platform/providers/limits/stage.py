@@ -5,7 +5,8 @@ While Redis is away, buckets of this process stand in, each with its share of ev
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from kernel import metrics
 from kernel.lag import lag
@@ -38,14 +39,13 @@ async def _nothing_to_correct(tokens_used: int) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """A request that was let through. `headers` are for its answer; `cached` is what the exact cache had; `correct` tells how
     many tokens it took in the end; `principal` is its caller as of now.
     """
 
     principal: Principal | None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     states: tuple[LimitState, ...] = ()
     cached: bytes | None = None
     correct: Correct = _nothing_to_correct
@@ -153,8 +153,7 @@ class Limiter:
         return Taken(True, ()), found, cached
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     """What one request asks of the buckets."""
 
     rules: TenantRules

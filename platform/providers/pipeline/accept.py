@@ -5,10 +5,10 @@ limit is not reached.
 """
 
 import uuid
-from dataclasses import replace
 from functools import cache, partial
 
 from django.conf import settings
+from msgspec.structs import replace
 
 from billing.types import Payer
 from kernel.errors import ParleyError

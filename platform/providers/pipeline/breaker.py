@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 BreakerState = Literal["closed", "open", "half_open", "ramping"]
 Clock = Callable[[], float]
 """Seconds, from any beginning, that never go back."""
@@ -42,8 +44,7 @@ class BreakerRules:
 RULES = BreakerRules()
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """The leave to make one attempt, given in the breaker's state number `era`."""
 
     era: int

@@ -4,9 +4,8 @@ asked. Where money is short, the answer's cap shrinks to what is left; where the
 The cap is sent to the provider and told in `x-parley-max-tokens`: what the caller asked for; else what its
 route says, or `DEFAULT_CAP_TOKENS`, and at most what the model can write."""
 
-from dataclasses import replace
-
 import msgspec
+from msgspec import structs
 
 from billing.holds import HoldRequest, scopes_of, worst_case
 from billing.ledger import admit, settle_soon
@@ -45,12 +44,12 @@ async def hold(job: Job) -> Job:
         )
     )
     if isinstance(request, EmbeddingRequest):
-        return replace(job, hold=granted)
+        return structs.replace(job, hold=granted)
     cap = granted.cap_tokens // choices
     job.report.headers[CAP_HEADER] = str(cap)
     if cap != request.max_output_tokens:
-        request = msgspec.structs.replace(request, max_output_tokens=cap)
-    return replace(job, hold=granted, request=request)
+        request = structs.replace(request, max_output_tokens=cap)
+    return structs.replace(job, hold=granted, request=request)
 
 
 def give_back(job: Job) -> None:

@@ -3,7 +3,8 @@ does is `providers.errors`."""
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from providers.base import Timeouts
 from providers.errors import Failure, ProviderError, Skipped, TooLong, Transient, Unsupported
@@ -18,8 +19,7 @@ from providers.translate import fit
 from providers.types import ChatRequest, Request
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One attempt to be made: where, with what request, how patiently, and with whose leave."""
 
     candidate: Candidate

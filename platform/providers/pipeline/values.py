@@ -1,9 +1,11 @@
 """What the stages hand to one another."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
+
+import msgspec
 
 from billing.holds import Hold
 from billing.types import Payer
@@ -22,8 +24,7 @@ Status = Literal["complete", "stopped", "failed", "interrupted"]
 CacheStatus = Literal["exact", "semantic", "dedupe", "miss", "bypass"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """How the caller wants it done, beside what it asks for. From headers, never from the body.
 
     `drop_params`: leave out what the model's provider can't say, rather than refuse. `use_cache` None leaves it to the
@@ -41,17 +42,16 @@ class Wishes:
 NO_WISHES = Wishes()
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """What the stages have to say of a job beside its answer; the gateway makes headers of it.
 
     `dropped` are the names of what was left out of the request; `headers` (names in lower case) are ready to be sent;
     `rate_limits` is how the tightest limit of each kind stands."""
 
     cache: CacheStatus = "bypass"
-    dropped: list[str] = field(default_factory=list)
+    dropped: list[str] = msgspec.field(default_factory=list)
     queued_ms: float = 0.0
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     rate_limits: tuple[LimitState, ...] = ()
 
 
@@ -65,8 +65,7 @@ class Candidate:
     deployment: ResolvedDeployment
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """One accepted completion: who asks and pays, what for, and where it may go, in order.
 
     `request.model` is the alias that was asked for; `route` the one that it stood for, where the name only stood for the
@@ -83,7 +82,7 @@ class Job:
     principal: Principal | None = None
     wishes: Wishes = NO_WISHES
     surface: str = "openai.chat"
-    report: Report = field(default_factory=Report, compare=False)
+    report: Report = msgspec.field(default_factory=Report)
     route: str = ""
     cap_tokens: int | None = None
     hold: Hold | None = None
@@ -94,8 +93,7 @@ class Job:
         return self.route or self.request.model
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptOutcome:
+class AttemptOutcome(msgspec.Struct, frozen=True):
     """How one attempt went. `number` counts from 1 within the job.
 
     `usage` is the upstream's report, or an estimate (`estimated`), or nothing for one that can't have cost
@@ -119,8 +117,7 @@ class AttemptOutcome:
         return not self.usage.reported and bool(self.usage.prompt + self.usage.completion)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a job ended: each attempt, the last of which made `answer` if any did, and the error the caller
     gets.
 

@@ -1,7 +1,6 @@
 """Whatever can change an answer changes its key; what can't doesn't."""
 
 import uuid
-from dataclasses import replace as replaced
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -262,7 +261,7 @@ def test_the_order_of_deployments_does_not_matter() -> None:
     one, other = job(FULL, model="one"), job(FULL, model="other")
     both = (*one.candidates, *other.candidates)
     keys = [
-        key_of(replaced(one, candidates=candidates), scope=("tenant",), generations=(0, 0))
+        key_of(replace(one, candidates=candidates), scope=("tenant",), generations=(0, 0))
         for candidates in (both, both[::-1])
     ]
     assert keys[0] == keys[1] is not None

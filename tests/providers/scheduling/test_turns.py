@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 
 from billing.types import Payer
 from kernel.errors import ParleyError, PermissionDenied, RateLimited
@@ -106,7 +107,7 @@ def start(only: Candidate) -> Start:
     ) -> asyncio.Task[ChatAnswer]:
         payer = Payer(tenant_id=tenant, principal_kind="member", membership_id=uuid4())
         wishes = Wishes(priority=priority, deadline_s=deadline_s)
-        work = replace(
+        work = structs.replace(
             job(*(candidates or (only,)), request=ask(name), timeouts=DEFAULT_TIMEOUTS),
             payer=payer,
             wishes=wishes,
@@ -272,7 +273,7 @@ async def test_what_one_deployment_has_no_room_for_another_answers(
     tasks += [start("flood", tenant=A, deadline_s=600) for _ in range(MAX_QUEUED // 2)]
     await settle()
     execution = Execution(
-        replace(
+        structs.replace(
             job(only, other),
             payer=Payer(A, "member", uuid4()),
             wishes=Wishes(deadline_s=600),
@@ -316,7 +317,7 @@ async def test_a_key_may_ask_for_less_but_not_for_more(start: Start, upstream: U
 
 
 async def test_a_priority_that_is_not_allowed_is_refused_before_a_pump_is_made(only: Candidate) -> None:
-    work = replace(job(only), principal=caller("normal"), wishes=Wishes(priority="interactive"))
+    work = structs.replace(job(only), principal=caller("normal"), wishes=Wishes(priority="interactive"))
     with pytest.raises(PermissionDenied):
         await run.start(work)
 

@@ -26,6 +26,19 @@ export function shortCost(nano: Nano): string {
   return exactCost(amount < 0n ? -rounded : rounded);
 }
 
+const DOLLARS = /^\$?\s*(\d{1,10})(?:[.](\d{1,9}))?$/;
+
+/** What a person typed as dollars, such as `1,250.50`, in nano-USD; null for what is no such amount. */
+export function parseDollars(text: string): bigint | null {
+  const found = DOLLARS.exec(text.trim().replaceAll(",", ""));
+  return found ? BigInt(found[1] ?? "0") * NANO + BigInt((found[2] ?? "").padEnd(9, "0")) : null;
+}
+
+/** An amount as a person would type it: `1250.50`. */
+export function plainDollars(nano: Nano): string {
+  return exactCost(nano).replace("$", "").replaceAll(",", "").replace("−", "-");
+}
+
 function group(whole: bigint): string {
   return whole.toString().replace(/\B(?=(\d{3})+$)/g, ",");
 }

@@ -9,6 +9,11 @@ export const Permission = {
   writeRooms: "rooms.write",
   readOwnUsage: "usage.read_own",
   readUsage: "usage.read",
+  readCosts: "costs.read",
+  readBilling: "billing.read",
+  manageBilling: "billing.manage",
+  manageBudgets: "budgets.manage",
+  readNotices: "notifications.read",
 } as const;
 
 export type PermissionName = (typeof Permission)[keyof typeof Permission];

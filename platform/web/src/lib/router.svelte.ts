@@ -1,21 +1,30 @@
 /** Paths of the app, over the History API. */
+export const CONSOLE_PAGES = [
+  "members",
+  "api-keys",
+  "usage",
+  "notices",
+  "reports",
+  "budgets",
+  "billing",
+  "prices",
+] as const;
+export type ConsolePage = (typeof CONSOLE_PAGES)[number];
+
 export type Route =
   | { name: "home" }
   | { name: "sign-in" }
   | { name: "room"; id: string }
-  | { name: "members" }
-  | { name: "api-keys" }
-  | { name: "usage" }
+  /** Without a page: the first that one may see. */
+  | { name: "console"; page: ConsolePage | null }
   | { name: "not-found" };
 
 const ROOM = /^\/rooms\/([0-9a-f-]{36})$/i;
 const PAGES: Record<string, Route> = {
   "/": { name: "home" },
   "/sign-in": { name: "sign-in" },
-  "/console": { name: "members" },
-  "/console/members": { name: "members" },
-  "/console/api-keys": { name: "api-keys" },
-  "/console/usage": { name: "usage" },
+  "/console": { name: "console", page: null },
+  ...Object.fromEntries(CONSOLE_PAGES.map((page) => [`/console/${page}`, { name: "console", page }])),
 };
 
 export function parseRoute(path: string): Route {

@@ -35,6 +35,18 @@ export function formatDay(iso: string, now: Date = new Date()): string {
   return (date.getFullYear() === now.getFullYear() ? day : dayOfYear).format(date);
 }
 
+const DAY_OF_CALENDAR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+
+/** A day of the calendar, `2027-01-31`, wherever one is: `31 Jan 2027`. */
+export function formatDate(day: string): string {
+  return DAY_OF_CALENDAR.format(new Date(`${day}T00:00:00Z`));
+}
+
+/** `21 Nov 2026`, where a sentence goes on around it. */
+export function formatCalendarDay(iso: string): string {
+  return dayOfYear.format(new Date(iso));
+}
+
 /** A table's date with its time: `21 Nov, 14:03`. */
 export function formatMoment(iso: string, now: Date = new Date()): string {
   const date = new Date(iso);

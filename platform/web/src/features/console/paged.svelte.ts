@@ -1,4 +1,4 @@
-import type { ApiClient } from "$lib/api/client";
+import type { ApiClient, Query } from "$lib/api/client";
 import { describe, kindOf, type FailureKind } from "$lib/api/errors";
 import type { Page } from "$lib/api/types";
 
@@ -14,10 +14,13 @@ export class Paged<Item extends { id: string }> {
   #cursor = $state<string | null>(null);
   readonly #api: ApiClient;
   readonly #path: string;
+  readonly #query: () => Query;
 
-  constructor(api: ApiClient, path: string) {
+  /** `query` is asked for each page. */
+  constructor(api: ApiClient, path: string, query: () => Query = () => ({})) {
     this.#api = api;
     this.#path = path;
+    this.#query = query;
   }
 
   get hasMore(): boolean {
@@ -52,12 +55,28 @@ export class Paged<Item extends { id: string }> {
     }
   }
 
+  /** Reads the first page anew; what is listed is brought up to date, without a word when that fails. */
+  async refresh(): Promise<void> {
+    if (this.phase !== "ready") return;
+    try {
+      const fresh = (await this.#page(null)).data;
+      const byId = new Map(fresh.map((item) => [item.id, item]));
+      this.list = this.list.map((item) => byId.get(item.id) ?? item);
+    } catch {
+      // What is shown is a little older, then.
+    }
+  }
+
+  drop(id: string): void {
+    this.list = this.list.filter((listed) => listed.id !== id);
+  }
+
   put(item: Item): void {
     const known = this.list.some(({ id }) => id === item.id);
     this.list = known ? this.list.map((listed) => (listed.id === item.id ? item : listed)) : [item, ...this.list];
   }
 
   #page(cursor: string | null): Promise<Page<Item>> {
-    return this.#api.get<Page<Item>>(this.#path, { limit: PAGE_SIZE, cursor });
+    return this.#api.get<Page<Item>>(this.#path, { ...this.#query(), limit: PAGE_SIZE, cursor });
   }
 }

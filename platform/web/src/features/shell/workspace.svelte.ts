@@ -1,12 +1,22 @@
 import { getContext, setContext } from "svelte";
 import type { ApiClient } from "$lib/api/client";
 import type { Model, Room } from "$lib/api/types";
+import { Permission, type PermissionName } from "$lib/permissions";
 import { CloseCode, RealtimeClient, type ConnectionState } from "$lib/realtime";
 import { LiveBalance } from "$features/billing/balance.svelte";
 import { RoomState } from "$features/chat/state.svelte";
+import { Unread } from "$features/notices/unread.svelte";
 import { Rooms, isUnread } from "$features/rooms/state.svelte";
 
 const KEY = Symbol("workspace");
+
+/** Who is signed in, as far as a workspace has to know. */
+export interface Who {
+  api: ApiClient;
+  token(fresh: boolean): Promise<string>;
+  membershipId: string;
+  may(permission: PermissionName): boolean;
+}
 
 /** All that a signed-in person has open in one tenant; a new one is made for another. */
 export class Workspace {
@@ -14,20 +24,26 @@ export class Workspace {
   readonly membershipId: string;
   readonly rooms: Rooms;
   readonly balance: LiveBalance;
+  readonly unread: Unread;
   models = $state.raw<Model[]>([]);
   modelsPhase = $state<"loading" | "ready" | "failed">("loading");
   connection = $state.raw<ConnectionState>({ phase: "idle" });
   room = $state.raw<RoomState | null>(null);
   readonly #client: RealtimeClient;
+  readonly #may: Who["may"];
   readonly #nudge = (): void => {
-    if (document.visibilityState === "visible") this.#client.nudge();
+    if (document.visibilityState !== "visible") return;
+    this.#client.nudge();
+    if (this.#may(Permission.readNotices)) void this.unread.load();
   };
 
-  constructor(api: ApiClient, token: (fresh: boolean) => Promise<string>, membershipId: string) {
+  constructor({ api, token, membershipId, may }: Who) {
     this.api = api;
+    this.#may = may;
     this.membershipId = membershipId;
     this.rooms = new Rooms(api);
     this.balance = new LiveBalance();
+    this.unread = new Unread(api);
     this.#client = new RealtimeClient({
       url: `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`,
       token,
@@ -47,13 +63,15 @@ export class Workspace {
     this.#client.start();
     addEventListener("online", this.#nudge);
     document.addEventListener("visibilitychange", this.#nudge);
-    void this.rooms.load();
-    void this.loadModels();
+    if (this.#may(Permission.readRooms)) void this.rooms.load();
+    if (this.#may(Permission.useModels)) void this.loadModels();
+    if (this.#may(Permission.readNotices)) this.unread.start();
   }
 
   end(): void {
     removeEventListener("online", this.#nudge);
     document.removeEventListener("visibilitychange", this.#nudge);
+    this.unread.stop();
     this.#client.stop();
   }
 

@@ -3,13 +3,14 @@ import type { ErrorEnvelope } from "./types";
 
 const BASE = "/api/v1";
 const TIMEOUT_MS = 30_000;
+const DOWNLOAD_TIMEOUT_MS = 600_000;
 
 export interface TokenSource {
   /** A valid access token, renewed if need be. With `fresh`, one newer than the last answered. */
   token(fresh?: boolean): Promise<string>;
 }
 
-export type Method = "GET" | "POST" | "PATCH" | "DELETE";
+export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 export type Query = Record<string, string | number | null | undefined>;
 
 export interface CallOptions {
@@ -22,6 +23,27 @@ export interface CallOptions {
 /** One HTTP exchange, without authentication. Raises `ApiError` or `NetworkError`. */
 export async function exchange<Answer>(method: Method, path: string, options: CallOptions = {}): Promise<Answer> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+  const response = await fetched(method, path, { ...options, signal });
+  if (response.status === 204) return undefined as Answer;
+  try {
+    return (await response.json()) as Answer;
+  } catch (cause) {
+    throw new NetworkError({ cause });
+  }
+}
+
+/** One exchange whose answer is kept as a file. Raises as `exchange`. */
+async function fetchFile(path: string, options: CallOptions): Promise<Blob> {
+  const response = await fetched("GET", path, { ...options, signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS) });
+  try {
+    return await response.blob();
+  } catch (cause) {
+    throw new NetworkError({ cause });
+  }
+}
+
+async function fetched(method: Method, path: string, options: CallOptions): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(address(path, options.query), {
@@ -30,18 +52,13 @@ export async function exchange<Answer>(method: Method, path: string, options: Ca
       cache: "no-store",
       headers: { accept: "application/json", ...(options.body ? { "content-type": "application/json" } : {}), ...options.headers },
       body: options.body ? JSON.stringify(options.body) : undefined,
-      signal: options.signal ? AbortSignal.any([options.signal, timeout]) : timeout,
+      signal: options.signal,
     });
   } catch (cause) {
     throw new NetworkError({ cause });
   }
   if (!response.ok) throw await toError(response);
-  if (response.status === 204) return undefined as Answer;
-  try {
-    return (await response.json()) as Answer;
-  } catch (cause) {
-    throw new NetworkError({ cause });
-  }
+  return response;
 }
 
 /** Calls made as the signed-in person; a refused token is renewed once. */
@@ -60,6 +77,10 @@ export class ApiClient {
     return this.call("POST", path, { body });
   }
 
+  put<Answer>(path: string, body: object): Promise<Answer> {
+    return this.call("PUT", path, { body });
+  }
+
   patch<Answer>(path: string, body: object): Promise<Answer> {
     return this.call("PATCH", path, { body });
   }
@@ -68,11 +89,17 @@ export class ApiClient {
     return this.call("DELETE", path);
   }
 
-  async call<Answer>(method: Method, path: string, options: CallOptions = {}): Promise<Answer> {
-    const attempt = async (fresh: boolean): Promise<Answer> => {
-      const authorization = `Bearer ${await this.#tokens.token(fresh)}`;
-      return exchange<Answer>(method, path, { ...options, headers: { authorization } });
-    };
+  call<Answer>(method: Method, path: string, options: CallOptions = {}): Promise<Answer> {
+    return this.#authorized((authorization) => exchange<Answer>(method, path, { ...options, headers: { authorization } }));
+  }
+
+  /** A file, in the form of this media type. */
+  file(path: string, accept: string, query?: Query): Promise<Blob> {
+    return this.#authorized((authorization) => fetchFile(path, { query, headers: { accept, authorization } }));
+  }
+
+  async #authorized<Answer>(work: (authorization: string) => Promise<Answer>): Promise<Answer> {
+    const attempt = async (fresh: boolean): Promise<Answer> => work(`Bearer ${await this.#tokens.token(fresh)}`);
     try {
       return await attempt(false);
     } catch (error) {

@@ -14,6 +14,8 @@ export class ApiError extends ApiFailure {
   readonly code: string;
   readonly requestId: string | null;
   readonly retryAfterS: number | null;
+  /** What was wrong with which fields of what was sent, by their names; nested ones as `scope.id`. */
+  readonly fields: Readonly<Record<string, string>>;
 
   constructor(status: number, envelope: Partial<ErrorEnvelope>, retryAfterS: number | null) {
     super(envelope.message || `The server answered with status ${status}.`);
@@ -22,6 +24,7 @@ export class ApiError extends ApiFailure {
     this.code = envelope.code ?? "unknown";
     this.requestId = envelope.request_id ?? null;
     this.retryAfterS = retryAfterS;
+    this.fields = fieldsOf(envelope.details, this.message);
   }
 }
 
@@ -30,6 +33,20 @@ export class NetworkError extends ApiFailure {
     super("The server can't be reached. Check your connection and try again.", options);
     this.name = "NetworkError";
   }
+}
+
+function fieldsOf(details: unknown, message: string): Record<string, string> {
+  if (typeof details !== "object" || details === null) return {};
+  const { fields, param } = details as { fields?: unknown; param?: unknown };
+  // The server begins such a message with the parameter's name, which the field shows already.
+  if (typeof param === "string") return { [param]: sentence(message.replace(`${param}: `, "")) };
+  if (!Array.isArray(fields)) return {};
+  const named = (fields as { field?: unknown; message?: unknown }[]).map((one) => [String(one.field ?? ""), String(one.message ?? "")]);
+  return Object.fromEntries(named);
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** A sentence for people about any error. */

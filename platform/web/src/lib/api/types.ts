@@ -29,6 +29,28 @@ export type Message = Snapshot["messages"][number];
 export type Answered = NonNullable<Message["answered"]>;
 export type Generation = Answer<"generations_get">;
 
+export type Group = Answer<"groups_list">["data"][number];
+export type Budget = Answer<"budgets_get">;
+export type BudgetScope = Budget["scope"];
+export type BudgetAlert = Answer<"budget_alerts_list">["data"][number];
+export type AccountBalance = Answer<"billing_balance">;
+export type Plan = Answer<"billing_plans">["data"][number];
+export type PlanPreview = Answer<"billing_plan_preview">;
+export type PaymentOptions = Answer<"billing_payment_options">;
+export type Subscription = Answer<"billing_subscription">;
+export type CreditGrant = Answer<"billing_credits">["data"][number];
+export type Payment = Answer<"billing_payments">["data"][number];
+export type Checkout = Answer<"billing_top_up">;
+export type Forecast = Answer<"report_forecast">;
+export type Anomaly = Answer<"report_anomalies">["data"][number];
+export type TopReport = Answer<"report_top">;
+export type UsageReport = Answer<"report_usage">;
+export type ReportRow = UsageReport["data"][number];
+export type Sums = NonNullable<UsageReport["totals"]>;
+export type ModelPrices = Answer<"billing_prices_list">["data"][number];
+export type Simulation = Answer<"billing_price_simulations_create">;
+export type Notification = Answer<"notifications_list">["data"][number];
+
 export interface Page<Item> {
   data: Item[];
   next_cursor: string | null;

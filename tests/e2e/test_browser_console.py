@@ -1,0 +1,245 @@
+"""The console's pages of billing: budgets, plan and credit, reports, prices, notices; by whom they may be seen and changed."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.conftest import MODEL
+from tests.support.browser import DESK, PHONE, Visitor, running_browser
+from tests.support.stack import Stack, Tenant
+
+pytestmark = [pytest.mark.browser, pytest.mark.no_database]
+
+PAGES = {
+    "budgets": "Budgets",
+    "billing": "Plan & credit",
+    "reports": "Reports",
+    "prices": "Prices",
+    "notices": "Notices",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_pools_left() -> None:
+    """Nothing here runs on the test's own event loop, which the browser's driver keeps for itself."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def billed(stack: Stack) -> Tenant:
+    """A tenant with a plan, credit, a payment, a budget that was passed and what it used."""
+    tenant = stack.create_tenant()
+    slug = f"team-{secrets.token_hex(4)}"
+    stack.manage(
+        "plan", "create", slug, "--kind", "seat", "--name", "Team", "--price-usd", "20", "--included-usd", "10"
+    )
+    stack.manage("plan", "give", tenant.slug, slug, "--seats", "2")
+    stack.manage("credit", "top-up", tenant.slug, "25", "--reference", "wire 7")
+    ask(stack, tenant)
+    with stack.client(stack.sign_in(tenant.owner, tenant.password)["access"]) as rest:
+        body = {"scope": {"kind": "tenant"}, "name": "Tiny", "limit": 1, "mode": "shadow", "thresholds": [50]}
+        assert rest.post("/api/v1/billing/budgets", json=body).status_code == 201
+    ask(stack, tenant)
+    return tenant
+
+
+def ask(stack: Stack, tenant: Tenant) -> None:
+    with stack.client(tenant.api_key) as program:
+        body: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": secrets.token_hex(8)}]}
+        assert program.post("/v1/chat/completions", json=body).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def owner(stack: Stack, billed: Tenant, browser: Browser) -> Iterator[Visitor]:
+    visitor = Visitor(browser, stack.url)
+    visitor.sign_in(billed.owner, billed.password)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def page(owner: Visitor) -> Iterator[Page]:
+    """The owner's; nothing may go wrong on it."""
+    yield owner.page
+    assert owner.watched.problems == []
+
+
+def at(page: Page, name: str) -> None:
+    """Go to a page of the console and wait for what it shows."""
+    page.goto(f"/console/{name}")
+    expect(page.get_by_role("heading", name=PAGES[name], level=1)).to_be_visible()
+    expect(page.locator("main .skeleton")).to_have_count(0)
+
+
+def test_a_budget_is_made_corrected_changed_and_deleted(page: Page) -> None:
+    at(page, "budgets")
+    page.get_by_role("button", name="New budget").click()
+    dialog = page.get_by_role("dialog", name="New budget")
+    dialog.get_by_label("Name").fill("Experiments")
+    dialog.get_by_label("For", exact=True).select_option("A model")
+    dialog.get_by_label("Limit in US dollars").fill("a lot")
+    dialog.get_by_label("Tell at, in percent").fill("0")
+    dialog.get_by_role("button", name="Create budget").click()
+    expect(dialog.get_by_text("Enter an amount such as 250 or 0.50.")).to_be_visible()
+    expect(dialog.get_by_text("Choose what it is for.")).to_be_visible()
+    expect(dialog.get_by_label("Tell at, in percent")).to_have_attribute("aria-invalid", "true")
+    dialog.get_by_label("Which").select_option(MODEL)
+    dialog.get_by_label("Limit in US dollars").fill("1,250.50")
+    dialog.get_by_label("Tell at, in percent").fill("90")
+    dialog.get_by_text("Soft").click()
+    dialog.get_by_role("button", name="Create budget").click()
+    made = page.get_by_role("article", name="Experiments")
+    expect(made).to_contain_text("$0 of $1,250.50")
+    expect(made).to_contain_text("Soft")
+    page.get_by_role("button", name="Change Experiments").click()
+    dialog = page.get_by_role("dialog", name="Change budget")
+    expect(dialog.get_by_label("Limit in US dollars")).to_have_value("1250.50")
+    dialog.get_by_label("Limit in US dollars").fill("5")
+    dialog.get_by_role("button", name="Save").click()
+    expect(made).to_contain_text("$0 of $5")
+    page.get_by_role("button", name="Delete Experiments").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Delete budget").click()
+    expect(made).to_have_count(0)
+
+
+def test_what_was_used_shows_by_itself(page: Page, stack: Stack, billed: Tenant) -> None:
+    at(page, "budgets")
+    tiny = page.get_by_role("article", name="Tiny")
+    expect(tiny).to_contain_text("Would have refused")
+    was = tiny.get_by_text("Would have refused").inner_text()
+    balance = page.get_by_test_id("balance").first
+    expect(balance).to_be_visible()
+    before = balance.get_attribute("title") or ""
+    ask(stack, billed)
+    expect(balance).not_to_have_attribute("title", before)
+    expect(tiny.get_by_text("Would have refused")).not_to_have_text(was)
+
+
+def test_a_plan_is_changed_knowing_what_it_comes_to(page: Page) -> None:
+    at(page, "billing")
+    expect(page.get_by_role("heading", name="Team")).to_be_visible()
+    expect(page.get_by_test_id("balances")).to_contain_text("Used this month")
+    expect(page.get_by_role("region", name="Payments")).to_contain_text("wire 7")
+    page.get_by_role("button", name="Change plan").click()
+    dialog = page.get_by_role("dialog", name="Change plan")
+    dialog.get_by_label("Seats").fill("3")
+    preview = dialog.get_by_test_id("preview")
+    expect(preview).to_contain_text("Begins at once.")
+    expect(preview).to_contain_text("Charged now")
+    dialog.get_by_role("button", name="Choose this plan").click()
+    expect(page.get_by_text("3 seats")).to_be_visible()
+    page.get_by_role("button", name="Change plan").click()
+    dialog.get_by_label("Seats").fill("1")
+    expect(dialog.get_by_test_id("preview")).to_contain_text("with the next period")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Cancel plan").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Cancel plan").click()
+    page.get_by_role("button", name="Don’t cancel").click()
+    expect(page.get_by_text("This period is from")).to_be_visible()
+
+
+def test_a_report_is_told_apart_and_kept_as_a_file(page: Page) -> None:
+    at(page, "reports")
+    expect(page.get_by_role("region", name="By model")).to_contain_text(MODEL)
+    page.get_by_label("Told apart by").select_option("Member")
+    expect(page.get_by_role("region", name="By member")).to_contain_text("100%")
+    page.get_by_label("Told apart by").select_option("Nothing")
+    expect(page.get_by_role("region", name="By day").get_by_role("row")).to_have_count(2)
+    page.get_by_label("Period").select_option("From … to …")
+    page.get_by_label("First day").fill("2020-01-01")
+    expect(page.get_by_role("alert")).to_contain_text("at most")
+    page.get_by_label("Period").select_option("This month")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("start")
+    assert len(lines) == 2
+
+
+def test_prices_are_found_and_tried(page: Page) -> None:
+    at(page, "prices")
+    page.get_by_label("Search models and providers").fill("no such model")
+    expect(page.get_by_role("heading", name="No such model")).to_be_visible()
+    page.get_by_label("Search models and providers").fill(MODEL)
+    page.get_by_role("button", name=MODEL, exact=True).click()
+    expect(page.get_by_text("Reasoning")).to_be_visible()
+    page.get_by_label("Model", exact=True).select_option(MODEL)
+    page.get_by_label("Input tokens").fill("1,000,000")
+    page.get_by_label("Output tokens").fill("1000")
+    page.get_by_role("button", name="What would it cost?").click()
+    expect(page.get_by_test_id("simulation")).to_contain_text("$1.002")
+
+
+def test_notices_are_counted_and_read(page: Page) -> None:
+    at(page, "notices")
+    notice = page.get_by_test_id("notice").filter(has_text="Tiny")
+    bell = page.get_by_test_id("bell").first
+    for _ in range(30):
+        # The worker tells each few seconds; the page is asked again until it has.
+        if notice.count():
+            break
+        page.wait_for_timeout(500)
+        at(page, "notices")
+    expect(bell).to_have_attribute("aria-label", "Notices, 1 unread")
+    page.get_by_role("button", name="Mark all as read").click()
+    expect(bell).to_have_attribute("aria-label", "Notices")
+    notice.get_by_role("link").click()
+    expect(page).to_have_url("/console/budgets")
+
+
+def test_no_page_has_accessibility_violations(owner: Visitor, page: Page) -> None:
+    found: dict[str, list[str]] = {}
+
+    def look(name: str) -> None:
+        for size, scheme in ((DESK, "light"), (PHONE, "dark")):
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            found[f"{name}, {scheme}"] = owner.axe()
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                found[f"{name}, {scheme}"].append("wider than the window")
+
+    for name in PAGES:
+        at(page, name)
+        look(name)
+    at(page, "budgets")
+    page.get_by_role("button", name="New budget").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    look("new budget")
+    page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+def test_everybody_sees_what_their_role_is_for_and_no_more(stack: Stack, billed: Tenant, browser: Browser) -> None:
+    shown: dict[str, Callable[[Page], None]] = {"viewer": as_viewer, "billing": as_bookkeeper}
+    for role, look in shown.items():
+        login = stack.add_member(billed, role, role=role)
+        visitor = Visitor(browser, stack.url)
+        visitor.sign_in(login.email, login.password)
+        look(visitor.page)
+        visitor.close()
+
+
+def as_viewer(page: Page) -> None:
+    at(page, "budgets")
+    expect(page.get_by_role("article", name="Tiny")).to_be_visible()
+    expect(page.get_by_role("main").get_by_role("button")).to_have_count(0)
+    expect(page.get_by_test_id("balance")).to_have_count(0)
+    navigation = page.get_by_role("navigation", name="Console")
+    expect(navigation.get_by_role("link", name="Plan & credit")).to_have_count(0)
+    page.goto("/console/billing")
+    expect(page.get_by_text("Not yours to see")).to_be_visible()
+
+
+def as_bookkeeper(page: Page) -> None:
+    at(page, "billing")
+    expect(page.get_by_role("button", name="Change plan")).to_be_visible()
+    expect(page.get_by_test_id("balance").first).to_be_visible()
+    expect(page.get_by_test_id("connection-banner")).to_have_count(0)
