@@ -13,6 +13,7 @@ from billing.invoices.closing import close_months, close_period
 from billing.invoices.issuing import issue, refresh_draft, tax_of
 from billing.invoices.tracing import prices_of, records_of
 from billing.models import BillingProfile, CreditGrant, Invoice, InvoiceLine, InvoiceSchedule
+from billing.payments.manual import entries
 from billing.services import funds, plan_upkeep, subscriptions
 from kernel.ids import uuid7
 from kernel.tenancy import tenant_scope
@@ -276,3 +277,18 @@ def test_what_fails_takes_its_number_back(company: Company) -> None:
     assert made.number == 1
     with inside(company):
         assert BillingProfile.objects.count() == 0
+
+
+def test_a_payment_that_goes_back_opens_again_what_it_paid(company: Company) -> None:
+    made = an_invoice(company)
+    with inside(company):
+        entries.mark_paid(amount_nano=made.total_nano, reference="wire")
+    assert again(company, made).state == "paid"
+    with inside(company):
+        entries.refund(reference="wire", total_nano=30 * CENT)
+    opened_again = again(company, made)
+    assert (opened_again.state, opened_again.settled_nano) == ("final", made.total_nano - 30 * CENT)
+    assert (opened_again.paid_at, opened_again.due_nano) == (None, 30 * CENT)
+    with inside(company):
+        entries.mark_paid(amount_nano=30 * CENT, reference="wire again")
+    assert again(company, made).state == "paid"
