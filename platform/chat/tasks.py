@@ -6,7 +6,7 @@ from chat.generations.reaper import reap_generations as reap
 from kernel.loop import on_loop
 from kernel.tasks import PlatformTask
 
-STALE_S = 2.0
+STALE_S = 4.0
 """A message that waited longer for a worker has successors."""
 
 

@@ -91,6 +91,7 @@ class DrainingServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        gc.enable()
 
     def _shared(self, listening: socket.socket) -> SharedListener:
         return SharedListener(
@@ -172,6 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--drain-timeout", type=float, default=DRAIN_TIMEOUT_S, metavar="SECONDS")
     options = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    # Until all is loaded there is nothing to collect, and looking takes a fifth of the time that loading does.
+    gc.disable()
     allow_open_files()
     config = uvicorn.Config(
         APPLICATION,

@@ -13,6 +13,7 @@ from billing.invoices.closing import close_months, close_period
 from billing.invoices.issuing import issue, refresh_draft, tax_of
 from billing.invoices.tracing import prices_of, records_of
 from billing.models import BillingProfile, CreditGrant, Invoice, InvoiceLine, InvoiceSchedule
+from billing.payments.manual import entries
 from billing.services import funds, plan_upkeep, subscriptions
 from kernel.ids import uuid7
 from kernel.tenancy import tenant_scope
@@ -209,10 +210,10 @@ def test_a_line_leads_to_its_requests_their_prices_and_the_providers_words_in_tw
         with django_assert_num_queries(2):
             records = records_of(line, limit=10)
             prices = prices_of(records)
-        assert [record["provider_usage"]["said"] for record in records] == [0, 1, 2]
-        assert sum(record["sell_nano"] for record in records) == line.amount_nano
+        assert [record.provider_usage["said"] for record in records] == [0, 1, 2]
+        assert sum(record.sell_nano for record in records) == line.amount_nano
         assert prices == {}
-        assert [len(records_of(line, limit=2)), len(records_of(line, after=records[1]["id"], limit=2))] == [2, 1]
+        assert [len(records_of(line, limit=2)), len(records_of(line, after=records[1].id, limit=2))] == [2, 1]
         assert sum(len(records_of(other_line, limit=10)) for other_line in all_lines) == 6
 
 
@@ -276,3 +277,18 @@ def test_what_fails_takes_its_number_back(company: Company) -> None:
     assert made.number == 1
     with inside(company):
         assert BillingProfile.objects.count() == 0
+
+
+def test_a_payment_that_goes_back_opens_again_what_it_paid(company: Company) -> None:
+    made = an_invoice(company)
+    with inside(company):
+        entries.mark_paid(amount_nano=made.total_nano, reference="wire")
+    assert again(company, made).state == "paid"
+    with inside(company):
+        entries.refund(reference="wire", total_nano=30 * CENT)
+    opened_again = again(company, made)
+    assert (opened_again.state, opened_again.settled_nano) == ("final", made.total_nano - 30 * CENT)
+    assert (opened_again.paid_at, opened_again.due_nano) == (None, 30 * CENT)
+    with inside(company):
+        entries.mark_paid(amount_nano=30 * CENT, reference="wire again")
+    assert again(company, made).state == "paid"

@@ -1,5 +1,5 @@
 """The ledger under whatever may happen to it, in whatever order: after every step the books balance, no budget is overspent,
-and rollups are what was used.
+and rollups and invoices' lines are what was used.
 
 `LEDGER_EXAMPLES` and `LEDGER_STEPS` make it longer than it is in the suite.
 """
@@ -11,16 +11,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.billing.ledger_machine.bills import Bills
 from tests.billing.ledger_machine.ground import Ground
 from tests.billing.ledger_machine.money import Money, some_plans
 from tests.billing.ledger_machine.requests import Requests
 from tests.isolation.roles import administrator
 
-EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "6"))
 STEPS = int(os.environ.get("LEDGER_STEPS", "40"))
 
 
-class Ledger(Requests, Money):
+class Ledger(Requests, Bills):
     """All that may happen to a tenant's books."""
 
 

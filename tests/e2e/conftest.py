@@ -7,6 +7,7 @@ import pytest
 from tests.fakes.anthropic_upstream import AnthropicUpstream
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.databases import make_database
+from tests.support.order import comes_first
 from tests.support.servers import SECRETS, database_url, redis_url
 from tests.support.stack import Stack, Tenant
 
@@ -39,6 +40,9 @@ def _scripts_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[Non
         running.forget_scripts()
 
 
+_running: list[Stack] = []
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream, database: str) -> Iterator[Stack]:
     """Parley under uvicorn, on servers that it did not start, with the model `fake` at the fake upstream. Its database is
@@ -48,9 +52,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream, da
     stack = Stack(
         tmp_path_factory.mktemp("stack"), "--workers", "2", "--no-local-model", environment=environment
     ).start()
+    _running.append(stack)
     stack.add_model(MODEL, upstream.base_url, upstream="fake-model")
     yield stack
-    stack.stop()
+    _stop()
+
+
+def _stop() -> None:
+    while _running:
+        _running.pop().stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """No end-to-end test comes after those that come first: the platform would take part of a processor for nothing."""
+    if nextitem is not None and not comes_first(nextitem):
+        _stop()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.support.databases import make_database
 from tests.support.servers import SECRETS, database_url
 from tests.support.stack import Stack, eventually
 from tests.support.web_processes import web_processes
@@ -19,8 +20,9 @@ OPERATORS = re.compile(r"operators look at (http://\S+)")
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream) -> Iterator[Stack]:
+def own(tmp_path_factory: pytest.TempPathFactory, upstream: OpenAIUpstream, database: str) -> Iterator[Stack]:
     """A platform with a Valkey of its own, and two web processes."""
+    make_database(database_url("test_operators"))
     environment = {"DATABASE_URL": database_url("test_operators"), **SECRETS}
     stack = Stack(tmp_path_factory.mktemp("own"), "--workers", "2", "--no-local-model", environment=environment).start()
     stack.add_model(MODEL, upstream.base_url, upstream="fake-model")

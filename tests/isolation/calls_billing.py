@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Max
 
-from billing.models import Budget, Plan, Subscription
+from billing.models import Budget, Invoice, InvoiceLine, Plan, Subscription
 from billing.payments.manual import entries
 from billing.services import funds, subscriptions
 from billing.services.plans import create_plan
@@ -85,6 +87,38 @@ def _payment(company: Company) -> uuid.UUID:
         return entries.top_up(amount_nano=1, reference=str(uuid7()))[0].id
 
 
+def _invoice(company: Company) -> uuid.UUID:
+    """A final invoice of the company's, of one line."""
+    with company.scope(), transaction.atomic():
+        made = Invoice.objects.create(
+            tenant_id=company.id,
+            since=datetime(2001, 1, 1, tzinfo=UTC),
+            until=datetime(2001, 1, 1, tzinfo=UTC) + timedelta(seconds=uuid7().int % 10**9),
+            until_tx=1,
+            time_zone="UTC",
+            lines=1,
+        )
+        InvoiceLine.objects.create(
+            tenant_id=company.id, invoice=made, position=1, kind="plan", description="A plan", amount_nano=0
+        )
+        number = Invoice.objects.filter(kind="invoice").aggregate(last=Max("number"))["last"] or 0
+        made.state, made.number, made.label = "final", number + 1, f"ISOLATED-{number + 1}"
+        made.save()
+    return made.id
+
+
+def _of_invoice(company: Company) -> Made:
+    return Made(ids={"invoice_id": _invoice(company)})
+
+
+def _of_line(company: Company) -> Made:
+    invoice = _invoice(company)
+    with company.scope(), transaction.atomic():
+        line = InvoiceLine.objects.get(invoice_id=invoice)
+    return Made(ids={"invoice_id": invoice, "line_id": line.id})
+
+
+BILL = "billing/invoices/<uuid:invoice_id>"
 ONE = "billing/budgets/<uuid:budget_id>"
 
 CALLS = (
@@ -112,5 +146,14 @@ CALLS = (
     Call("GET", ONE, lambda company: Made(ids={"budget_id": _budget(company)})),
     Call("PATCH", ONE, lambda company: Made(ids={"budget_id": _budget(company)}, body={"limit": 10**16})),
     Call("DELETE", ONE, lambda company: Made(ids={"budget_id": _budget(company)}), status=204),
+    Call("GET", "billing/profile"),
+    Call("PUT", "billing/profile", lambda company: Made(body={"name": "A company"})),
+    Call("GET", "billing/invoices", lambda company: Made(listed=(_invoice(company),))),
+    Call("GET", BILL, _of_invoice),
+    Call("GET", f"{BILL}/lines", _of_invoice),
+    Call("GET", f"{BILL}/lines/<uuid:line_id>/usage", _of_line),
+    Call("GET", f"{BILL}/pdf", _of_invoice),
+    Call("GET", f"{BILL}/csv", _of_invoice),
+    Call("GET", f"{BILL}/json", _of_invoice),
     Call("GET", "billing/alerts", lambda company: Made(listed=(_alert(company),))),
 )

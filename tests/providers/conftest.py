@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,8 @@ from providers.pipeline.values import Candidate, Job, Result
 from providers.routes import ResolvedDeployment
 from providers.types import ChatRequest, user_message
 from tests.fakes.openai_upstream import OpenAIUpstream
+from tests.fakes.upstream import Upstream
+from tests.providers.vendors import KEY, VENDORS, Vendor
 
 SHORT = Timeouts(connect_s=0.3, first_token_s=0.3, between_tokens_s=0.3, total_s=1.0)
 
@@ -55,6 +58,23 @@ async def adapter() -> AsyncIterator[OpenAICompatible]:
 @pytest.fixture
 def target(upstream: OpenAIUpstream) -> Target:
     return Target("openai-compatible", upstream.base_url, "fake-model", secret="sk-upstream")
+
+
+@pytest.fixture(scope="session")
+def running_vendors() -> Iterator[dict[str, Upstream]]:
+    with ExitStack() as running:
+        yield {name: running.enter_context(kind(api_key=KEY)) for name, (_, kind) in VENDORS.items()}
+
+
+@pytest.fixture(params=VENDORS)
+async def vendor(request: pytest.FixtureRequest, running_vendors: dict[str, Upstream]) -> AsyncIterator[Vendor]:
+    """Each format in turn. What an adapter has open ends with it, at the upstream too."""
+    upstream = running_vendors[request.param]
+    upstream.reset()
+    adapter = VENDORS[request.param][0]()
+    yield Vendor(request.param, adapter, upstream)
+    await adapter.close()
+    await until(lambda: upstream.open_connections == 0 and upstream.in_flight == 0)
 
 
 def ask(text: str = "Hello", *, stream: bool = True, **fields: object) -> ChatRequest:

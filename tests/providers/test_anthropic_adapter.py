@@ -24,7 +24,6 @@ from providers.errors import (
 )
 from providers.types import ChatAnswer, Extras, Finished, StreamEvent, TextDelta, Usage
 from tests.fakes.anthropic_upstream import AnthropicUpstream
-from tests.fakes.script import FAULTS
 from tests.providers.conftest import SHORT, ask, until
 
 pytestmark = pytest.mark.no_database
@@ -65,76 +64,6 @@ async def _answered(adapter: Adapter, target: Target, *, stream: bool, **fields:
 
 
 both_ways = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-
-AT_ONCE: dict[str, tuple[type[ProviderError], str | None]] = {
-    "401": (Misconfigured, None),
-    "403": (Misconfigured, None),
-    "404": (Misconfigured, None),
-    "redirect": (Misconfigured, None),
-    "429": (RateLimitedUpstream, None),
-    "quota": (QuotaExceeded, None),
-    "400": (Rejected, None),
-    "too_long": (TooLong, None),
-    "content_policy": (Rejected, None),
-    "500": (Transient, "server"),
-    "500_text": (Transient, "server"),
-    "503": (Transient, "server"),
-    "status": (Transient, "server"),
-    "error_body": (Transient, "server"),
-    "garbage_body": (Transient, "garbage"),
-    "cut_before_headers": (Transient, "cut"),
-    "hang_before_headers": (Transient, "timeout"),
-    "hang_before_first_token": (Transient, "timeout"),
-}
-MIDWAY: dict[str, str] = {
-    "hang": "timeout",
-    "cut": "cut",
-    "end": "cut",
-    "garbage": "garbage",
-    "error_frame": "server",
-    "huge_frame": "garbage",
-}
-
-
-def test_every_fault_of_the_fake_is_tried_here() -> None:
-    assert {*AT_ONCE, *MIDWAY} == set(FAULTS)
-
-
-@both_ways
-@pytest.mark.parametrize("fault", AT_ONCE)
-async def test_a_fault_instead_of_an_answer(
-    adapter: Anthropic, target: Target, upstream: AnthropicUpstream, fault: str, stream: bool
-) -> None:
-    upstream.script(fault=fault, retry_after=2.5, status=599)
-    with pytest.raises(ProviderError) as failed:
-        await _answered(adapter, target, stream=stream)
-    kind, cause = AT_ONCE[fault]
-    assert type(failed.value) is kind
-    assert getattr(failed.value, "cause", None) == cause
-    if isinstance(failed.value, RateLimitedUpstream):
-        assert failed.value.retry_after_s == 2.5
-    await adapter.close()
-    await until(lambda: upstream.open_connections == 0 and upstream.in_flight == 0)
-
-
-@pytest.mark.parametrize("fault", MIDWAY)
-async def test_a_fault_in_mid_stream_comes_after_the_text_that_was_sent(
-    adapter: Anthropic, target: Target, upstream: AnthropicUpstream, fault: str
-) -> None:
-    upstream.script(text="0123456789", chunk=2, fault=fault, fault_after=3)
-    text = ""
-
-    async def read() -> None:
-        nonlocal text
-        async for event in adapter.stream(ask(), target, SHORT):
-            text += event.text if isinstance(event, TextDelta) else ""
-
-    with pytest.raises(Transient) as failed:
-        await read()
-    assert failed.value.cause == MIDWAY[fault]
-    assert text == "012345" == upstream.records[0].text
-    await adapter.close()
-    await until(lambda: upstream.open_connections == 0 and upstream.in_flight == 0)
 
 
 @both_ways

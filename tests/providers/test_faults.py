@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,10 +22,11 @@ from providers.errors import (
     TooLong,
     Transient,
 )
-from providers.types import StreamEvent, TextDelta
+from providers.types import EmbeddingRequest, StreamEvent, TextDelta
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.script import FAULTS
-from tests.providers.conftest import SHORT, ask, until
+from tests.providers.conftest import LONG, SHORT, ask, patience
+from tests.providers.vendors import VENDORS, Vendor
 
 pytestmark = pytest.mark.no_database
 
@@ -58,71 +60,84 @@ MIDWAY: dict[str, str] = {
 }
 
 
-def test_every_fault_of_the_fake_is_tried_here() -> None:
+def test_every_fault_of_the_fakes_is_tried_here() -> None:
     assert {*AT_ONCE, *MIDWAY} == set(FAULTS)
 
 
-async def _streamed(adapter: OpenAICompatible, target: Target, timeouts: Timeouts = SHORT) -> list[StreamEvent]:
-    return [event async for event in adapter.stream(ask(), target, timeouts)]
+both_ways = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 
 
-async def _fails(adapter: OpenAICompatible, target: Target, *, stream: bool) -> ProviderError:
+@both_ways
+@pytest.mark.parametrize("fault", AT_ONCE)
+async def test_a_fault_instead_of_an_answer(vendor: Vendor, fault: str, stream: bool) -> None:
+    vendor.upstream.script(fault=fault, retry_after=2.5, status=599)
+    timeouts = patience(fault)
     began = time.monotonic()
     with pytest.raises(ProviderError) as failed:
-        await (_streamed(adapter, target) if stream else adapter.complete(ask(stream=False), target, SHORT))
-    assert time.monotonic() - began < SHORT.total_s + 1
-    return failed.value
-
-
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-@pytest.mark.parametrize("fault", AT_ONCE)
-async def test_a_fault_instead_of_an_answer(
-    adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream, fault: str, stream: bool
-) -> None:
-    upstream.script(fault=fault, retry_after=2.5, status=599)
-    error = await _fails(adapter, target, stream=stream)
+        await vendor.answer(ask(stream=stream), stream=stream, timeouts=timeouts)
+    assert time.monotonic() - began < timeouts.total_s + 1
     kind, cause = AT_ONCE[fault]
-    assert type(error) is kind
-    assert getattr(error, "cause", None) == cause
-    if isinstance(error, RateLimitedUpstream):
-        assert error.retry_after_s == 2.5
-    await adapter.close()
-    await until(lambda: upstream.open_connections == 0 and upstream.in_flight == 0)
+    assert type(failed.value) is kind
+    assert getattr(failed.value, "cause", None) == cause
+    if isinstance(failed.value, RateLimitedUpstream):
+        assert failed.value.retry_after_s == 2.5
 
 
 @pytest.mark.parametrize("fault", MIDWAY)
-async def test_a_fault_in_mid_stream_comes_after_the_text_that_was_sent(
-    adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream, fault: str
-) -> None:
-    upstream.script(text="0123456789", chunk=2, fault=fault, fault_after=3)
+async def test_a_fault_in_mid_stream_comes_after_the_text_that_was_sent(vendor: Vendor, fault: str) -> None:
+    vendor.upstream.script(text="0123456789", chunk=2, fault=fault, fault_after=3)
+    timeouts = replace(LONG, between_tokens_s=0.5) if fault == "hang" else LONG
     text = ""
 
     async def read() -> None:
         nonlocal text
-        async for event in adapter.stream(ask(), target, SHORT):
+        async for event in vendor.adapter.stream(ask(), vendor.target, timeouts):
             text += event.text if isinstance(event, TextDelta) else ""
 
     with pytest.raises(Transient) as failed:
         await read()
     assert failed.value.cause == MIDWAY[fault]
     assert failed.value.worked or fault == "error_frame"
-    assert text == "012345" == upstream.records[0].text
-    await adapter.close()
-    await until(lambda: upstream.open_connections == 0 and upstream.in_flight == 0)
+    assert text == "012345" == vendor.upstream.records[0].text
 
 
 @pytest.mark.parametrize("fault", ["cut", "hang"])
-async def test_a_plain_answer_that_is_cut_or_never_comes(
-    adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream, fault: str
-) -> None:
-    upstream.script(fault=fault)
-    error = await _fails(adapter, target, stream=False)
-    assert isinstance(error, Transient)
-    assert error.cause == ("cut" if fault == "cut" else "timeout")
+async def test_a_plain_answer_that_is_cut_or_never_comes(vendor: Vendor, fault: str) -> None:
+    vendor.upstream.script(fault=fault)
+    with pytest.raises(Transient) as failed:
+        await vendor.answer(ask(stream=False), stream=False, timeouts=patience(fault))
+    assert failed.value.cause == ("cut" if fault == "cut" else "timeout")
+
+
+@pytest.mark.parametrize("vendor", sorted({*VENDORS} - {"anthropic"}), indirect=True)
+@pytest.mark.parametrize("fault", ["429", "quota", "401", "500", "garbage_body", "hang_before_headers", "cut"])
+async def test_embeddings_fail_as_chats_do(vendor: Vendor, fault: str) -> None:
+    vendor.upstream.script(fault=fault)
+    with pytest.raises(ProviderError) as failed:
+        await vendor.adapter.embed(EmbeddingRequest("alias", ("a",)), vendor.target, patience(fault))
+    kind, cause = {**AT_ONCE, "cut": (Transient, "cut")}[fault]
+    assert type(failed.value) is kind
+    assert getattr(failed.value, "cause", None) == cause
+
+
+async def _streamed(adapter: OpenAICompatible, target: Target, timeouts: Timeouts = LONG) -> list[StreamEvent]:
+    return [event async for event in adapter.stream(ask(), target, timeouts)]
+
+
+async def _fails(
+    adapter: OpenAICompatible, target: Target, *, stream: bool, timeouts: Timeouts = LONG
+) -> ProviderError:
+    began = time.monotonic()
+    with pytest.raises(ProviderError) as failed:
+        await (
+            _streamed(adapter, target, timeouts) if stream else adapter.complete(ask(stream=False), target, timeouts)
+        )
+    assert time.monotonic() - began < timeouts.total_s + 1
+    return failed.value
 
 
 @pytest.mark.parametrize(
-    ("patience", "script"),
+    ("timeouts", "script"),
     [
         (Timeouts(first_token_s=0.1, between_tokens_s=60, total_s=60), {"fault": "hang_before_first_token"}),
         (Timeouts(first_token_s=60, between_tokens_s=0.1, total_s=60), {"fault": "hang", "fault_after": 1}),
@@ -135,13 +150,13 @@ async def test_each_time_out_is_kept(
     adapter: OpenAICompatible,
     target: Target,
     upstream: OpenAIUpstream,
-    patience: Timeouts,
+    timeouts: Timeouts,
     script: dict[str, Any],
 ) -> None:
     upstream.script(**script)
     async with asyncio.timeout(5):
         with pytest.raises(Transient) as failed:
-            await _streamed(adapter, target, patience)
+            await _streamed(adapter, target, timeouts)
     assert failed.value.cause == "timeout"
 
 
@@ -149,10 +164,11 @@ async def test_a_slow_consumer_is_not_held_against_the_upstream(
     adapter: OpenAICompatible, target: Target, upstream: OpenAIUpstream
 ) -> None:
     upstream.script(text="0123456789", chunk=1)
-    patience = Timeouts(first_token_s=5, between_tokens_s=0.05, total_s=5)
+    timeouts = Timeouts(first_token_s=5, between_tokens_s=0.3, total_s=5)
     text = ""
-    async for event in adapter.stream(ask(), target, patience):
-        await asyncio.sleep(0.02)
+    async for event in adapter.stream(ask(), target, timeouts):
+        if not text:
+            await asyncio.sleep(1.5 * timeouts.between_tokens_s)
         text += event.text if isinstance(event, TextDelta) else ""
     assert text == "0123456789"
 
@@ -164,7 +180,7 @@ def closed_port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+@both_ways
 async def test_nothing_listens(adapter: OpenAICompatible, closed_port: int, stream: bool) -> None:
     error = await _fails(adapter, Target("x", f"http://127.0.0.1:{closed_port}/v1", "m"), stream=stream)
     assert isinstance(error, Transient)
@@ -182,7 +198,9 @@ async def test_nothing_ever_accepts(adapter: OpenAICompatible) -> None:
             for client in queued:
                 client.setblocking(False)
                 client.connect_ex(address)
-            error = await _fails(adapter, Target("x", f"http://127.0.0.1:{address[1]}/v1", "m"), stream=True)
+            error = await _fails(
+                adapter, Target("x", f"http://127.0.0.1:{address[1]}/v1", "m"), stream=True, timeouts=SHORT
+            )
         finally:
             for client in queued:
                 client.close()

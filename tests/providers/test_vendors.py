@@ -1,107 +1,30 @@
-"""Every vendor's adapter against its fake: what holds in whatever format, answers and faults."""
+"""Vendors' adapters against their fakes: what answers are in whatever format. Faults are in `test_faults`."""
 
 import asyncio
 import json
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from providers.adapters.cohere.adapter import Cohere
-from providers.adapters.gemini.adapter import Gemini
-from providers.adapters.ollama.adapter import Ollama
-from providers.assemble import Assembler
-from providers.base import DEFAULT_TIMEOUTS, Adapter, Target, Timeouts
-from providers.errors import (
-    Misconfigured,
-    ProviderError,
-    QuotaExceeded,
-    RateLimitedUpstream,
-    Rejected,
-    TooLong,
-    Transient,
-    Unsupported,
-)
-from providers.types import (
-    ChatAnswer,
-    ChatRequest,
-    EmbeddingRequest,
-    Finished,
-    Started,
-    StreamEvent,
-    TextDelta,
-    Usage,
-)
-from tests.fakes.cohere_upstream import CohereUpstream
-from tests.fakes.gemini_upstream import GeminiUpstream
-from tests.fakes.ollama_upstream import OllamaUpstream
-from tests.fakes.script import FAULTS
-from tests.fakes.upstream import Upstream, vector_of
-from tests.providers.conftest import SHORT, ask, patience, until
+from providers.base import DEFAULT_TIMEOUTS, Target
+from providers.errors import Misconfigured, Transient, Unsupported
+from providers.types import EmbeddingRequest, Finished, Started, TextDelta, Usage
+from tests.fakes.upstream import vector_of
+from tests.providers.conftest import SHORT, ask, until
+from tests.providers.vendors import KEY, Vendor
 
-pytestmark = pytest.mark.no_database
+pytestmark = [
+    pytest.mark.no_database,
+    pytest.mark.parametrize("vendor", ["cohere", "gemini", "ollama"], indirect=True),
+]
 
-VENDORS: dict[str, tuple[type[Adapter], type[Upstream]]] = {
-    "cohere": (Cohere, CohereUpstream),
-    "gemini": (Gemini, GeminiUpstream),
-    "ollama": (Ollama, OllamaUpstream),
-}
-KEY = "vendor-secret"
 CALLS = [
     {"id": "call_1", "name": "weather", "arguments": '{"city":"Zürich"}'},
     {"id": "call_2", "name": "weather", "arguments": '{"city":"北京"}'},
 ]
 TEXT = 'Zürich, 北京 🎈 and "quotes"\nin two lines'
-
-
-@dataclass
-class Vendor:
-    """An adapter, and the upstream it speaks to."""
-
-    name: str
-    adapter: Adapter
-    upstream: Upstream
-
-    @property
-    def target(self) -> Target:
-        return Target(self.name, self.upstream.base_url, "fake-model", secret=KEY)
-
-    async def events(
-        self, request: ChatRequest | None = None, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
-    ) -> list[StreamEvent]:
-        return [event async for event in self.adapter.stream(request or ask(), self.target, timeouts)]
-
-    async def answer(self, request: ChatRequest, *, stream: bool, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> ChatAnswer:
-        """The whole answer, by way of a stream or not."""
-        if not stream:
-            return await self.adapter.complete(request, self.target, timeouts)
-        assembler = Assembler()
-        for event in await self.events(request, timeouts=timeouts):
-            assembler.add(event)
-        return assembler.answer()
-
-
-@pytest.fixture(scope="session")
-def running() -> Iterator[dict[str, Upstream]]:
-    upstreams = {name: kind(api_key=KEY) for name, (_, kind) in VENDORS.items()}
-    for upstream in upstreams.values():
-        upstream.__enter__()
-    yield upstreams
-    for upstream in upstreams.values():
-        upstream.__exit__()
-
-
-@pytest.fixture(params=VENDORS)
-async def vendor(request: pytest.FixtureRequest, running: dict[str, Upstream]) -> AsyncIterator[Vendor]:
-    upstream = running[request.param]
-    upstream.reset()
-    adapter = VENDORS[request.param][0]()
-    yield Vendor(request.param, adapter, upstream)
-    await adapter.close()
-    await until(lambda: upstream.open_connections == 0 and upstream.in_flight == 0)
 
 
 both_ways = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
@@ -125,7 +48,7 @@ async def test_a_text_arrives_as_it_was_sent(vendor: Vendor, stream: bool) -> No
 
 async def test_a_stream_begins_with_the_model_and_ends_with_the_usage(vendor: Vendor) -> None:
     vendor.upstream.script(text="abcdefgh", chunk=2)
-    events = await vendor.events()
+    events = await vendor.events(ask())
     assert isinstance(events[0], Started)
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["ab", "cd", "ef", "gh"]
     assert isinstance(events[-1], Finished)
@@ -193,7 +116,7 @@ async def test_usage_that_cannot_be_counts_as_none(vendor: Vendor, stream: bool)
 async def test_a_connection_serves_again_after_a_stream(vendor: Vendor) -> None:
     before = vendor.upstream.opened
     for _ in range(3):
-        await vendor.events()
+        await vendor.events(ask())
     assert vendor.upstream.opened == before + 1
 
 
@@ -217,7 +140,7 @@ async def test_a_stream_that_hangs_after_its_end_is_whole(vendor: Vendor) -> Non
 
 
 async def test_the_key_goes_in_a_header_and_never_in_the_address(vendor: Vendor) -> None:
-    await vendor.events()
+    await vendor.events(ask())
     await vendor.adapter.embed(EmbeddingRequest("alias", ("a",)), vendor.target, DEFAULT_TIMEOUTS)
     wrong = Target(vendor.name, vendor.upstream.base_url, "fake-model", secret="wrong")
     with pytest.raises(Misconfigured):
@@ -249,99 +172,14 @@ async def test_token_numbers_are_refused_by_name(vendor: Vendor) -> None:
     assert vendor.upstream.records == []
 
 
-@pytest.mark.parametrize("fault", ["429", "quota", "401", "500", "garbage_body", "hang_before_headers", "cut"])
-async def test_embeddings_fail_as_chats_do(vendor: Vendor, fault: str) -> None:
-    vendor.upstream.script(fault=fault)
-    with pytest.raises(ProviderError) as failed:
-        await vendor.adapter.embed(EmbeddingRequest("alias", ("a",)), vendor.target, SHORT)
-    kind, cause = {**AT_ONCE, "cut": (Transient, "cut")}[fault]
-    assert type(failed.value) is kind
-    assert getattr(failed.value, "cause", None) == cause
-
-
 async def test_it_lists_its_models(vendor: Vendor) -> None:
     assert [model.id for model in await vendor.adapter.list_models(vendor.target, DEFAULT_TIMEOUTS)] == ["fake-model"]
-
-
-# --- faults
-
-AT_ONCE: dict[str, tuple[type[ProviderError], str | None]] = {
-    "401": (Misconfigured, None),
-    "403": (Misconfigured, None),
-    "404": (Misconfigured, None),
-    "redirect": (Misconfigured, None),
-    "429": (RateLimitedUpstream, None),
-    "quota": (QuotaExceeded, None),
-    "400": (Rejected, None),
-    "too_long": (TooLong, None),
-    "content_policy": (Rejected, None),
-    "500": (Transient, "server"),
-    "500_text": (Transient, "server"),
-    "503": (Transient, "server"),
-    "status": (Transient, "server"),
-    "error_body": (Transient, "server"),
-    "garbage_body": (Transient, "garbage"),
-    "cut_before_headers": (Transient, "cut"),
-    "hang_before_headers": (Transient, "timeout"),
-    "hang_before_first_token": (Transient, "timeout"),
-}
-MIDWAY: dict[str, str] = {
-    "hang": "timeout",
-    "cut": "cut",
-    "end": "cut",
-    "garbage": "garbage",
-    "error_frame": "server",
-    "huge_frame": "garbage",
-}
-
-
-def test_every_fault_of_the_fakes_is_tried_here() -> None:
-    assert {*AT_ONCE, *MIDWAY} == set(FAULTS)
-
-
-@both_ways
-@pytest.mark.parametrize("fault", AT_ONCE)
-async def test_a_fault_instead_of_an_answer(vendor: Vendor, fault: str, stream: bool) -> None:
-    vendor.upstream.script(fault=fault, retry_after=2.5, status=599)
-    began = time.monotonic()
-    with pytest.raises(ProviderError) as failed:
-        await vendor.answer(ask(stream=stream), stream=stream, timeouts=patience(fault))
-    assert time.monotonic() - began < patience(fault).total_s + 1
-    kind, cause = AT_ONCE[fault]
-    assert type(failed.value) is kind
-    assert getattr(failed.value, "cause", None) == cause
-    if isinstance(failed.value, RateLimitedUpstream):
-        assert failed.value.retry_after_s == 2.5
-
-
-@pytest.mark.parametrize("fault", MIDWAY)
-async def test_a_fault_in_mid_stream_comes_after_the_text_that_was_sent(vendor: Vendor, fault: str) -> None:
-    vendor.upstream.script(text="0123456789", chunk=2, fault=fault, fault_after=3)
-    text = ""
-
-    async def read() -> None:
-        nonlocal text
-        async for event in vendor.adapter.stream(ask(), vendor.target, SHORT):
-            text += event.text if isinstance(event, TextDelta) else ""
-
-    with pytest.raises(Transient) as failed:
-        await read()
-    assert failed.value.cause == MIDWAY[fault]
-    assert text == "012345" == vendor.upstream.records[0].text
-
-
-@pytest.mark.parametrize("fault", ["cut", "hang"])
-async def test_a_plain_answer_that_is_cut_or_never_comes(vendor: Vendor, fault: str) -> None:
-    vendor.upstream.script(fault=fault)
-    with pytest.raises(Transient) as failed:
-        await vendor.answer(ask(stream=False), stream=False, timeouts=SHORT)
-    assert failed.value.cause == ("cut" if fault == "cut" else "timeout")
 
 
 async def test_a_stream_without_its_end_is_cut(vendor: Vendor) -> None:
     vendor.upstream.script(text="abc", done=False, finish_reason=None)
     with pytest.raises(Transient) as failed:
-        await vendor.events()
+        await vendor.events(ask())
     assert failed.value.cause == "cut"
 
 

@@ -4,9 +4,9 @@ Workers of pytest-xdist take file after file. Those that keep a worker waiting c
 the end while the other workers have nothing more to do.
 
 Coverage makes everything that it watches slower by half. What is measured in every run, the packages `kernel` and `tenants`,
-is reached well enough by tests that look at them or go through them a few times; tests that repeat the same way hundreds of
-times, and those that talk to other processes, are not watched. So the figure is a lower bound. `make coverage` watches
-everything.
+is reached well enough by tests that look at them and a few of those that go through them; tests of what is above them, that
+repeat the same way hundreds of times, or talk to other processes, are not watched. So the figure is a lower bound. `make
+coverage` watches everything.
 """
 
 import pytest
@@ -35,36 +35,39 @@ OF_ALL_TENANTS = (
     "providers/test_routing_api.py",
 )
 """These go through all that a worker's tests have made so far: before the others, that is little."""
-OF_OTHER_PROCESSES = ("e2e/", "config/test_serve.py", "web/")
+OF_OTHER_PROCESSES = ("config/test_serve.py", "web/", "e2e/")
+WATCHED = (
+    "api/test_idempotency.py",
+    "billing/test_holds.py",
+    "billing/test_reports.py",
+    "billing/test_usage.py",
+    "chat/",
+    "isolation/",
+    "kernel/",
+    "notifications/",
+    "providers/batches/",
+    "providers/test_connections.py",
+    "providers/test_limits.py",
+    "providers/test_request_log.py",
+    "providers/test_routes.py",
+    "tenants/",
+)
+"""Files and folders below `tests`, each by how its path begins, that coverage watches, but for those `REPEATING`."""
 REPEATING = (
+    "chat/test_resume.py",
+    "isolation/test_fuzz.py",
     "isolation/test_mallory.py",
     "isolation/test_mallory_gateway.py",
-    "isolation/test_fuzz.py",
     "isolation/test_mutants.py",
-    "api/test_schema.py",
-    "chat/test_resume.py",
-    "providers/test_anthropic_adapter.py",
-    "providers/test_anthropic_answers.py",
-    "providers/test_anthropic_requests.py",
-    "providers/test_azure.py",
-    "providers/test_cohere.py",
-    "providers/test_faults.py",
-    "providers/test_gemini.py",
-    "providers/test_gemini_requests.py",
-    "providers/test_guardrails.py",
-    "providers/test_hostile_requests.py",
-    "providers/test_limits_arithmetic.py",
-    "providers/test_ollama.py",
-    "providers/test_openai_",
-    "providers/test_pump.py",
-    "providers/test_secrets.py",
-    "providers/test_sse.py",
-    "providers/test_vendors.py",
-    "providers/test_whole_answers.py",
-    "providers/cache/test_keys.py",
-    "providers/scheduling/",
 )
-"""Files and folders below `tests`, each by how its path begins."""
+LONG = (
+    "api/test_schema.py",
+    "isolation/test_mallory.py",
+    "providers/test_secrets.py",
+    "chat/test_resume.py",
+    "providers/cache/test_keys.py",
+)
+"""Of those not watched, the ones that are begun first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,14 +85,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker("no_cover")
 
 
+def comes_first(item: pytest.Item) -> bool:
+    """Whether an item is of those that come before the many which run within one process."""
+    return _rank(_path(item))[0] == 0
+
+
 def _rank(path: str) -> tuple[int, int]:
     if path in FIRST:
         return 0, FIRST.index(path)
-    if path.startswith(OF_OTHER_PROCESSES):
-        return 0, len(FIRST)
-    if path.startswith(REPEATING):
-        return 2, 0
-    return 1, 0 if path in OF_ALL_TENANTS else 1
+    for place, beginning in enumerate(OF_OTHER_PROCESSES):
+        if path.startswith(beginning):
+            return 0, len(FIRST) + place
+    if path in OF_ALL_TENANTS:
+        return 1, 0
+    if path.startswith(WATCHED) and not path.startswith(REPEATING):
+        return 1, 1
+    return 2, LONG.index(path) if path in LONG else len(LONG)
 
 
 def _path(item: pytest.Item) -> str:

@@ -7,12 +7,14 @@ the run starts the servers; pytest-xdist's workers find the addresses in the env
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from config.embedded.testing import throwaway_servers
 
@@ -53,9 +55,21 @@ def _start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="parley-tests-"))
     # Registered first, so it runs last: after the servers have ended.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _share_bytecode(folder / "bytecode")
     servers = _running.enter_context(throwaway_servers(folder))
     atexit.register(_running.close)
     os.environ |= dict(zip(_ADDRESSES, (servers.admin_database_url, servers.redis_url), strict=True))
+
+
+def _share_bytecode(folder: Path) -> None:
+    """Where no bytecode may be written beside the sources, have the processes of this run share it in a folder of the run's.
+    They are many, and each would spend more than a second of the processor on compiling the same again.
+    """
+    if sys.dont_write_bytecode:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(folder)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 if not all(name in os.environ for name in _ADDRESSES):
@@ -67,6 +81,11 @@ os.environ |= SECRETS | {
     "LOG_LEVEL": "WARNING",
     "PARLEY_HOME": tempfile.gettempdir() + "/parley-tests-no-home",
 }
+
+
+# How long an example takes says how busy the machine is. Tests that want more examples say so.
+settings.register_profile("suite", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """From a line of a report, or of an invoice, to its requests, with the versions of the prices and what the providers said."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +13,8 @@ from rest_framework.response import Response
 from billing.api.report_serializers import TracedUsageOutput
 from billing.api.report_views import COSTS, FILTERS, RANGE
 from billing.api.serializers import usage_record_body
-from billing.models import Price, TenantPrice, UsageRecord
+from billing.invoices.tracing import PriceVersion, prices_of
+from billing.models import UsageRecord
 from billing.reports.asking import NOBODY, asked_for, filters_of
 from kernel.api.pagination import paginate
 from kernel.api.schema import PAGE_PARAMETERS
@@ -59,10 +59,10 @@ class TracedUsageView(TenantAPIView):
     def get(self, request: Request) -> Response:
         caller = principal_of(request)
         page = paginate(request, _records(request, caller), render=lambda record: record, descending=True)
-        prices = _in_force_since(page.data)
+        prices = prices_of(page.data)
         with_cost = caller.may(COSTS)
         page_body = page.body()
-        page_body["data"] = [_body(record, prices, with_cost=with_cost) for record in page.data]
+        page_body["data"] = [traced_body(record, prices, with_cost=with_cost) for record in page.data]
         return Response(page_body)
 
 
@@ -102,17 +102,8 @@ def _test(name: str, values: Sequence[str]) -> Q:
     return test | Q(**{f"{field}__isnull": True}) if nobody else test
 
 
-def _in_force_since(records: Sequence[UsageRecord]) -> dict[str, datetime]:
-    """Price id → since when it is in force."""
-    ids = {line["price"] for record in records for line in record.charge_lines if parse_uuid(str(line.get("price")))}
-    found = [
-        *Price.objects.filter(id__in=ids).values_list("id", "effective_from"),
-        *TenantPrice.objects.filter(id__in=ids).values_list("id", "effective_from"),
-    ]
-    return {str(price_id): since for price_id, since in found}
-
-
-def _body(record: UsageRecord, prices: Mapping[str, datetime], *, with_cost: bool) -> dict[str, Any]:
+def traced_body(record: UsageRecord, prices: Mapping[str, PriceVersion], *, with_cost: bool) -> dict[str, Any]:
+    """`TracedUsageOutput`."""
     lines = [
         {
             "meter": line.get("meter"),
@@ -120,7 +111,7 @@ def _body(record: UsageRecord, prices: Mapping[str, datetime], *, with_cost: boo
             "price": line.get("price"),
             "tier": line.get("tier"),
             "markup_bps": line.get("markup_bps") if with_cost else None,
-            "effective_from": prices.get(str(line.get("price"))),
+            "effective_from": known.effective_from if (known := prices.get(str(line.get("price")))) else None,
             "charged_nano": line.get("sell_nano", 0),
             "provider_cost_nano": line.get("cost_nano") if with_cost else None,
         }

@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from billing.api import budget_views, plan_views, report_views, traced_usage, views, webhook_views
+from billing.api import (
+    budget_views,
+    invoice_files,
+    invoice_views,
+    plan_views,
+    report_views,
+    traced_usage,
+    views,
+    webhook_views,
+)
 
 urlpatterns = [
     path("usage", views.UsageView.as_view()),
@@ -23,5 +32,13 @@ urlpatterns = [
     path("billing/top-ups", plan_views.TopUpsView.as_view()),
     path("billing/checkouts", plan_views.CheckoutsView.as_view()),
     path("billing/stripe/webhook", webhook_views.StripeWebhookView.as_view()),
+    path("billing/profile", invoice_views.BillingProfileView.as_view()),
+    path("billing/invoices", invoice_views.InvoicesView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>", invoice_views.InvoiceView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>/lines", invoice_views.InvoiceLinesView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>/lines/<uuid:line_id>/usage", invoice_views.LineUsageView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>/pdf", invoice_files.InvoicePdfView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>/csv", invoice_files.InvoiceCsvView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>/json", invoice_files.InvoiceJsonView.as_view()),
     path("billing/alerts", budget_views.BudgetAlertsView.as_view()),
 ]

@@ -130,7 +130,6 @@ def credit(
     post(*_back(note, tax_nano=tax_nano, net_nano=net_nano, reason=reason))
     if taken := min(invoice.due_nano, note.total_nano):
         settling.pay(invoice, note, taken)
-        settling.mark(invoice)
     settling.settle_open()
     data = {"credit_note": note.label, "invoice": invoice.label, "total_nano": note.total_nano, "reason": reason}
     record(action="credit_note.final", subject_kind="invoice", subject_id=note.id, actor=actor, data=data)

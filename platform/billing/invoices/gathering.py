@@ -7,7 +7,7 @@ next invoice, as an adjustment of the period it is of. What is charged nothing i
 """
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
 from django.db.models import Max, Sum
@@ -154,7 +154,7 @@ def _add_fees(invoice: Invoice) -> int:
 
 def _of(charge: PlanCharge, time_zone: str) -> str:
     zone = zone_of(time_zone)
-    since, until = (one.astimezone(zone) for one in (charge.since, charge.until))
+    since, until = (one.astimezone(zone) for one in (charge.since, charge.until - timedelta(microseconds=1)))
     seats = f", {charge.seats} seats" if charge.seats > 1 else ""
     meant = {"period": "", "proration": ", part of a period", "proration_credit": ", given back"}[charge.kind]
     days = f"{_day(since)} to {_day(until)}"

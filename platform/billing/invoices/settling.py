@@ -12,6 +12,7 @@ from billing.models import Invoice, InvoicePayment, Payment, PaymentReturn
 
 SETTLES = ("invoice", "subscription")
 """Purposes of payments that pay invoices."""
+_STATE = ("state", "paid_at", "overdue_at")
 
 
 def settle_open(*, first: uuid.UUID | None = None) -> None:
@@ -39,7 +40,6 @@ def take_back(payment: Payment) -> None:
     for row in sorted(paid, key=lambda row: invoices[row["invoice"]].number or 0, reverse=True):
         if (taken := min(excess, row["nano"])) > 0:
             pay(invoices[row["invoice"]], payment, -taken)
-            mark(invoices[row["invoice"]])
             excess -= taken
 
 
@@ -66,14 +66,22 @@ def pay(invoice: Invoice, source: Payment | Invoice, nano: int) -> None:
         tenant_id=invoice.tenant_id, invoice=invoice, payment=payment, credit_note=note, amount_nano=nano
     )
     invoice.settled_nano += nano
-    invoice.save(update_fields=["settled_nano"])
+    # Both at once: what is not paid in full is never marked as paid.
+    _judge(invoice)
+    invoice.save(update_fields=["settled_nano", *_STATE])
     if note is not None:
         note.settled_nano += nano
         note.save(update_fields=["settled_nano"])
 
 
 def mark(invoice: Invoice) -> None:
-    """Have an invoice's state say whether it is paid."""
+    """Have an invoice's state say whether it is paid; one that asks for nothing is."""
+    if _judge(invoice):
+        invoice.save(update_fields=_STATE)
+
+
+def _judge(invoice: Invoice) -> bool:
+    """Whether that changed."""
     is_paid = invoice.settled_nano >= invoice.total_nano
     if invoice.state == "final" and is_paid:
         invoice.state, invoice.paid_at = "paid", timezone.now()
@@ -81,8 +89,8 @@ def mark(invoice: Invoice) -> None:
         # Nobody was told that this is due: it was paid.
         invoice.state, invoice.paid_at, invoice.overdue_at = "final", None, None
     else:
-        return
-    invoice.save(update_fields=["state", "paid_at", "overdue_at"])
+        return False
+    return True
 
 
 def is_overdue() -> bool:

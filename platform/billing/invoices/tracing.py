@@ -3,22 +3,20 @@ reported is in the records themselves."""
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import connection
 
 from billing.invoices.gathering import COVERING, PRICES
-from billing.models import InvoiceLine
+from billing.models import InvoiceLine, UsageRecord
+from kernel.ids import parse_uuid
 
-_NAMES = ("id", "request_id", "attempt", "kind", "at", "status", "estimated", "finish_reason")
-_JSON = ("charge_lines", "provider_usage")
+_COLUMNS = tuple(field.attname for field in UsageRecord._meta.concrete_fields)
+_JSON = tuple(_COLUMNS.index(name) for name in ("charge_lines", "provider_usage"))
 _RECORDS = f"""
-    SELECT {", ".join(f"u.{name}" for name in _NAMES)},
-        u.input, u.cache_read, u.cache_write, u.output, u.reasoning, u.sell_nano, u.loss_nano, u.charge_lines,
-        u.provider_usage
+    SELECT {", ".join(f"u.{name}" for name in _COLUMNS)}
     FROM billing_invoiceline l
     JOIN billing_invoice i ON i.id = l.invoice_id
     JOIN billing_usagerecord u ON u.tenant_id = l.tenant_id
@@ -40,9 +38,9 @@ _RECORDS = f"""
     ORDER BY u.id LIMIT %(limit)s
 """  # noqa: S608 - constants
 _PRICES = """
-    SELECT id, effective_from, sell_nano_per_mtok, true AS platform FROM billing_price WHERE id = ANY (%(ids)s)
+    SELECT id, effective_from, sell_nano_per_mtok FROM billing_price WHERE id = ANY (%(ids)s)
     UNION ALL
-    SELECT id, effective_from, sell_nano_per_mtok, false FROM billing_tenantprice WHERE id = ANY (%(ids)s)
+    SELECT id, effective_from, sell_nano_per_mtok FROM billing_tenantprice WHERE id = ANY (%(ids)s)
 """
 
 
@@ -56,25 +54,21 @@ class PriceVersion:
     sell_nano_per_mtok: int
 
 
-def records_of(line: InvoiceLine, *, after: uuid.UUID | None = None, limit: int) -> list[dict[str, Any]]:
-    """The usage records that a line sums, in the order of their ids."""
+def records_of(line: InvoiceLine, *, after: uuid.UUID | None = None, limit: int) -> list[UsageRecord]:
+    """The usage records that a line sums, in the order of their ids. One query."""
     with connection.cursor() as cursor:
         cursor.execute(_RECORDS, {"line_id": line.id, "after": after, "limit": limit})
-        names = [column.name for column in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        rows = [list(row) for row in cursor.fetchall()]
     for row in rows:
-        # Django's own cursors leave JSON as text, for its fields to read.
-        row.update({name: json.loads(row[name]) for name in _JSON if row[name] is not None})
-    return rows
+        for place in _JSON:
+            # Django's own cursors leave JSON as text, for its fields to read.
+            row[place] = None if row[place] is None else json.loads(row[place])
+    return [UsageRecord.from_db("default", _COLUMNS, row) for row in rows]
 
 
-def prices_of(records: Iterable[Mapping[str, Any]]) -> dict[str, PriceVersion]:
-    """The prices that these records' lines name, by id."""
-    ids = {str(line["price"]) for record in records for line in record["charge_lines"] if line.get("price")}
-    return _prices(sorted(ids))
-
-
-def _prices(ids: Sequence[str]) -> dict[str, PriceVersion]:
+def prices_of(records: Iterable[UsageRecord]) -> dict[str, PriceVersion]:
+    """The prices that these records' lines name, by id. One query."""
+    named = {str(line.get("price")) for record in records for line in record.charge_lines}
     with connection.cursor() as cursor:
-        cursor.execute(_PRICES, {"ids": [uuid.UUID(one) for one in ids]})
-        return {str(row[0]): PriceVersion(row[0], row[1], row[2]) for row in cursor.fetchall()}
+        cursor.execute(_PRICES, {"ids": [known for one in sorted(named) if (known := parse_uuid(one))]})
+        return {str(row[0]): PriceVersion(*row) for row in cursor.fetchall()}

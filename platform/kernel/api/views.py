@@ -3,9 +3,10 @@
 import functools
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from django.db import transaction
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -13,6 +14,8 @@ from rest_framework.views import APIView
 from kernel.api.idempotency import claimed_once, once
 from kernel.errors import NotAuthenticated, PermissionDenied
 from kernel.tenancy import tenant_scope
+
+Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 SIGNED_IN = "signed-in"
 """Any member or key of the tenant may call this; what it shows is the caller's own."""
@@ -79,12 +82,12 @@ def _wrapped(name: str, handler: Callable[..., Response]) -> Callable[..., Respo
     return claimed_once(handler) if own else _in_tenant_transaction(once(handler))
 
 
-def without_transaction(handler: Callable[..., Response]) -> Callable[..., Response]:
+def without_transaction(handler: Callable[..., Answer]) -> Callable[..., Answer]:
     """A handler of a `TenantAPIView` that waits for others, and holds no transaction open meanwhile: it opens its own,
     which are its tenant's as well."""
 
     @functools.wraps(handler)
-    def run(self: TenantAPIView, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def run(self: TenantAPIView, request: Request, *args: Any, **kwargs: Any) -> Answer:
         with tenant_scope(self.caller.tenant_id, person_id=self.caller.person_id):
             return handler(self, request, *args, **kwargs)
 

@@ -36,7 +36,7 @@ _BUDGETS: LiteralString = """
     FROM billing_budget b LEFT JOIN billing_budgetbalance s ON s.tenant_id = b.tenant_id AND s.budget_id = b.id
     WHERE b.tenant_id = %(t)s
 """
-# What plans, credit and payments say that they moved, by their own tables: what the customer owes for it.
+# What plans, credit, payments and invoices say that they moved, by their own tables: what the customer owes for it.
 _MONEY: LiteralString = """
     SELECT
         (SELECT coalesce(sum(CASE kind WHEN 'proration_credit' THEN -amount_nano ELSE amount_nano END), 0)
@@ -46,6 +46,11 @@ _MONEY: LiteralString = """
         + (SELECT coalesce(sum(expired_nano), 0) FROM billing_creditgrant WHERE tenant_id = %(t)s)
         - (SELECT coalesce(sum(amount_nano), 0) FROM billing_payment WHERE tenant_id = %(t)s)
         + (SELECT coalesce(sum(amount_nano), 0) FROM billing_paymentreturn WHERE tenant_id = %(t)s)
+        + (SELECT coalesce(sum(CASE
+               WHEN kind = 'credit_note' THEN -total_nano
+               WHEN state = 'void' THEN CASE WHEN replaced THEN 0 ELSE -net_nano END
+               ELSE tax_nano
+           END), 0) FROM billing_invoice WHERE tenant_id = %(t)s AND state <> 'draft')
 """
 # Two ways to the same sums: the rollups, and the records that they have taken in. Then all records, with what they have not.
 _ROLLED_UP: LiteralString = """
@@ -64,6 +69,40 @@ _ROLLED_UP: LiteralString = """
            (SELECT coalesce(sum(sell_nano), 0) FROM billing_usagerollup WHERE tenant_id = %(t)s)
             + (SELECT coalesce(sum(sell), 0) FROM counted WHERE NOT is_in),
            (SELECT coalesce(sum(attempts), 0) FROM counted WHERE NOT is_in)
+"""
+# Final invoices that no other has replaced: what they list, and what they must. Usage as far as the last one's mark; the fees
+# that are on them; the credit that they took off; what is left of all that, whole cents, and what they carry on.
+_INVOICED: LiteralString = """
+    WITH chain AS (
+        SELECT * FROM billing_invoice
+        WHERE tenant_id = %(t)s AND kind = 'invoice' AND NOT replaced AND state <> 'draft'
+    ), listed AS (
+        SELECT l.kind, sum(l.amount_nano) AS nano FROM billing_invoiceline l JOIN chain i ON i.id = l.invoice_id
+        WHERE l.tenant_id = %(t)s GROUP BY l.kind
+    ), last AS (
+        SELECT until, coalesce(until_tx, 0) AS mark, credited_nano, carry_nano FROM chain ORDER BY until DESC LIMIT 1
+    ), used AS (
+        SELECT coalesce(sum(u.sell_nano), 0) AS nano FROM billing_usagerecord u, last
+        WHERE u.tenant_id = %(t)s AND u.tx < last.mark::text::xid8 AND u.at < last.until
+    ), fees AS (
+        SELECT coalesce(sum(CASE c.kind WHEN 'proration_credit' THEN -c.amount_nano ELSE c.amount_nano END), 0) AS nano
+        FROM billing_plancharge c WHERE c.tenant_id = %(t)s AND EXISTS (
+            SELECT FROM billing_invoiceline l JOIN chain i ON i.id = l.invoice_id
+            WHERE l.tenant_id = %(t)s AND l.charge_id = c.id)
+    )
+    SELECT
+        ARRAY[
+            (SELECT coalesce(sum(nano), 0) FROM listed WHERE kind IN ('usage', 'adjustment')),
+            (SELECT coalesce(sum(nano), 0) FROM listed WHERE kind = 'plan'),
+            (SELECT coalesce(sum(nano), 0) FROM listed WHERE kind = 'credit'),
+            (SELECT coalesce(sum(nano), 0) FROM listed)
+        ],
+        ARRAY[
+            (SELECT nano FROM used), (SELECT nano FROM fees), coalesce((SELECT -credited_nano FROM last), 0),
+            (SELECT coalesce(sum(net_nano), 0) FROM chain)
+        ],
+        (SELECT coalesce(sum(net_nano), 0) FROM chain) + coalesce((SELECT carry_nano FROM last), 0)
+            - (SELECT nano FROM used) - (SELECT nano FROM fees) + coalesce((SELECT credited_nano FROM last), 0)
 """
 _CHARGED: LiteralString = """
     SELECT coalesce(sum(sell_nano), 0) FROM billing_usagerecord WHERE tenant_id = %(t)s AND request_id = %(r)s
@@ -118,6 +157,12 @@ class Books:
         them were sold at, and how many those are."""
         rollups, records, sold, beyond = self._one(_ROLLED_UP)
         return rollups, records, int(sold), int(beyond)
+
+    def invoiced(self) -> tuple[list[int], list[int]]:
+        """What final invoices list of usage, fees, credit, and in all; and what they must. The last pair is nothing, and what
+        was asked and carried on beyond what was used and charged."""
+        listed, expected, beyond = self._one(_INVOICED)
+        return [*map(int, listed), 0], [*map(int, expected), int(beyond)]
 
     def standing(self) -> list[Standing]:
         """All budgets."""

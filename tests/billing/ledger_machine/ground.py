@@ -31,6 +31,9 @@ from tests.support.cast import Company, found_company
 T = TypeVar("T")
 MODES = ("hard", "hard", "soft", "shadow")
 OWN_BUDGETS_MAX = 6
+UNIT = 999_983
+"""In nano-dollars, what amounts of money are multiples of: about a tenth of a cent, so that invoices come to cents and leave
+parts of them."""
 
 
 @dataclass
@@ -63,8 +66,13 @@ class Ground(RuleBasedStateMachine):
         """What the customer owes by entries that no table but the books tells of."""
         self.model = f"led-{secrets.token_hex(6)}"
         self.rate = 0
+        """What a token costs, in nano-dollars."""
         self.change_the_price(1)
         self.make_a_budget("tenant", 2_000, "nano", "hard")
+        self.open_the_calendar()
+
+    def open_the_calendar(self) -> None:
+        """What the other parts begin with."""
 
     # --- budgets and prices
 
@@ -89,21 +97,22 @@ class Ground(RuleBasedStateMachine):
                 scope=named,
                 measure=measure,
                 period="total",
-                limit_amount=limit,
+                limit_amount=limit * (UNIT if measure == "nano" else 1),
                 mode=mode,
                 thresholds=[50, 100],
             )
         self.own.append(made.id)
-        self.allowed[made.id] = limit
+        self.allowed[made.id] = made.limit_amount
 
     @rule(data=st.data(), limit=st.integers(0, 3_000), mode=st.sampled_from(MODES))
     def change_a_budget(self, data: st.DataObject, limit: int, mode: str) -> None:
         if self.own:
             chosen = self.one_of(data, self.own)
-            with tenant_scope(self.company.id), transaction.atomic():
-                Budget.objects.filter(id=chosen).update(limit_amount=limit, mode=mode)
             (now,) = [one for one in self.books.standing() if one.id == chosen]
-            self.allowed[chosen] = max(limit, now.used)
+            amount = limit * (UNIT if now.measure == "nano" else 1)
+            with tenant_scope(self.company.id), transaction.atomic():
+                Budget.objects.filter(id=chosen).update(limit_amount=amount, mode=mode)
+            self.allowed[chosen] = max(amount, now.used)
 
     @rule(data=st.data())
     def delete_a_budget(self, data: st.DataObject) -> None:
@@ -115,11 +124,11 @@ class Ground(RuleBasedStateMachine):
 
     @rule(rate=st.sampled_from((1, 2, 5)))
     def change_the_price(self, rate: int) -> None:
-        """From now on: a token costs so many nano-dollars. What is under way is settled at the price that it began with."""
-        if rate == self.rate:
+        """From now on: a token costs so many units. What is under way is settled at the price that it began with."""
+        if rate * UNIT == self.rate:
             return
-        self.rate = rate
-        per_mtok = rate * RATE
+        self.rate = rate * UNIT
+        per_mtok = self.rate * RATE
         set_prices(
             model=self.model,
             input_nano_per_mtok=per_mtok,

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from billing.models import BudgetBalance, CreditGrant, Plan, PlanCharge, Subscription
 from billing.payments.manual import entries
@@ -13,20 +13,25 @@ from billing.posting import Transfer, post
 from billing.services import dunning, funds, subscriptions
 from kernel.errors import Conflict
 from kernel.ids import uuid7
-from tests.billing.ledger_machine.ground import Ground
+from tests.billing.ledger_machine.ground import UNIT, Ground
 from tests.billing.plan_support import JAN_1, inside, plan
 
 LASTING = (None, 1, 20, 400)
 """Days until credit expires."""
 
 
+def amounts(most: int) -> st.SearchStrategy[int]:
+    """Of money, up to so many units."""
+    return st.integers(1, most).map(lambda units: units * UNIT)
+
+
 def some_plans() -> list[Plan]:
     """Each kind, with amounts that don't divide evenly."""
     return [
-        plan("free", included_nano=300),
-        plan("payg", included_nano=100, price_nano=70),
-        plan("seat", price_nano=1_003, included_nano=250, included_lasts="forever"),
-        plan("prepaid", price_nano=10, trial_days=9),
+        plan("free", included_nano=300 * UNIT),
+        plan("payg", included_nano=100 * UNIT, price_nano=70 * UNIT),
+        plan("seat", price_nano=1_003 * UNIT, included_nano=250 * UNIT, included_lasts="forever"),
+        plan("prepaid", price_nano=10 * UNIT, trial_days=9),
     ]
 
 
@@ -35,8 +40,8 @@ class Money(Ground):
 
     plans: list[Plan]
 
-    @initialize()
     def open_the_calendar(self) -> None:
+        super().open_the_calendar()
         self.now = JAN_1
         self.paid: list[tuple[str, int]] = []
         self.given = 0
@@ -102,7 +107,7 @@ class Money(Ground):
 
     # --- credit
 
-    @rule(nano=st.integers(1, 3_000), lasts=st.sampled_from(LASTING), times=st.integers(1, 2))
+    @rule(nano=amounts(3_000), lasts=st.sampled_from(LASTING), times=st.integers(1, 2))
     def give_credit(self, nano: int, lasts: int | None, times: int) -> None:
         self.given += 1
         ends = None if lasts is None else self.now + timedelta(days=lasts)
@@ -127,7 +132,7 @@ class Money(Ground):
 
     # --- payments
 
-    @rule(nano=st.integers(1, 3_000), buys_credit=st.booleans(), times=st.integers(1, 2))
+    @rule(nano=amounts(3_000), buys_credit=st.booleans(), times=st.integers(1, 2))
     def pay(self, nano: int, buys_credit: bool, times: int) -> None:
         reference = f"r{len(self.paid)}"
         enter = entries.top_up if buys_credit else entries.mark_paid
@@ -148,7 +153,7 @@ class Money(Ground):
                 moved = entries.refund(reference=reference, total_nano=nano * share // 100)
             assert again == 0 or moved == 0
 
-    @rule(nano=st.integers(1, 10_000), kind=st.sampled_from(("credit_given", "cash")), times=st.integers(1, 2))
+    @rule(nano=amounts(10_000), kind=st.sampled_from(("credit_given", "cash")), times=st.integers(1, 2))
     def credit(self, nano: int, kind: str, times: int) -> None:
         """An entry by hand."""
         entry = Transfer(uuid7(), "credit", kind, "customer", nano)

@@ -14,9 +14,9 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.ttfonts import TTFont
 
-REGULAR, BOLD, NOTO = "Helvetica", "Helvetica-Bold", "ParleyNoto"
+REGULAR, BOLD, NOTO = "Helvetica", "Helvetica-Bold", "ParleyFont"
 CHINESE, JAPANESE, KOREAN = "STSong-Light", "HeiseiKakuGo-W5", "HYGothic-Medium"
-BOX = "\u25a1"
+SIGNS, BOX = "ZapfDingbats", "\u274f"
 ELLIPSIS = "…"
 TEXTS_KEPT = 20_000
 
@@ -30,12 +30,11 @@ Run = tuple[str, str]
 
 @cache
 def _embedded() -> tuple[tuple[str, frozenset[int]], ...]:
-    """The fonts that are put into files, and the characters of each: the operator's, then Noto Sans."""
+    """The fonts that are put into files, and the characters of each: Noto Sans, then the operator's."""
     folder = files("fontpkg_noto_sans").joinpath("files")
-    paths = [*settings.INVOICE_FONTS, str(folder.joinpath("NotoSans[wdth,wght].ttf"))]
     found = []
-    for number, path in enumerate(paths):
-        name = NOTO if number == len(paths) - 1 else f"ParleyFont{number}"
+    for number, path in enumerate((str(folder.joinpath("NotoSans[wdth,wght].ttf")), *settings.INVOICE_FONTS)):
+        name = f"{NOTO}{number}"
         font = TTFont(name, path)
         pdfmetrics.registerFont(font)
         found.append((name, frozenset(font.face.charToGlyph)))
@@ -124,7 +123,7 @@ def _font_of(letter: str, font: str, east_asian: str) -> Run:
             return name, letter
     if any(first <= code <= last for first, last in _EAST_ASIAN):
         return (KOREAN if _within(code, _HANGUL) else east_asian), letter
-    return NOTO, BOX
+    return SIGNS, BOX
 
 
 def _east_asian_of(text: str) -> str:

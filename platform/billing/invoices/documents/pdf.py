@@ -17,7 +17,7 @@ from billing.invoices.documents.sheet import (
     TITLES,
     TOP,
     Sheet,
-    day,
+    days,
     exact,
     first_page,
     footer,
@@ -27,9 +27,11 @@ from kernel.snapshots import Snapshot
 
 ROW, HEAD, SIZE = 12.0, 18.0, 7.2
 """Heights of a row and of the table's head, and the size of letters, in points."""
-WHAT, WHO, REQUESTS, READ, WRITTEN = 78.0, 268.0, 392.0, 442.0, 492.0
+WHAT, WHO, REQUESTS, READ, WRITTEN = 86.0, 272.0, 392.0, 442.0, 492.0
 """Where columns begin, or, those of numbers, end."""
 GAP = 6.0
+HEADED = ("plan", "usage", "adjustment")
+"""Sections that have a heading; the others are a line each."""
 
 
 def write_pdf(document: Invoice, snapshot: Snapshot, target: IO[bytes], *, about: str = "") -> int:
@@ -51,15 +53,16 @@ class _Pages:
         self.sheet, self.document, self.sections, self.about, self.lower = sheet, document, sections, about, lower
         self.first = max(0, int((lower - HEAD - BOTTOM) // ROW))
         self.others = int((TOP - HEAD - BOTTOM) // ROW)
-        rows = sum(one.lines for one in sections) + len(sections)
+        rows = sum(one.lines + (one.kind in HEADED) for one in sections)
         self.pages = 1 + max(0, -(-(rows - self.first) // self.others))
         self.page, self.y, self.left = 0, 0.0, 0
 
     def write(self, rows: Iterator[Row]) -> int:
         self._begin()
         for section in self.sections:
-            self._room()
-            self._heading(section)
+            if section.kind in HEADED:
+                self._room()
+                self._heading(section)
             for _ in range(section.lines):
                 self._room()
                 self._row(next(rows))
@@ -103,7 +106,7 @@ class _Pages:
         name = SECTIONS[section.kind]
         if section.period_since is not None:
             zone = self.document.time_zone
-            name = f"Usage of the period {day(section.period_since, zone)} to {day(section.period_until, zone)}"
+            name = f"Usage of an earlier period, {days(section.period_since, section.period_until, zone)}"
         self.sheet.text(LEFT + GAP, self.y, name, size=SIZE, font=BOLD)
         self.sheet.right(RIGHT - GAP, self.y, exact(section.amount_nano), size=SIZE, font=BOLD)
         self.sheet.rule(self.y - 3.5, width=0.4)

@@ -13,7 +13,7 @@ from kernel.snapshots import Snapshot
 ROWS_AT_ONCE = 5_000
 
 PAGE: LiteralString = """
-    SELECT l.position, l.kind, l.description, l.day, l.period_since, l.period_until, l.alias, l.model, l.provider,
+    SELECT l.id, l.position, l.kind, l.description, l.day, l.period_since, l.period_until, l.alias, l.model, l.provider,
         l.connection, l.membership_id, l.api_key_id, l.prices, l.attempts, l.input, l.cache_read, l.cache_write, l.output,
         l.reasoning, l.amount_nano, coalesce(nullif(p.name, ''), p.email) AS member, k.name AS api_key
     FROM billing_invoiceline l

@@ -1,7 +1,7 @@
 """The paper: what stands on the first page of an invoice, and on every page."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -119,13 +119,20 @@ def day(moment: datetime | None, time_zone: str) -> str:
     return f"{local.day} {local:%B %Y}"
 
 
+def days(since: datetime | None, until: datetime | None, time_zone: str) -> str:
+    """A period, by its first and its last day."""
+    last = until and until - timedelta(microseconds=1)
+    first, final = day(since, time_zone), day(last, time_zone)
+    return first if first == final else f"{first} to {final}"
+
+
 def _facts(sheet: Sheet, document: Invoice, about: str, y: float) -> float:
     zone = document.time_zone
     facts = [("Number", document.label), ("Date", day(document.final_at, zone))]
     if document.kind == "invoice":
         facts += [
             ("Due", day(document.due_at, zone) if document.total_nano else "nothing to pay"),
-            ("Period", f"{day(document.since, zone)} to {day(document.until, zone)}"),
+            ("Period", days(document.since, document.until, zone)),
         ]
     facts += [("Time zone", zone), ("Currency", f"{document.currency} (US dollars)")]
     if about:
@@ -176,6 +183,7 @@ def _totals(sheet: Sheet, document: Invoice, sections: Sequence[Section], y: flo
         sheet.text(330, y, name, size=8.5)
         sheet.right(RIGHT - 6, y, money(sign * nano), size=8.5)
         y -= 13
+    y -= 6
     sheet.band(y - 8, 20)
     sheet.text(330, y - 2, "Total" if document.kind == "invoice" else "Total given back", size=11, font=BOLD)
     sheet.right(RIGHT - 6, y - 2, f"$ {money(document.total_nano)}", size=11, font=BOLD)

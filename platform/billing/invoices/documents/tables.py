@@ -51,6 +51,7 @@ async def as_json(invoice: Invoice, head: dict[str, Any], *, scope: Scope) -> As
 def line_body(row: Row) -> dict[str, Any]:
     """A line, as JSON has it."""
     return {
+        "id": row["id"],
         "line": row["position"],
         "kind": row["kind"],
         "description": row["description"],
