@@ -1,6 +1,5 @@
 """Invoices as PDF, CSV and JSON: the same lines, whatever is in them."""
 
-import base64
 import csv
 import json
 import re
@@ -22,6 +21,7 @@ from billing.invoices.documents.rows import Section, usd
 from billing.invoices.documents.sheet import exact, money
 from billing.invoices.upkeep import write_documents
 from billing.models import Invoice, InvoiceLine
+from kernel.ids import uuid7
 from kernel.objects import object_storage
 from tenants.notifications.models import Notice
 from tests.billing.invoice_support import CENT, FEB, JAN, MAR, again, an_invoice, billed, opened, spend
@@ -40,18 +40,17 @@ IN_MEMORY = override_settings(
 def pages_of(pdf: bytes) -> list[str]:
     """What is written on each page in western letters, a line for each piece."""
     found = []
-    for stream in re.findall(rb"/Filter \[ /ASCII85Decode /FlateDecode \].*?stream\r?\n(.*?)endstream", pdf, re.DOTALL):
-        text = zlib.decompress(base64.a85decode(stream.strip(), adobe=False) if b"~>" not in stream else _a85(stream))
+    for stream in re.findall(rb"/Filter \[ /FlateDecode \].*?stream\r?\n(.*?)endstream", pdf, re.DOTALL):
+        text = zlib.decompress(stream)
         if b"Tj" in text:
             pieces = re.findall(rb"\((.*?)(?<!\\)\) Tj", text)
-            found.append(
-                "\n".join(piece.replace(rb"\(", b"(").replace(rb"\)", b")").decode("cp1252") for piece in pieces)
-            )
+            found.append("\n".join(_unescaped(piece) for piece in pieces))
     return found
 
 
-def _a85(stream: bytes) -> bytes:
-    return base64.a85decode(b"<~" + stream.strip(), adobe=True)
+def _unescaped(piece: bytes) -> str:
+    octal = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), piece)
+    return re.sub(rb"\\(.)", rb"\1", octal).decode("cp1252")
 
 
 def pdf_of(company: Company, document: Invoice) -> bytes:
@@ -214,6 +213,16 @@ def test_the_requests_of_a_line_and_the_lines_are_in_pages(company: Company) -> 
     assert sum(one["cost_nano"] for one in requests) == line["amount_nano"]
     assert company.bob.client.get(base).status_code == 403
     assert client.get(f"{base}/lines?cursor=eHh4").status_code == 400
+
+
+@pytest.mark.parametrize(("form", "accepted"), [("pdf", "application/pdf"), ("csv", "text/csv"), ("json", "text/html")])
+def test_whoever_asks_for_a_files_own_type_gets_it(company: Company, form: str, accepted: str) -> None:
+    path = f"/api/v1/billing/invoices/{an_invoice(company).id}"
+    answer = company.owner.client.get(f"{path}/{form}", HTTP_ACCEPT=accepted)
+    assert answer.status_code == 200
+    assert content(answer)
+    missing = company.owner.client.get(f"/api/v1/billing/invoices/{uuid7()}/{form}", HTTP_ACCEPT=accepted)
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
 def test_a_draft_has_no_documents(company: Company) -> None:
