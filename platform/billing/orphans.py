@@ -13,12 +13,14 @@ from billing.types import Payer, Rate, Tariff, Tokens, UsageEvent
 from kernel.ids import unix_ms
 
 KIND = "completion"
+ESTIMATED_METERS = ("input", "output")
+"""What is estimated of such a request: all that was sent, and all that came."""
 
 
 class OrphanFacts(msgspec.Struct, frozen=True):
     """What has to be known of an attempt to bill it when the process that made it is gone. Kept as JSON with what it is for.
 
-    `rates` are those in force when it was made, by meter; `input_tokens` is an estimate."""
+    `rates` are those in force when it was made, of `ESTIMATED_METERS`; `input_tokens` is an estimate."""
 
     payer: Payer
     request_id: uuid.UUID

@@ -84,6 +84,13 @@ class Env(BaseSettings):
     parley_stripe_webhook_secret: SecretStr | None = Field(default=None, validate_default=True)
     parley_stripe_api_base: str | None = Field(default=None, description="instead of Stripe's own address")
 
+    parley_files_bucket: str = Field(default="", max_length=63, description="where files are kept; none: in the home")
+    parley_files_endpoint: str | None = Field(default=None, description="of a store that is not Amazon's")
+    parley_files_region: str = Field(default="us-east-1", max_length=32)
+    parley_files_prefix: str = Field(default="", max_length=200, description="before the names of all objects")
+    parley_files_access_key: str | None = Field(default=None, description="none: as the machine is known to Amazon")
+    parley_files_secret_key: SecretStr | None = Field(default=None, validate_default=True)
+
     parley_seller_name: str = Field(default="Parley", max_length=200, description="who invoices are from")
     parley_seller_address: str = Field(default="", max_length=500, description="its lines, with | between")
     parley_seller_tax_id: str = Field(default="", max_length=64)
@@ -164,6 +171,20 @@ class Env(BaseSettings):
     def _with_key(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
         if bool(value) != bool(known.data.get("parley_stripe_secret_key")):
             raise ValueError("PARLEY_STRIPE_SECRET_KEY and PARLEY_STRIPE_WEBHOOK_SECRET are needed together")
+        return value
+
+    @field_validator("parley_files_endpoint")
+    @classmethod
+    def _store(cls, value: str | None) -> str | None:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("an address like https://s3.example.com is needed")
+        return value or None
+
+    @field_validator("parley_files_secret_key")
+    @classmethod
+    def _with_access_key(cls, value: SecretStr | None, known: ValidationInfo) -> SecretStr | None:
+        if bool(value) != bool(known.data.get("parley_files_access_key")):
+            raise ValueError("PARLEY_FILES_ACCESS_KEY and PARLEY_FILES_SECRET_KEY are needed together")
         return value
 
     @field_validator("smtp_from")

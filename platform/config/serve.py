@@ -14,10 +14,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
+from config.accepting import Board, SharedListener
 from config.env import read_env
 from kernel import lifecycle
 
@@ -49,12 +52,14 @@ class DrainingServer(uvicorn.Server):
         *,
         drain_timeout_s: float,
         shares_socket: bool = False,
+        board: Board | None = None,
         beside: "OperatorsServer | None" = None,
     ) -> None:
         super().__init__(config)
         self._beside = beside
         self._drain_timeout_s = drain_timeout_s
         self._shares_socket = shares_socket
+        self._board = board
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain: asyncio.Task[None] | None = None
 
@@ -75,7 +80,9 @@ class DrainingServer(uvicorn.Server):
         """Begin to serve. What was loaded by now stays: the collector of garbage needn't look at it again, nor, with
         requests that leave few cycles behind, as often as it would by itself.
         """
-        await super().startup(sockets)
+        await super().startup([] if self._shares_socket else sockets)
+        if self._shares_socket:
+            self.servers = [self._shared(one) for one in sockets or ()]  # type: ignore[misc]
         for server in self.servers:
             for listening in server.sockets:
                 if listening.family in (socket.AF_INET, socket.AF_INET6):
@@ -85,6 +92,19 @@ class DrainingServer(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
+
+    def _shared(self, listening: socket.socket) -> SharedListener:
+        return SharedListener(
+            listening, self._protocol, board=self._board, count=lambda: len(self.server_state.connections)
+        )
+
+    def _protocol(self) -> asyncio.Protocol:
+        """What serves one connection, as uvicorn makes it."""
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came: begin to drain, or, if that has begun, shut down at once."""
@@ -147,6 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="an open listening socket, shared with other web processes")
+    parser.add_argument("--board", type=Path, help="how many connections those other processes have")
+    parser.add_argument("--index", type=int, default=0, help="this process's place there")
     parser.add_argument("--ops-fd", type=int, help="an open one for operators; else see PARLEY_OPS_PORT")
     parser.add_argument("--drain-timeout", type=float, default=DRAIN_TIMEOUT_S, metavar="SECONDS")
     options = parser.parse_args(arguments)
@@ -172,6 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
         config,
         drain_timeout_s=options.drain_timeout,
         shares_socket=listening is not None,
+        board=None if options.board is None else Board(options.board, options.index),
         beside=_operators_server(options),
     )
     server.run(sockets=listening)

@@ -9,6 +9,7 @@ from config.broker import broker_url
 from config.databases import DatabaseUrls, django_databases
 from config.embedded.home import Home
 from config.env import ROOT, provider_variables, read_env
+from config.files import file_storage
 from config.logs import logging_config
 
 env = read_env()
@@ -328,10 +329,7 @@ PARLEY_HOME = Path(home.path)
 
 # Uploaded files, and those that batches make. Every process must see the same storage.
 STORAGES = {
-    "files": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": PARLEY_HOME / "files"},
-    },
+    "files": file_storage(env, PARLEY_HOME / "files"),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 

@@ -2,10 +2,12 @@
 
 import threading
 import uuid
+from datetime import datetime
 
 from celery import shared_task
 from celery.signals import worker_shutting_down
 from django.conf import settings
+from django.utils import timezone
 
 from kernel.loop import on_loop
 from kernel.tasks import PlatformTask, TenantTask
@@ -15,7 +17,7 @@ from providers.batches.upkeep import delete_expired_files
 from providers.batches.work import end_turns
 from providers.cache.upkeep import delete_expired
 from providers.requests.expiry import expire_requests as expire
-from providers.services import published
+from providers.services import offers, published
 from providers.services.responses import delete_expired_responses
 
 
@@ -74,14 +76,27 @@ def expire_files() -> int:
 
 @shared_task(base=PlatformTask, name="providers.refresh_models", ignore_result=True, expires=published.EVERY_S)
 def refresh_models() -> None:
-    """Have every provider asked which models it serves: the platform's here, each tenant's own by a task of that tenant."""
+    """Have every provider asked which models it serves: the platform's, and each tenant's own by a task of that tenant. And
+    tell operators of deployments that can't work."""
     for tenant_id in published.tenants_with_connections():
         with tenant_scope(tenant_id):
             refresh_own_models.apply_async(expires=published.EVERY_S)
-    published.refresh_platform_models()
+    refresh_platform_models.apply_async(expires=published.EVERY_S)
+    offers.tell_of_problems()
+
+
+@shared_task(base=PlatformTask, name="providers.refresh_platform_models", ignore_result=True)
+def refresh_platform_models(began: str = "", goes: int = 1) -> None:
+    """Ask some providers of the platform's connections which models they serve; who is left, by another message."""
+    began = began or timezone.now().isoformat()
+    if published.refresh_platform_models(not_since=datetime.fromisoformat(began)).is_full and goes < published.MAX_GOES:
+        refresh_platform_models.apply_async((began, goes + 1), expires=published.EVERY_S)
 
 
 @shared_task(base=TenantTask, name="providers.refresh_own_models", ignore_result=True)
-def refresh_own_models() -> None:
-    """Ask the providers of the tenant's own connections which models they serve."""
-    published.refresh_own_models()
+def refresh_own_models(began: str = "", goes: int = 1) -> None:
+    """Ask some providers of the tenant's own connections which models they serve; who is left, by another message, so that
+    nobody keeps a worker for long."""
+    began = began or timezone.now().isoformat()
+    if published.refresh_own_models(not_since=datetime.fromisoformat(began)).is_full and goes < published.MAX_GOES:
+        refresh_own_models.apply_async((began, goes + 1), expires=published.EVERY_S)

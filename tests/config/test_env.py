@@ -86,6 +86,7 @@ def test_lists_are_separated_by_commas(monkeypatch: Any) -> None:
 
 def test_every_secret_may_come_from_a_file(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("SMTP_USER", "parley")
+    monkeypatch.setenv("PARLEY_FILES_ACCESS_KEY", "parley")
     values = {
         name: "redis://:pw@h" if "REDIS" in name or "BROKER" in name else "postgresql://u:pw@h/d" for name in SECRETS
     }

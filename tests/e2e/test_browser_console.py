@@ -1,14 +1,18 @@
 """The console's pages of billing: budgets, plan and credit, reports, prices, notices; by whom they may be seen and changed."""
 
 import secrets
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from kernel.ids import uuid7
 from tests.e2e.conftest import MODEL
 from tests.support.browser import DESK, PHONE, Visitor, running_browser
+from tests.support.servers import database_url
 from tests.support.stack import Stack, Tenant
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
@@ -16,6 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.no_database]
 PAGES = {
     "budgets": "Budgets",
     "billing": "Plan & credit",
+    "invoices": "Invoices",
     "reports": "Reports",
     "prices": "Prices",
     "notices": "Notices",
@@ -49,6 +54,35 @@ def billed(stack: Stack) -> Tenant:
         assert rest.post("/api/v1/billing/budgets", json=body).status_code == 201
     ask(stack, tenant)
     return tenant
+
+
+@pytest.fixture(scope="module")
+def invoiced(billed: Tenant) -> uuid.UUID:
+    """An invoice of its last month: final, of one line, and not paid."""
+    invoice, line = uuid7(), uuid7()
+    with psycopg.connect(database_url("test_e2e")) as connection:
+        connection.execute(
+            "INSERT INTO billing_invoice (id, tenant_id, kind, state, label, since, until, since_tx, time_zone, replaced, reason,"
+            " seller, buyer, currency, tax_name, tax_bps, tax_note, credit_mark_nano, credited_nano, net_nano, tax_nano,"
+            " total_nano, carry_nano, lines, settled_nano)"
+            " VALUES (%s, %s, 'invoice', 'draft', '', '2026-01-01Z', '2026-02-01Z', 0, 'UTC', false, '', '{}', '{}', 'USD',"
+            " 'VAT', 1900, '', 0, 0, 0, 0, 0, 0, 1, 0)",
+            (invoice, billed.id),
+        )
+        connection.execute(
+            "INSERT INTO billing_invoiceline (id, tenant_id, invoice_id, position, kind, description, amount_nano, alias, model,"
+            " provider, connection, prices, attempts, input, cache_read, cache_write, output, reasoning)"
+            " VALUES (%s, %s, %s, 1, 'plan', 'Team, 2 seats', 40000000000, '', '', '', '', '{}', 0, 0, 0, 0, 0, 0)",
+            (line, billed.id, invoice),
+        )
+        party = '{"name": "%s", "address": "", "country": "", "tax_id": "", "email": "", "reference": ""}'
+        connection.execute(
+            "UPDATE billing_invoice SET state = 'final', number = 1, label = 'T-000001', until_tx = 1, final_at = now(),"
+            " due_at = now() + interval '14 days', net_nano = 40000000000, tax_nano = 7600000000, total_nano = 47600000000,"
+            " seller = %s, buyer = %s WHERE id = %s",
+            (party % "Parley", party % "Acme", invoice),
+        )
+    return invoice
 
 
 def ask(stack: Stack, tenant: Tenant) -> None:
@@ -178,6 +212,40 @@ def test_prices_are_found_and_tried(page: Page) -> None:
     expect(page.get_by_test_id("simulation")).to_contain_text("$1.002")
 
 
+def test_an_invoice_is_read_and_kept_as_files(owner: Visitor, page: Page, invoiced: uuid.UUID) -> None:
+    at(page, "invoices")
+    row = page.get_by_role("region", name="Invoices").get_by_role("row").filter(has_text="T-000001")
+    expect(row).to_contain_text("1 Jan 2026 – 31 Jan 2026")
+    expect(row).to_contain_text("Due")
+    row.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="Invoice T-000001")).to_be_visible()
+    expect(page.get_by_test_id("sums")).to_contain_text("VAT 19 %")
+    expect(page.get_by_test_id("sums")).to_contain_text("$47.60")
+    expect(page.get_by_role("region", name="Lines")).to_contain_text("Team, 2 seats")
+    for form, begins in (("PDF", b"%PDF"), ("CSV", b"invoice,"), ("JSON", b'{"invoice":')):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=form).click()
+        assert download.value.suggested_filename == f"T-000001.{form.lower()}"
+        assert download.value.path().read_bytes().startswith(begins)
+    page.get_by_role("link", name="All invoices").click()
+    page.get_by_role("button", name="Change").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("Acme Ltd")
+    dialog.get_by_label("Country").fill("X1")
+    dialog.get_by_label("Send to").fill("nobody")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_text("Two letters, such as DE or US.")).to_be_visible()
+    dialog.get_by_label("Country").fill("gb")
+    # What the server refuses, the browser writes to its console.
+    owner.watched.network_may_fail = True
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_label("Send to")).to_have_attribute("aria-invalid", "true")
+    owner.watched.network_may_fail = False
+    dialog.get_by_label("Send to").fill("bills@acme.example")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_test_id("profile")).to_contain_text("Acme Ltd")
+
+
 def test_notices_are_counted_and_read(page: Page) -> None:
     at(page, "notices")
     notice = page.get_by_test_id("notice").filter(has_text="Tiny")
@@ -195,7 +263,7 @@ def test_notices_are_counted_and_read(page: Page) -> None:
     expect(page).to_have_url("/console/budgets")
 
 
-def test_no_page_has_accessibility_violations(owner: Visitor, page: Page) -> None:
+def test_no_page_has_accessibility_violations(owner: Visitor, page: Page, invoiced: uuid.UUID) -> None:
     found: dict[str, list[str]] = {}
 
     def look(name: str) -> None:
@@ -209,6 +277,9 @@ def test_no_page_has_accessibility_violations(owner: Visitor, page: Page) -> Non
     for name in PAGES:
         at(page, name)
         look(name)
+    page.goto(f"/console/invoices/{invoiced}")
+    expect(page.get_by_role("region", name="Lines")).to_be_visible()
+    look("an invoice")
     at(page, "budgets")
     page.get_by_role("button", name="New budget").click()
     expect(page.get_by_role("dialog")).to_be_visible()

@@ -136,6 +136,11 @@ CALLS = (
     Call("GET", "connections/<uuid:connection_id>/deployments", _at_connection()),
     Call("POST", "connections/<uuid:connection_id>/deployments", _at_connection({"model": "echo"}), status=201),
     Call(
+        "PATCH",
+        "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>",
+        _at_connection({"prompt_format": "plain"}, with_model=True),
+    ),
+    Call(
         "DELETE",
         "connections/<uuid:connection_id>/deployments/<uuid:deployment_id>",
         _at_connection(with_model=True),

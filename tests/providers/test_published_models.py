@@ -3,6 +3,7 @@
 import secrets
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from providers.models import Connection, PlatformConnection
 from providers.services import published
 from providers.services.connections import Offer, add_provider
 from providers.services.published import Refreshed, names_of, pause_s
-from providers.tasks import refresh_models, refresh_own_models
+from providers.tasks import refresh_models, refresh_own_models, refresh_platform_models
 from providers.types import ModelInfo
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.test_connections import PATH, SECRET, create, created, patch
@@ -141,10 +142,13 @@ def test_the_platforms_job_asks_for_its_own_and_sends_each_tenant_a_task(
     offer = Offer("openai-compatible", name, upstream.base_url, "", ((name, "small"),), 0, 0)
     added = add_provider(offer)
     sent: list[uuid.UUID] = []
+    asked: list[str] = []
 
     def note(sender: str, headers: dict[str, Any], **_: Any) -> None:
-        assert sender == refresh_own_models.name
-        sent.append(uuid.UUID(headers[HEADER]))
+        if sender == refresh_own_models.name:
+            sent.append(uuid.UUID(headers[HEADER]))
+        else:
+            asked.append(sender)
 
     before_task_publish.connect(note)
     try:
@@ -154,8 +158,9 @@ def test_the_platforms_job_asks_for_its_own_and_sends_each_tenant_a_task(
         app.control.purge()
     assert sent.count(company.id) == 1
     assert neighbour.id not in sent
+    assert asked == [refresh_platform_models.name]
     rows = PlatformConnection.objects.using("platform")
-    for _ in range(rows.count() // published.MAX_CONNECTIONS):
+    for _ in range(1 + rows.count() // published.MAX_CONNECTIONS):
         # Other tests' connections may have been first.
         published.refresh_platform_models()
     row = rows.get(id=added.connection_id)
@@ -177,6 +182,24 @@ def test_those_that_never_answer_take_nobodys_turn(
     assert [refresh(company), refresh(company)] == [Refreshed(asked=2, failed=2), Refreshed(asked=2, failed=1)]
     assert shown(company, well)["models"] == ["small", "large"]
     assert refresh(company) == (Refreshed(asked=1, failed=0) if pausing else Refreshed(asked=2, failed=2))
+
+
+def test_many_connections_are_asked_by_several_messages_each_once(
+    company: Company, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "MAX_CONNECTIONS", 2)
+    made = [created(company.alice, base_url=upstream.base_url) for _ in range(5)]
+    messages: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(refresh_own_models, "apply_async", lambda args, **_: messages.append(args))
+    goes: list[tuple[Any, ...]] = [()]
+    for args in goes:
+        refresh_own_models.apply(args=args, headers={HEADER: str(company.id)}).get()
+        goes += messages
+        messages.clear()
+    assert [args[1:] for args in goes] == [(), (2,), (3,)]
+    assert all(shown(company, one)["models"] == ["small", "large"] for one in made)
+    with tenant_scope(company.id):
+        assert published.refresh_own_models(not_since=datetime.fromisoformat(goes[-1][0])).asked == 0
 
 
 def test_a_member_sees_nothing_of_it(company: Company, neighbour: Company) -> None:

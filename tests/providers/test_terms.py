@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from providers import routes
 from providers.models import PlatformConnection, PlatformDeployment
 from providers.routes import ResolvedDeployment, resolve_route
+from tenants.models import AuditEvent
 from tests.providers.test_connections import create, created, deploy, patch
-from tests.support.cast import Company
+from tests.support.cast import Actor, Company
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +90,26 @@ def test_a_tenants_bad_prompt_format_makes_nothing(company: Company) -> None:
     refused = deploy(company.alice, made, prompt_format="runes")
     assert (refused.status_code, refused.json()["details"]) == (400, {"param": "prompt_format"})
     assert company.alice.client.get(f"/api/v1/connections/{made['id']}/deployments").json()["data"] == []
+
+
+def test_a_tenant_changes_how_a_model_is_written_to(company: Company, neighbour: Company) -> None:
+    made = created(company.alice)
+    model = deploy(company.alice, made, alias="mine").json()
+    path = f"/api/v1/connections/{made['id']}/deployments/{model['id']}"
+
+    def change(who: Actor, **body: Any) -> Any:
+        return who.client.patch(path, body, format="json")
+
+    answer = change(company.alice, prompt_format="chatml")
+    assert (answer.status_code, answer.json()) == (200, {**model, "prompt_format": "chatml"})
+    assert resolved(company, "mine").prompt_format == "chatml"
+    assert change(company.alice).json()["prompt_format"] == "chatml"
+    refused = change(company.alice, prompt_format="runes")
+    assert (refused.status_code, refused.json()["details"]) == (400, {"param": "prompt_format"})
+    assert (change(company.bob, prompt_format="").status_code, change(neighbour.alice).status_code) == (403, 404)
+    assert change(company.alice, prompt_format="").json()["prompt_format"] == ""
+    with company.scope(), transaction.atomic():
+        told = list(
+            AuditEvent.objects.filter(action="deployment.updated").order_by("id").values_list("data", flat=True)
+        )
+    assert [one["prompt_format"] for one in told] == [["", "chatml"], ["chatml", ""]]

@@ -53,7 +53,7 @@ TABLES = [
         CONSTRAINT hold_not_negative CHECK (
             amount_nano >= 0 AND tokens >= 0 AND cap_tokens >= 0 AND checkpoint_output >= 0
         )
-    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
+    ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
     """,
     """
     CREATE TABLE billing_budgetbalance (

@@ -1,25 +1,26 @@
 """The ledger's functions: admit, settle, checkpoint and post. Each item carries its tenant, taken from the authenticated
 caller; per tenant the setting is written first, and every row that is read or written is held to it.
 
-All that is done for one tenant is done under a lock on its `customer` account, taken in the order of tenants: what is read
-of balances stays true until the transaction ends, and two batches can't wait for one another."""
+All that is done for one tenant is done under a lock on its books, taken in one order of tenants: what is read of balances stays
+true until the transaction ends, and two batches can't wait for one another."""
 
 from django.db import migrations
 
 from billing.types import ACCOUNTS
 from kernel.migrations import LOOKUP, Definer
 
+LOCK_KEY = "uuid_hash_extended({tenant}, 0)"
+"""Two tenants of one key wait for each other, no more."""
 _KINDS = ", ".join(f"'{kind}'" for kind in ACCOUNTS)
 
-# The tenant is put in force, its books are opened if they aren't yet, and locked.
+# The tenant is put in force, its books are locked, and opened if they aren't yet. The lock is one of the transaction, not of a
+# row: it writes nothing, and who waited for it has nothing to read again.
 OPEN_BOOKS = f"""
 BEGIN
     PERFORM set_config('app.tenant_id', of_tenant::text, true);
-    PERFORM 1 FROM public.billing_account WHERE tenant_id = of_tenant AND kind = 'customer' FOR UPDATE;
-    IF NOT FOUND THEN
-        INSERT INTO public.billing_account (tenant_id, kind)
-        SELECT of_tenant, unnest(ARRAY[{_KINDS}]) ON CONFLICT DO NOTHING;
-        PERFORM 1 FROM public.billing_account WHERE tenant_id = of_tenant AND kind = 'customer' FOR UPDATE;
+    PERFORM pg_advisory_xact_lock({LOCK_KEY.format(tenant="of_tenant")});
+    IF NOT EXISTS (SELECT FROM public.billing_account WHERE tenant_id = of_tenant AND kind = 'customer') THEN
+        INSERT INTO public.billing_account (tenant_id, kind) SELECT of_tenant, unnest(ARRAY[{_KINDS}]);
     END IF;
 END
 """
@@ -405,7 +406,7 @@ END
 
 # One round trip for all that a process has to say, whatever tenants it is of. In case of an error the tenant's items are
 # taken one by one, and a bad one fails alone.
-COMMIT = """
+COMMIT = f"""
 DECLARE
     share record;
     one record;
@@ -416,7 +417,7 @@ BEGIN
         CROSS JOIN LATERAL json_to_record(e.value) AS s (
             checkpoint json, settle json, usage json, held uuid[], over boolean, admit json, asks uuid[], scopes text[]
         )
-        ORDER BY e.key::uuid
+        ORDER BY {LOCK_KEY.format(tenant="e.key::uuid")}
     LOOP
         BEGIN
             RETURN QUERY SELECT a.place, NULL::text, a.granted_tokens, a.granted_nano, a.bounded, a.refused_by
@@ -439,7 +440,7 @@ BEGIN
                         SELECT json_agg(u) FROM json_array_elements(share.usage) u
                         WHERE (u ->> 'position')::integer = one.position
                     ),
-                    CASE WHEN one.held THEN ARRAY[one.request_id] ELSE '{}' END, one.over, NULL, '{}', '{}',
+                    CASE WHEN one.held THEN ARRAY[one.request_id] ELSE '{{}}' END, one.over, NULL, '{{}}', '{{}}',
                     stale_after_s, longest_s
                 );
             EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
@@ -453,7 +454,7 @@ BEGIN
             BEGIN
                 RETURN QUERY SELECT a.place, NULL::text, a.granted_tokens, a.granted_nano, a.bounded, a.refused_by
                 FROM lookup.ledger_share(
-                    share.tenant, NULL, NULL, '{}', false, json_build_array(one.item), ARRAY[one.request_id::uuid],
+                    share.tenant, NULL, NULL, '{{}}', false, json_build_array(one.item), ARRAY[one.request_id::uuid],
                     share.scopes, stale_after_s, longest_s
                 ) a;
             EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN

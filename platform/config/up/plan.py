@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from config.accepting import Board
 from config.embedded.home import Home
 from config.embedded.llama import LocalModel
 from config.supervisor.probes import http_answers
@@ -54,19 +55,21 @@ def prepare_spec(
 
 
 def web_specs(
-    environment: dict[str, str], *, host: str, port: int, fd: int, ops_fd: int, metrics: Path, workers: int
+    environment: dict[str, str], home: Home, *, host: str, port: int, fd: int, ops_fd: int, workers: int
 ) -> list[ChildSpec]:
-    """The web processes. They share one listening socket, another for operators, and the folder of their metrics; the first
-    is asked whether all is ready.
+    """The web processes. They share one listening socket, another for operators, the board of their connections and the folder
+    of their metrics; the first is asked whether all is ready.
     """
-    shared = {"PARLEY_WEB_PROCESSES": str(workers), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
+    board = home.run / "connections"
+    Board.make(board, workers)
+    shared = {"PARLEY_WEB_PROCESSES": str(workers), "PROMETHEUS_MULTIPROC_DIR": str(home.metrics)}
     ready = http_answers(host, port, "/readyz")
     return [
         ChildSpec(
             name="web" if workers == 1 else f"web.{index}",
             command=(
                 *(*PYTHON, "config.serve", "--fd", str(fd), "--ops-fd", str(ops_fd)),
-                *("--drain-timeout", str(WEB_DRAIN_S)),
+                *("--board", str(board), "--index", str(index), "--drain-timeout", str(WEB_DRAIN_S)),
             ),
             environment=environment | shared | {"PARLEY_WORKER_INDEX": str(index)},
             ready=ready if index == 0 else None,

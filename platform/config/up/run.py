@@ -100,11 +100,11 @@ class _Up:
         environment = plan.child_environment(self._home, self._model)
         webs = plan.web_specs(
             environment,
+            self._home,
             host=listener.reachable_host(self._options.host),
             port=port,
             fd=self._listening.fileno(),
             ops_fd=self._operators.fileno(),
-            metrics=self._home.metrics,
             workers=self._options.workers,
         )
         self._console.say("starting web")

@@ -104,6 +104,17 @@ class DeploymentInput(StrictSerializer):
     )
 
 
+class DeploymentUpdateInput(StrictSerializer):
+    """What to change of a model."""
+
+    prompt_format = serializers.CharField(
+        max_length=32,
+        required=False,
+        allow_blank=True,
+        help_text=f"{', '.join(PROMPT_FORMATS)}; empty for a model that takes conversations.",
+    )
+
+
 class DeploymentOutput(serializers.Serializer[Deployment]):
     """A model on a connection."""
 

@@ -19,6 +19,7 @@ from providers.api.connection_serializers import (
     ConnectionUpdateInput,
     DeploymentInput,
     DeploymentOutput,
+    DeploymentUpdateInput,
     PublishedModelsOutput,
     TrialInput,
     TrialOutput,
@@ -171,7 +172,24 @@ class DeploymentsView(TenantAPIView):
 class DeploymentView(TenantAPIView):
     """One model on a connection."""
 
-    permissions = {"DELETE": MANAGE}
+    permissions = {"PATCH": MANAGE, "DELETE": MANAGE}
+
+    @extend_schema(
+        operation_id="connections_deployments_update",
+        request=DeploymentUpdateInput,
+        responses=DeploymentOutput,
+        tags=["connections"],
+    )
+    def patch(self, request: Request, connection_id: uuid.UUID, deployment_id: uuid.UUID) -> Response:
+        given = DeploymentUpdateInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        row = own_deployments.change_deployment(
+            caller=principal_of(request),
+            connection_id=connection_id,
+            deployment_id=deployment_id,
+            **given.validated_data,
+        )
+        return Response(deployment_body(row, own_deployments.aliases_of([row])[row.id]))
 
     @extend_schema(operation_id="connections_deployments_delete", responses={204: None}, tags=["connections"])
     def delete(self, request: Request, connection_id: uuid.UUID, deployment_id: uuid.UUID) -> Response:

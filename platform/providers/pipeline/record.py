@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from billing.ledger import settle
-from billing.orphans import KIND, OrphanFacts, settle_orphan
+from billing.orphans import ESTIMATED_METERS, KIND, OrphanFacts, settle_orphan
 from billing.types import Charge, UsageEvent
 from providers.meters import charge_of, tokens_of
 from providers.pipeline.values import AttemptOutcome, Job, Result
@@ -28,6 +28,7 @@ def sold_nano(result: Result) -> int:
 def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
     """The facts of a job's first attempt, to be stored before it is made. `input_tokens` is an estimate."""
     deployment = job.candidates[0].deployment
+    rates = deployment.tariff.rates_for(input_tokens)
     return OrphanFacts(
         payer=job.payer,
         request_id=job.request_id,
@@ -36,7 +37,7 @@ def orphan_facts(job: Job, *, input_tokens: int) -> OrphanFacts:
         connection=deployment.connection,
         model=deployment.model,
         platform=deployment.platform,
-        rates=deployment.tariff.rates_for(input_tokens),
+        rates={meter: rate for meter, rate in rates.items() if meter in ESTIMATED_METERS},
         input_tokens=input_tokens,
     )
 
@@ -86,4 +87,7 @@ def _charge(attempt: AttemptOutcome) -> Charge:
 
 
 def _reported(usage: Usage) -> dict[str, Any] | None:
-    return msgspec.to_builtins(usage) if usage.reported else None
+    """What the provider said was used; counts of zero are left out."""
+    if not usage.reported:
+        return None
+    return {name: said for name, said in msgspec.to_builtins(usage).items() if said and name != "reported"}

@@ -153,7 +153,7 @@ class Upkeep:
         """Tell the tenant in its audit, or the operators in the log, once in `TOLD_AGAIN_S`."""
         deployment = alert.candidate.deployment
         try:
-            first = await async_redis().set(f"parley:alerted:{deployment.id}", b"1", nx=True, ex=TOLD_AGAIN_S)
+            first = await async_redis().set(alert_key(deployment.id), b"1", nx=True, ex=TOLD_AGAIN_S)
         except (RedisError, OSError):
             first = True
         if not first:
@@ -173,6 +173,11 @@ class Upkeep:
                 )
         except ParleyError:
             self._alerts.append(alert)
+
+
+def alert_key(deployment_id: uuid.UUID) -> str:
+    """Where it is noted for `TOLD_AGAIN_S` that a deployment was found misconfigured."""
+    return f"parley:alerted:{deployment_id}"
 
 
 _upkeep = PerLoop(lambda: Upkeep(health))

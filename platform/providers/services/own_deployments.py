@@ -12,7 +12,7 @@ from django.db.models import Max
 from billing.tariffs import set_prices
 from kernel.errors import Conflict, InvalidRequest, NotFound
 from kernel.tenancy import current_tenant_id
-from providers.models import Deployment, PlatformRoute, Route, RouteTarget
+from providers.models import Connection, Deployment, PlatformRoute, Route, RouteTarget
 from providers.services.access import inherit_access
 from providers.services.own_connections import access_connection, delete_idle_routes, routes_served_by
 from providers.services.terms import check_prompt_format
@@ -66,12 +66,25 @@ def create_deployment(
     return row
 
 
+def change_deployment(
+    *, caller: Principal, connection_id: uuid.UUID, deployment_id: uuid.UUID, prompt_format: str | None = None
+) -> Deployment:
+    """Change how a model is written to; None leaves it. In force within seconds. Raises `NotFound` and `InvalidRequest`."""
+    connection = access_connection(connection_id=connection_id, lock=True)
+    row = _access(connection, deployment_id)
+    if prompt_format is None or check_prompt_format(prompt_format) == row.prompt_format:
+        return row
+    data = {"model": row.model, "prompt_format": [row.prompt_format, prompt_format]}
+    row.prompt_format = prompt_format
+    row.save(update_fields=["prompt_format"])
+    record(action="deployment.updated", subject_kind="deployment", subject_id=row.id, actor=caller, data=data)
+    return row
+
+
 def delete_deployment(*, caller: Principal, connection_id: uuid.UUID, deployment_id: uuid.UUID) -> None:
     """Offer a model no longer. Aliases that it alone served go with it."""
     connection = access_connection(connection_id=connection_id, lock=True)
-    row = Deployment.objects.filter(connection=connection, id=deployment_id).first()
-    if row is None:
-        raise NotFound
+    row = _access(connection, deployment_id)
     served = routes_served_by(deployments=[row.id])
     data = {"connection": str(connection.id), "model": row.model}
     row.delete()
@@ -87,6 +100,13 @@ def aliases_of(deployments: list[Deployment]) -> dict[uuid.UUID, list[str]]:
         if target.deployment_id is not None:
             found[target.deployment_id].append(target.route.alias)
     return found
+
+
+def _access(connection: Connection, deployment_id: uuid.UUID) -> Deployment:
+    row = Deployment.objects.filter(connection=connection, id=deployment_id).first()
+    if row is None:
+        raise NotFound
+    return row
 
 
 def _add_to_route(alias: str, deployment: Deployment) -> None:

@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from kernel.crypto import DecryptionFailed
@@ -34,9 +35,11 @@ TIMEOUTS = Timeouts(connect_s=5.0, first_token_s=10.0, between_tokens_s=10.0, to
 ASK_S = 12.0
 """The longest that one provider is waited for, whatever its adapter does."""
 MAX_AT_ONCE = 8
-MAX_CONNECTIONS = 100
-"""How many connections, of a tenant or of the platform, are asked in one go: of those that aren't left alone for a while, those
-that were asked longest ago. So each has its turn, however many never answer."""
+MAX_CONNECTIONS = 2 * MAX_AT_ONCE
+"""How many connections, of a tenant or of the platform, are asked in one go, which takes no longer than two of them do: of those
+that aren't left alone for a while, those that were asked longest ago. So each has its turn, however many never answer."""
+MAX_GOES = 64
+"""So many make a round at most: the rest is asked first in the next."""
 MAX_LOOKED_AT = 10_000
 """Among how many connections, those asked longest ago, a round looks for some to ask."""
 MAX_MODELS = 1_000
@@ -60,10 +63,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """How a round went: how many connections were `asked`, and how many of these `failed`."""
+    """How a go went: how many connections were `asked`, and how many of these `failed`."""
 
     asked: int
     failed: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be others whose turn it is in the same round."""
+        return self.asked >= MAX_CONNECTIONS
 
 
 def tenants_with_connections() -> list[uuid.UUID]:
@@ -72,15 +80,16 @@ def tenants_with_connections() -> list[uuid.UUID]:
     return [tenant_id for tenant_id in active.values_list("id", flat=True) if _has_connections(tenant_id)]
 
 
-def refresh_platform_models() -> Refreshed:
-    """Ask the providers of the platform's connections, and keep what they say. For a job across tenants."""
-    return _refresh(_turn_of(PlatformConnection.objects.using(PLATFORM), None))
+def refresh_platform_models(*, not_since: datetime | None = None) -> Refreshed:
+    """Ask the providers of the platform's connections, and keep what they say; with `not_since` of those that weren't asked
+    since then. For a job across tenants."""
+    return _refresh(_turn_of(PlatformConnection.objects.using(PLATFORM), None, not_since))
 
 
-def refresh_own_models() -> Refreshed:
-    """Ask the providers of the connections of the tenant in scope, and keep what they say."""
+def refresh_own_models(*, not_since: datetime | None = None) -> Refreshed:
+    """The same of the connections of the tenant in scope."""
     with transaction.atomic():
-        accounts = _turn_of(Connection.objects.all(), current_tenant_id())
+        accounts = _turn_of(Connection.objects.all(), current_tenant_id(), not_since)
     return _refresh(accounts)
 
 
@@ -107,10 +116,15 @@ def _has_connections(tenant_id: uuid.UUID) -> bool:
         return Connection.objects.using(PLATFORM).filter(tenant_id=tenant_id).exists()
 
 
-def _turn_of(rows: QuerySet[Connection] | QuerySet[PlatformConnection], tenant_id: uuid.UUID | None) -> list[Account]:
-    """The connections whose turn it is, noted as asked: whatever becomes of this round, the next begins with others."""
-    waiting = rows.order_by(F("models_asked_at").asc(nulls_first=True), "id").values_list("id", flat=True)
-    due = _not_paused(list(waiting[:MAX_LOOKED_AT]), tenant_id)[:MAX_CONNECTIONS]
+def _turn_of(
+    rows: QuerySet[Connection] | QuerySet[PlatformConnection],
+    tenant_id: uuid.UUID | None,
+    not_since: datetime | None,
+) -> list[Account]:
+    """The connections whose turn it is, noted as asked: whatever becomes of this go, the next begins with others."""
+    waiting = rows if not_since is None else rows.filter(Q(models_asked_at=None) | Q(models_asked_at__lt=not_since))
+    longest = waiting.order_by(F("models_asked_at").asc(nulls_first=True), "id").values_list("id", flat=True)
+    due = _not_paused(list(longest[:MAX_LOOKED_AT]), tenant_id)[:MAX_CONNECTIONS]
     chosen = rows.filter(id__in=due)
     chosen.update(models_asked_at=timezone.now())
     return [_account(row, tenant_id) for row in chosen]

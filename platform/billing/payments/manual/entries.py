@@ -1,7 +1,7 @@
 """What an operator, or whoever may, enters as paid. `reference` names the payment (of the bank, of the invoice): it is entered
 once, however often it is said."""
 
-from billing.models import Payment
+from billing.models import Invoice, Payment
 from billing.services.payments import Received, receive, went_back
 from kernel.errors import InvalidRequest, NotFound
 from tenants.principals import Principal
@@ -17,6 +17,17 @@ def top_up(*, amount_nano: int, reference: str, actor: Principal | None = None) 
 def mark_paid(*, amount_nano: int, reference: str, actor: Principal | None = None) -> tuple[Payment, bool]:
     """Something due (an invoice, a fee) was paid, and the subscription goes on; whether it is new. Raises as `receive`."""
     return receive(Received(PROVIDER, _checked(reference), "invoice", amount_nano), actor=actor)
+
+
+def pay_invoice(
+    invoice: Invoice, *, amount_nano: int, reference: str, actor: Principal | None = None
+) -> tuple[Payment, bool]:
+    """An invoice, or some of it, was paid; whether that is new. What is more than it comes to pays others. Raises as
+    `receive`."""
+    received = Received(
+        PROVIDER, _checked(reference), "invoice", amount_nano, note=invoice.label, invoice_id=invoice.id
+    )
+    return receive(received, actor=actor)
 
 
 def refund(*, reference: str, total_nano: int, actor: Principal | None = None) -> int:

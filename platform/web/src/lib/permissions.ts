@@ -12,6 +12,8 @@ export const Permission = {
   readCosts: "costs.read",
   readBilling: "billing.read",
   manageBilling: "billing.manage",
+  readInvoices: "invoices.read",
+  manageInvoices: "invoices.manage",
   manageBudgets: "budgets.manage",
   readNotices: "notifications.read",
 } as const;

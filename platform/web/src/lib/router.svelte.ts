@@ -7,6 +7,7 @@ export const CONSOLE_PAGES = [
   "reports",
   "budgets",
   "billing",
+  "invoices",
   "prices",
 ] as const;
 export type ConsolePage = (typeof CONSOLE_PAGES)[number];
@@ -16,9 +17,10 @@ export type Route =
   | { name: "sign-in" }
   | { name: "room"; id: string }
   /** Without a page: the first that one may see. */
-  | { name: "console"; page: ConsolePage | null }
+  | { name: "console"; page: ConsolePage | null; id?: string }
   | { name: "not-found" };
 
+const INVOICE = /^\/console\/invoices\/([0-9a-f-]{36})$/i;
 const ROOM = /^\/rooms\/([0-9a-f-]{36})$/i;
 const PAGES: Record<string, Route> = {
   "/": { name: "home" },
@@ -31,6 +33,8 @@ export function parseRoute(path: string): Route {
   const trimmed = path.length > 1 ? path.replace(/\/+$/, "") : path;
   const room = ROOM.exec(trimmed)?.[1];
   if (room !== undefined) return { name: "room", id: room.toLowerCase() };
+  const invoice = INVOICE.exec(trimmed)?.[1];
+  if (invoice !== undefined) return { name: "console", page: "invoices", id: invoice.toLowerCase() };
   return (Object.hasOwn(PAGES, trimmed) ? PAGES[trimmed] : undefined) ?? { name: "not-found" };
 }
 

@@ -4,6 +4,7 @@ import type { ConsolePage } from "$lib/router.svelte";
 import type { IconName } from "$lib/ui/icons";
 import BillingPage from "$features/billing/BillingPage.svelte";
 import BudgetsPage from "$features/budgets/BudgetsPage.svelte";
+import InvoicesPage from "$features/invoices/InvoicesPage.svelte";
 import NoticesPage from "$features/notices/NoticesPage.svelte";
 import PricesPage from "$features/prices/PricesPage.svelte";
 import ReportsPage from "$features/reports/ReportsPage.svelte";
@@ -40,6 +41,7 @@ const PAGES: readonly Listed[] = [
   { page: "reports", label: "Reports", icon: "chart", section: "Billing", needs: USAGE, component: ReportsPage },
   { page: "budgets", label: "Budgets", icon: "gauge", section: "Billing", needs: USAGE, component: BudgetsPage },
   { page: "billing", label: "Plan & credit", icon: "card", section: "Billing", needs: [Permission.readBilling], component: BillingPage },
+  { page: "invoices", label: "Invoices", icon: "invoice", section: "Billing", needs: [Permission.readInvoices], component: InvoicesPage },
   { page: "prices", label: "Prices", icon: "tag", section: "Billing", needs: [Permission.useModels], component: PricesPage },
 ];
 

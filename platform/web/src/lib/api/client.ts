@@ -93,8 +93,8 @@ export class ApiClient {
     return this.#authorized((authorization) => exchange<Answer>(method, path, { ...options, headers: { authorization } }));
   }
 
-  /** A file, in the form of this media type. */
-  file(path: string, accept: string, query?: Query): Promise<Blob> {
+  /** A file, in the form of this media type where there are several. */
+  file(path: string, accept = "*/*", query?: Query): Promise<Blob> {
     return this.#authorized((authorization) => fetchFile(path, { query, headers: { accept, authorization } }));
   }
 

@@ -49,6 +49,10 @@ export type ReportRow = UsageReport["data"][number];
 export type Sums = NonNullable<UsageReport["totals"]>;
 export type ModelPrices = Answer<"billing_prices_list">["data"][number];
 export type Simulation = Answer<"billing_price_simulations_create">;
+export type Invoice = Answer<"invoice">;
+export type InvoiceLine = Answer<"invoice_lines">["data"][number];
+export type TracedUsage = Answer<"invoice_line_usage">["data"][number];
+export type BillingProfile = Answer<"billing_profile">;
 export type Notification = Answer<"notifications_list">["data"][number];
 
 export interface Page<Item> {
