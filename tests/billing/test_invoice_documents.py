@@ -1,6 +1,5 @@
 """Invoices as PDF, CSV and JSON: the same lines, whatever is in them."""
 
-import base64
 import csv
 import json
 import re
@@ -40,18 +39,17 @@ IN_MEMORY = override_settings(
 def pages_of(pdf: bytes) -> list[str]:
     """What is written on each page in western letters, a line for each piece."""
     found = []
-    for stream in re.findall(rb"/Filter \[ /ASCII85Decode /FlateDecode \].*?stream\r?\n(.*?)endstream", pdf, re.DOTALL):
-        text = zlib.decompress(base64.a85decode(stream.strip(), adobe=False) if b"~>" not in stream else _a85(stream))
+    for stream in re.findall(rb"/Filter \[ /FlateDecode \].*?stream\r?\n(.*?)endstream", pdf, re.DOTALL):
+        text = zlib.decompress(stream)
         if b"Tj" in text:
             pieces = re.findall(rb"\((.*?)(?<!\\)\) Tj", text)
-            found.append(
-                "\n".join(piece.replace(rb"\(", b"(").replace(rb"\)", b")").decode("cp1252") for piece in pieces)
-            )
+            found.append("\n".join(_unescaped(piece) for piece in pieces))
     return found
 
 
-def _a85(stream: bytes) -> bytes:
-    return base64.a85decode(b"<~" + stream.strip(), adobe=True)
+def _unescaped(piece: bytes) -> str:
+    octal = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), piece)
+    return re.sub(rb"\\(.)", rb"\1", octal).decode("cp1252")
 
 
 def pdf_of(company: Company, document: Invoice) -> bytes:

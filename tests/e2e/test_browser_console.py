@@ -310,6 +310,9 @@ def as_viewer(page: Page) -> None:
 
 
 def as_bookkeeper(page: Page) -> None:
+    # There are no rooms for this role: the console is where it begins.
+    expect(page).to_have_url("/console")
+    expect(page.get_by_role("navigation", name="Places")).to_have_count(0)
     at(page, "billing")
     expect(page.get_by_role("button", name="Change plan")).to_be_visible()
     expect(page.get_by_test_id("balance").first).to_be_visible()

@@ -29,7 +29,7 @@ from kernel.api.pagination import Cursor, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
 from kernel.api.views import TenantAPIView
-from kernel.errors import InvalidRequest, NotFound
+from kernel.errors import InvalidRequest, NotFound, PermissionDenied
 from tenants.api.base import principal_of
 
 READ = {"GET": "invoices.read"}
@@ -139,9 +139,11 @@ class LineUsageView(TenantAPIView):
     )
     def get(self, request: Request, invoice_id: uuid.UUID, line_id: uuid.UUID) -> Response:
         asked, caller = Cursor.of(request), principal_of(request)
+        if not caller.may("invoices.read"):
+            raise PermissionDenied(details={"permission": "invoices.read"})
         after = asked.uuid()
         found = InvoiceLine.objects.filter(id=line_id, invoice_id=invoice_id).first()
-        if found is None or not caller.may("invoices.read"):
+        if found is None:
             raise NotFound
         records = records_of(found, after=after, limit=asked.limit + 1)
         prices, with_cost = prices_of(records), caller.may(COSTS)

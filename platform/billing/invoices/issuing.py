@@ -22,7 +22,7 @@ from tenants.services.audit import record
 log = structlog.get_logger(__name__)
 
 LETTERS = {"invoice": "", "credit_note": "C"}
-LINK = "/console/billing"
+LINK = "/console/invoices"
 
 
 def refresh_draft() -> Invoice | None:
@@ -99,7 +99,7 @@ def tell(invoice: Invoice, topic: str, *, subject: str, text: str, **more: objec
         audience=Audience(permission="invoices.read", addresses=(address,) if address else ()),
         subject=subject,
         text=text,
-        link=LINK,
+        link=f"{LINK}/{invoice.id}",
         data={
             "invoice_id": str(invoice.id),
             "invoice": invoice.label,

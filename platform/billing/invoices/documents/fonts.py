@@ -24,6 +24,10 @@ _EAST_ASIAN = ((0x2E80, 0x9FFF), (0xAC00, 0xD7AF), (0xF900, 0xFAFF), (0xFF00, 0x
 _BACKWARDS = ("R", "AL")
 _KANA, _HANGUL = (0x3040, 0x30FF), (0xAC00, 0xD7AF)
 
+_PLAIN = frozenset(range(32, 127)) - frozenset(b"()\\")
+_FIGURE, _POINT, _DASH = 0.556, 0.278, 0.333
+"""Helvetica's metrics."""
+
 Run = tuple[str, str]
 """A font, and the text that it writes."""
 
@@ -46,7 +50,7 @@ def _embedded() -> tuple[tuple[str, frozenset[int]], ...]:
 @lru_cache(maxsize=TEXTS_KEPT)
 def runs_of(text: str, font: str = REGULAR) -> tuple[Run, ...]:
     """The text, as runs of one font each."""
-    if _is_western(text):
+    if is_western(text):
         return ((font, text),)
     text = "".join(BOX if unicodedata.bidirectional(letter) in _BACKWARDS else letter for letter in text)
     for name, known in _embedded():
@@ -75,6 +79,19 @@ def cut(text: str, width: float, size: float, font: str = REGULAR) -> str:
         else:
             most = middle - 1
     return text[:least].rstrip() + ELLIPSIS
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def literal(text: str) -> str:
+    """A western text as PDF writes it in `REGULAR` (ISO 32000-1, 7.3.4.2): what isn't plain is an octal number."""
+    return "".join(chr(byte) if byte in _PLAIN else f"\\{byte:03o}" for byte in text.encode("cp1252"))
+
+
+def figures_width(text: str) -> float:
+    """How wide a number is in `REGULAR` of size 1: all its figures are equally wide, and so are its points and commas."""
+    points = text.count(".") + text.count(",")
+    dashes = text.count("-")
+    return (len(text) - points - dashes) * _FIGURE + points * _POINT + dashes * _DASH
 
 
 def wrap(text: str, width: float, size: float, *, lines: int, font: str = REGULAR) -> list[str]:
@@ -106,7 +123,8 @@ def _pieces(words: Iterable[str], width: float, size: float, font: str) -> Itera
         yield rest
 
 
-def _is_western(text: str) -> bool:
+def is_western(text: str) -> bool:
+    """Whether `REGULAR` has all its letters."""
     try:
         text.encode("cp1252")
     except UnicodeEncodeError:
@@ -115,7 +133,7 @@ def _is_western(text: str) -> bool:
 
 
 def _font_of(letter: str, font: str, east_asian: str) -> Run:
-    if _is_western(letter):
+    if is_western(letter):
         return font, letter
     code = ord(letter)
     for name, known in _embedded():

@@ -9,7 +9,6 @@ from django.core.files import File
 from billing.invoices.documents.pdf import write_pdf
 from billing.models import Invoice
 from kernel.objects import object_name, object_storage
-from kernel.snapshots import snapshot_of
 
 MEDIA_TYPE = "application/pdf"
 CHUNK_BYTES = 256 * 1024
@@ -27,10 +26,9 @@ def filename_of(document: Invoice, extension: str) -> str:
 
 
 def make_pdf(document: Invoice, target: IO[bytes]) -> int:
-    """Write it; how many pages. Opens a connection of its own, so no transaction waits for it."""
+    """Write it; how many pages. Opens connections of its own, so no transaction waits for it."""
     about = document.corrects or document.replaces
-    with snapshot_of(document.tenant_id) as snapshot:
-        return write_pdf(document, snapshot, target, about=about.label if about else "")
+    return write_pdf(document, target, about=about.label if about else "")
 
 
 def keep_pdf(document: Invoice) -> str:

@@ -4,18 +4,19 @@ thousand of them, and this takes seconds."""
 from collections.abc import Iterator, Sequence
 from typing import IO
 
+from reportlab import rl_config
 from reportlab.pdfgen.canvas import Canvas
 
-from billing.invoices.documents.fonts import BOLD, REGULAR, cut
+from billing.invoices.documents.fonts import BOLD, cut, is_western
 from billing.invoices.documents.rows import Row, Section, rows_of, sections_of
 from billing.invoices.documents.sheet import (
     BOTTOM,
-    FAINT,
     LEFT,
     RIGHT,
     SECTIONS,
     TITLES,
     TOP,
+    Cell,
     Sheet,
     days,
     exact,
@@ -23,7 +24,9 @@ from billing.invoices.documents.sheet import (
     footer,
 )
 from billing.models import Invoice
-from kernel.snapshots import Snapshot
+
+# Pages needn't be readable as text: a fifth less, and sooner.
+rl_config.useA85 = 0
 
 ROW, HEAD, SIZE = 12.0, 18.0, 7.2
 """Heights of a row and of the table's head, and the size of letters, in points."""
@@ -34,16 +37,16 @@ HEADED = ("plan", "usage", "adjustment")
 """Sections that have a heading; the others are a line each."""
 
 
-def write_pdf(document: Invoice, snapshot: Snapshot, target: IO[bytes], *, about: str = "") -> int:
+def write_pdf(document: Invoice, target: IO[bytes], *, about: str = "") -> int:
     """Write an invoice that is final; how many pages. `about` is the label of the invoice that it corrects or replaces."""
-    sections = sections_of(snapshot, document)
+    sections = sections_of(document)
     canvas = Canvas(target, pagesize=(595.27, 841.89), pageCompression=1, invariant=1)
     canvas.setTitle(f"{TITLES[document.kind]} {document.label}")
     canvas.setAuthor(document.seller.get("name", ""))
     # Drawn twice: how far down the first page goes is known when it is drawn, and the number of pages follows from it.
     trial = Sheet(Canvas(None, pagesize=(595.27, 841.89)))
     lower = first_page(trial, document, sections, about)
-    return _Pages(Sheet(canvas), document, sections, about, lower).write(rows_of(snapshot, document))
+    return _Pages(Sheet(canvas), document, sections, about, lower).write(rows_of(document))
 
 
 class _Pages:
@@ -83,7 +86,7 @@ class _Pages:
 
     def _end(self) -> None:
         footer(self.sheet, self.document, self.page, self.pages)
-        self.sheet.canvas.showPage()
+        self.sheet.end_page()
 
     def _room(self) -> None:
         if not self.left:
@@ -112,19 +115,31 @@ class _Pages:
         self.sheet.rule(self.y - 3.5, width=0.4)
 
     def _row(self, row: Row) -> None:
-        sheet, y = self.sheet, self.y
-        if row["kind"] in ("usage", "adjustment"):
-            if row["day"] is not None:
-                sheet.text(LEFT + GAP, y, row["day"].isoformat(), size=SIZE, color=FAINT)
-            sheet.text(WHAT, y, cut(_what(row), WHO - WHAT - GAP, SIZE), size=SIZE)
-            who = row["api_key"] or row["member"] or "someone who left"
-            sheet.text(WHO, y, cut(who, REQUESTS - 38 - WHO, SIZE), size=SIZE)
-            read = row["input"] + row["cache_read"] + row["cache_write"]
-            for x, count in ((REQUESTS, row["attempts"]), (READ, read), (WRITTEN, row["output"] + row["reasoning"])):
-                sheet.right(x, y, f"{count:,}", size=SIZE)
-        else:
-            sheet.text(LEFT + GAP, y, cut(row["description"], WRITTEN - LEFT - GAP, SIZE, REGULAR), size=SIZE)
-        sheet.right(RIGHT - GAP, y, exact(row["amount_nano"]), size=SIZE)
+        y, amount = self.y, (RIGHT - GAP, exact(row["amount_nano"]), True)
+        if row["kind"] not in ("usage", "adjustment"):
+            self._texts(y, (LEFT + GAP, cut(row["description"], WRITTEN - LEFT - GAP, SIZE)), figures=(amount,))
+            return
+        who = row["api_key"] or row["member"] or "someone who left"
+        read = row["input"] + row["cache_read"] + row["cache_write"]
+        self._texts(
+            y,
+            (LEFT + GAP, row["day"].isoformat()),
+            (WHAT, cut(_what(row), WHO - WHAT - GAP, SIZE)),
+            (WHO, cut(who, REQUESTS - 38 - WHO, SIZE)),
+            figures=(
+                (REQUESTS, f"{row['attempts']:,}", True),
+                (READ, f"{read:,}", True),
+                (WRITTEN, f"{row['output'] + row['reasoning']:,}", True),
+                amount,
+            ),
+        )
+
+    def _texts(self, y: float, *texts: tuple[float, str], figures: Sequence[Cell]) -> None:
+        western = [(x, text, False) for x, text in texts if is_western(text)]
+        self.sheet.cells(y, SIZE, *western, *figures)
+        for x, text in texts:
+            if not is_western(text):
+                self.sheet.text(x, y, text, size=SIZE)
 
 
 def _what(row: Row) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from billing.models import Invoice
-from kernel.snapshots import Snapshot
+from kernel.snapshots import snapshot_of
 
 ROWS_AT_ONCE = 5_000
 
@@ -47,20 +47,23 @@ def page_of(invoice_id: uuid.UUID, after: int) -> dict[str, Any]:
     return {"id": invoice_id, "after": after, "limit": ROWS_AT_ONCE}
 
 
-def rows_of(snapshot: Snapshot, invoice: Invoice) -> Iterator[Row]:
-    """All lines, in their order."""
+def rows_of(invoice: Invoice) -> Iterator[Row]:
+    """All lines, in their order. Each page is read in a transaction of its own: drawing takes longer than one may be idle,
+    and what is final doesn't change in between."""
     after = 0
     while True:
-        page = snapshot.execute(PAGE, page_of(invoice.id, after)).fetchall()
+        with snapshot_of(invoice.tenant_id) as snapshot:
+            page = snapshot.execute(PAGE, page_of(invoice.id, after)).fetchall()
         yield from page
         if len(page) < ROWS_AT_ONCE:
             return
         after = page[-1]["position"]
 
 
-def sections_of(snapshot: Snapshot, invoice: Invoice) -> list[Section]:
+def sections_of(invoice: Invoice) -> list[Section]:
     """What the lines are of, in the order in which they are listed."""
-    return [Section(**row) for row in snapshot.execute(_SECTIONS, {"id": invoice.id})]
+    with snapshot_of(invoice.tenant_id) as snapshot:
+        return [Section(**row) for row in snapshot.execute(_SECTIONS, {"id": invoice.id})]
 
 
 def usd(nano: int, *, places: int = 9) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from reportlab.lib.pagesizes import A4
 
-from billing.invoices.documents.fonts import BOLD, REGULAR, Run, cut, runs_of, width_of, wrap
+from billing.invoices.documents.fonts import BOLD, REGULAR, Run, cut, figures_width, literal, runs_of, width_of, wrap
 from billing.invoices.documents.rows import Section, usd
 from billing.models import Invoice
 from billing.periods import zone_of
@@ -30,12 +30,16 @@ SECTIONS = {
 }
 _CENTS = 10**7
 
+Cell = tuple[float, str, bool]
+"""Where, which western text, and whether it is a figure, that ends there."""
+
 
 class Sheet:
     """A canvas, with what all that draws on it needs. `canvas` is reportlab's."""
 
     def __init__(self, canvas: Any) -> None:
         self.canvas = canvas
+        self._plain: float | None = None
 
     def text(
         self, x: float, y: float, text: str, *, size: float = 9, font: str = REGULAR, color: Sequence[float] = INK
@@ -51,6 +55,24 @@ class Sheet:
         self.canvas.setFillColorRGB(*color)
         self._write(x - width_of(text, size, font), y, runs_of(text, font), size)
 
+    def cells(self, y: float, size: float, *cells: Cell) -> None:
+        """Write a table's row at a height: texts from their x on, figures up to it. All of it is one piece of the page's
+        program, which takes a quarter of the time of as many calls."""
+        if self._plain != size:
+            self.canvas.setFillColorRGB(*INK)
+            self.canvas.setFont(REGULAR, size)
+            self._plain = size
+        written = "".join(
+            f"1 0 0 1 {x - figures_width(text) * size if is_figure else x:.2f} {y:.2f} Tm ({literal(text)}) Tj "
+            for x, text, is_figure in cells
+        )
+        self.canvas.addLiteral(f"BT {written}ET")
+
+    def end_page(self) -> None:
+        """The next one begins with nothing set."""
+        self.canvas.showPage()
+        self._plain = None
+
     def rule(self, y: float, *, left: float = LEFT, right: float = RIGHT, width: float = 0.6) -> None:
         """A line across."""
         self.canvas.setStrokeColorRGB(*RULE)
@@ -59,6 +81,7 @@ class Sheet:
 
     def band(self, y: float, height: float) -> None:
         """A tinted band across the page, to be written on."""
+        self._plain = None
         self.canvas.setFillColorRGB(*TINT)
         self.canvas.rect(LEFT, y, RIGHT - LEFT, height, stroke=0, fill=1)
 
@@ -73,6 +96,7 @@ class Sheet:
         self.canvas.restoreState()
 
     def _write(self, x: float, y: float, runs: Sequence[Run], size: float) -> None:
+        self._plain = None
         for font, part in runs:
             self.canvas.setFont(font, size)
             self.canvas.drawString(x, y, part)
