@@ -150,7 +150,7 @@ def _make(kind: str, tenant_id: uuid.UUID, invoice_id: uuid.UUID) -> None:
     seconds, worked = time.monotonic() - began, time.process_time() - worked
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"{kind}: {invoice.lines:,} lines in {seconds:.1f} s ({worked:.1f} s of them this process), {size / 2**20:.1f} MiB{told}; "
+        f"{kind}: {invoice.lines:,} lines in {seconds:.1f} s, {worked:.1f} of them its own; {size / 2**20:.1f} MiB{told}; "
         f"memory {most / 1024:.0f} MiB at most, {(most - before) / 1024:.0f} MiB more than before",
         flush=True,
     )

@@ -21,6 +21,7 @@ from billing.invoices.documents.rows import Section, usd
 from billing.invoices.documents.sheet import exact, money
 from billing.invoices.upkeep import write_documents
 from billing.models import Invoice, InvoiceLine
+from kernel.ids import uuid7
 from kernel.objects import object_storage
 from tenants.notifications.models import Notice
 from tests.billing.invoice_support import CENT, FEB, JAN, MAR, again, an_invoice, billed, opened, spend
@@ -212,6 +213,16 @@ def test_the_requests_of_a_line_and_the_lines_are_in_pages(company: Company) -> 
     assert sum(one["cost_nano"] for one in requests) == line["amount_nano"]
     assert company.bob.client.get(base).status_code == 403
     assert client.get(f"{base}/lines?cursor=eHh4").status_code == 400
+
+
+@pytest.mark.parametrize(("form", "accepted"), [("pdf", "application/pdf"), ("csv", "text/csv"), ("json", "text/html")])
+def test_whoever_asks_for_a_files_own_type_gets_it(company: Company, form: str, accepted: str) -> None:
+    path = f"/api/v1/billing/invoices/{an_invoice(company).id}"
+    answer = company.owner.client.get(f"{path}/{form}", HTTP_ACCEPT=accepted)
+    assert answer.status_code == 200
+    assert content(answer)
+    missing = company.owner.client.get(f"/api/v1/billing/invoices/{uuid7()}/{form}", HTTP_ACCEPT=accepted)
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
 def test_a_draft_has_no_documents(company: Company) -> None:

@@ -204,6 +204,48 @@ def test_a_plan_that_costs_something_is_begun_by_a_checkout(company: Company, st
     assert stripe.objects[reference]["cancel_at_period_end"] == "true"
 
 
+def test_a_plan_that_is_paid_online_is_changed_there_in_place(company: Company, stripe: StripeServer) -> None:
+    small, large = plan("seat", price_nano=11 * USD), plan("seat", price_nano=29 * USD)
+    company.owner.client.post(f"{BASE}/checkouts", {"plan": small.slug, "seats": 2}, format="json")
+    (page,) = [one for one in stripe.objects.values() if one.get("amount_total") == 2_200]
+    reference = stripe.pay(page["id"])
+    tell(stripe, "checkout.session.completed", page)
+    (item,) = stripe.objects[reference]["items"]["data"]
+
+    def collected() -> tuple[int, int, str]:
+        there = stripe.objects[reference]
+        return item["price"]["unit_amount"], item["quantity"], there["proration_behavior"]
+
+    asked = len(stripe.asked)
+    assert put(company, plan=small.slug, seats=2).status_code == 200
+    assert len(stripe.asked) == asked
+    # More is settled at once, and a card that is declined changes nothing.
+    stripe.declines_next = 1
+    declined = put(company, plan=large.slug, seats=2)
+    assert (declined.status_code, declined.json()["code"]) == (502, "payment_provider_failed")
+    found = company.owner.client.get(f"{BASE}/subscription").json()
+    assert (found["plan"]["slug"], "price" in item) == (small.slug, False)
+    changed = put(company, plan=large.slug, seats=3)
+    assert (changed.status_code, changed.json()["plan"]["slug"], changed.json()["seats"]) == (200, large.slug, 3)
+    assert collected() == (2_900, 3, "always_invoice")
+    assert stripe.objects[item["price"]["product"]]["name"] == large.name
+    # Less is for the next period; it can be taken back, and a cancellation with it.
+    lower = put(company, plan=small.slug, seats=3).json()
+    assert (lower["plan"]["slug"], lower["next_plan"]) == (large.slug, small.slug)
+    assert collected() == (1_100, 3, "none")
+    company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    kept = put(company, plan=large.slug, seats=3).json()
+    assert (kept["plan"]["slug"], kept["next_plan"], kept["cancel_at_period_end"]) == (large.slug, None, False)
+    assert collected() == (2_900, 3, "none")
+    assert stripe.objects[reference]["cancel_at_period_end"] == "false"
+    assert put(company, plan=plan("payg").slug).status_code == 409
+    failed = stripe.invoice(page["customer"], 8_700, is_paid=False)
+    tell(stripe, "invoice.payment_failed", failed)
+    asked = len(stripe.asked)
+    assert put(company, plan=small.slug).status_code == 409
+    assert len(stripe.asked) == asked
+
+
 def test_the_webhook_is_bounded_and_signed(stripe: StripeServer) -> None:
     about = {"id": "cs_x", "customer": "cus_x"}
     assert tell(stripe, "checkout.session.completed", about).json() == {"outcome": "ignored"}

@@ -107,7 +107,7 @@ def test_asked_twice_it_ends_everything_at_once(program: Start) -> None:
     running.wait_for_output("stopping")
     begin = time.monotonic()
     assert running.end(signal.SIGINT) == 0
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 6, "asked once, it would take longer"
 
 
 def test_what_a_killed_child_started_does_not_outlive_it(program: Start) -> None:

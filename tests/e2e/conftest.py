@@ -1,6 +1,7 @@
 """The running platform that the end-to-end tests share: one per worker of the test run, with two web processes."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -22,6 +23,13 @@ PATIENCE = {
     "PARLEY_UPSTREAM_BETWEEN_TOKENS_S": str(BETWEEN_TOKENS_S),
     "PARLEY_UPSTREAM_TOTAL_S": str(TOTAL_S),
 }
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """What the test has opened, closed when it ends: a connection that nobody closes fails another test."""
+    with ExitStack() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from tests.e2e.conftest import MODEL, PATIENCE
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.debian import debian_servers
 from tests.support.servers import SECRETS
-from tests.support.stack import ROOT, Stack, Tenant, eventually
+from tests.support.stack import ROOT, SOON_S, Stack, Tenant, eventually
 from tests.support.ws_client import Client
 
 pytestmark = pytest.mark.no_database
@@ -223,7 +223,7 @@ def test_a_program_that_leaves_ends_its_answer(front: Front) -> None:
                 break
         chunks.close()
     (record,) = [record for record in front.upstream.records if record.prompt == prompt]
-    eventually(lambda: record.outcome == "disconnected", within_s=1.0)
+    eventually(lambda: record.outcome == "disconnected", within_s=SOON_S)
     (used,) = eventually(lambda: front.stack.usage(front.token, request_id=request_id))
     assert used["status"] == "stopped"
 

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -18,13 +19,15 @@ pytestmark = pytest.mark.no_database
 
 
 @pytest.fixture
-def client(stack: Stack, tenant: Tenant, claude: AnthropicUpstream) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0)
+def client(stack: Stack, tenant: Tenant, claude: AnthropicUpstream) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
-def openai_client(stack: Stack, tenant: Tenant, claude: AnthropicUpstream) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
+def openai_client(stack: Stack, tenant: Tenant, claude: AnthropicUpstream) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 def test_this_client_on_an_openai_upstream(client: anthropic.Anthropic, upstream: OpenAIUpstream) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import anthropic
@@ -24,8 +26,9 @@ CALL = {"id": "toolu_1", "name": "weather", "arguments": '{"city": "Köln", "day
 
 
 @pytest.fixture
-def client(stack: Stack, tenant: Tenant, claude: AnthropicUpstream) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0)
+def client(stack: Stack, tenant: Tenant, claude: AnthropicUpstream) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 def hello(text: str = "Hello") -> list[Any]:
@@ -145,10 +148,10 @@ def test_redacted_thoughts_come_and_go_too(client: anthropic.Anthropic, claude: 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_what_is_read_from_and_written_to_the_cache_is_told_and_billed_apart(
-    stack: Stack, claude: AnthropicUpstream, stream: bool
+    stack: Stack, claude: AnthropicUpstream, stream: bool, opened: ExitStack
 ) -> None:
     tenant = stack.create_tenant()
-    client = anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0)
+    client = opened.enter_context(anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0))
     claude.script(prompt_tokens=100, cached_tokens=60, cache_write_tokens=30, completion_tokens=20, reasoning_tokens=5)
     system: Any = [{"type": "text", "text": "Long rules.", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     asked: Any = {"model": CLAUDE, "max_tokens": CAP, "system": system, "messages": hello()}
@@ -163,9 +166,11 @@ def test_what_is_read_from_and_written_to_the_cache_is_told_and_billed_apart(
     assert record["tokens"] == {"input": 10, "cache_read": 60, "cache_write": 30, "output": 15, "reasoning": 5}
 
 
-def test_counting_tokens_asks_the_provider_and_costs_nothing(stack: Stack, claude: AnthropicUpstream) -> None:
+def test_counting_tokens_asks_the_provider_and_costs_nothing(
+    stack: Stack, claude: AnthropicUpstream, opened: ExitStack
+) -> None:
     tenant = stack.create_tenant()
-    client = anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0)
+    client = opened.enter_context(anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0))
     counted = client.messages.count_tokens(model=CLAUDE, system="Be brief.", messages=hello("one two three"))
     assert counted.input_tokens == 5
     assert [body["model"] for body in claude.counts] == ["fake-model"]
@@ -208,9 +213,11 @@ def test_models(stack: Stack, client: anthropic.Anthropic) -> None:
 
 
 def test_errors_are_those_that_the_client_knows(
-    stack: Stack, tenant: Tenant, client: anthropic.Anthropic, claude: AnthropicUpstream
+    stack: Stack, tenant: Tenant, client: anthropic.Anthropic, claude: AnthropicUpstream, opened: ExitStack
 ) -> None:
-    stranger = anthropic.Anthropic(base_url=stack.url, api_key="sk-parley-nonsense", max_retries=0)
+    stranger = opened.enter_context(
+        anthropic.Anthropic(base_url=stack.url, api_key="sk-parley-nonsense", max_retries=0)
+    )
     with pytest.raises(anthropic.AuthenticationError) as unknown:
         stranger.messages.create(model=CLAUDE, max_tokens=9, messages=hello())
     assert unknown.value.type == "authentication_error"
@@ -286,9 +293,11 @@ def test_an_error_in_mid_stream_raises(client: anthropic.Anthropic, claude: Anth
     assert failed.value.type == "api_error"
 
 
-def test_every_attempt_is_on_the_bill_as_the_upstream_counted_it(stack: Stack, claude: AnthropicUpstream) -> None:
+def test_every_attempt_is_on_the_bill_as_the_upstream_counted_it(
+    stack: Stack, claude: AnthropicUpstream, opened: ExitStack
+) -> None:
     tenant = stack.create_tenant()
-    client = anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0)
+    client = opened.enter_context(anthropic.Anthropic(base_url=stack.url, api_key=tenant.api_key, max_retries=0))
     for stream in (False, True):
         with client.messages.with_streaming_response.create(
             model=CLAUDE, max_tokens=CAP, messages=hello("one two three"), stream=stream

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.e2e.conftest import MODEL
-from tests.support.stack import Stack, Tenant, eventually
+from tests.support.stack import SOON_S, Stack, Tenant, eventually
 
 pytestmark = pytest.mark.no_database
 
@@ -205,7 +205,7 @@ def test_a_revoked_key_stops_working_within_a_second(stack: Stack, token: str) -
                 with stack.client(made["secret"]) as fresh:
                     return fresh.get("/v1/models").status_code == 401
 
-            eventually(lambda: all(refused() for _ in range(6)), within_s=1.0)
+            eventually(lambda: all(refused() for _ in range(6)), within_s=SOON_S)
 
 
 def test_a_key_for_some_models_is_for_no_others(stack: Stack, token: str) -> None:
@@ -222,10 +222,10 @@ def test_a_suspended_tenant_is_refused_until_it_is_resumed(stack: Stack) -> None
     with stack.client(tenant.api_key) as client:
         assert chat(client).status_code == 200
         stack.manage("tenant", "suspend", tenant.slug)
-        eventually(lambda: chat(client).status_code == 403, within_s=1.0)
+        eventually(lambda: chat(client).status_code == 403, within_s=SOON_S)
         assert error_of(chat(client), 403)["type"] == "permission_error"
         stack.manage("tenant", "resume", tenant.slug)
-        eventually(lambda: chat(client).status_code == 200, within_s=1.0)
+        eventually(lambda: chat(client).status_code == 200, within_s=SOON_S)
 
 
 def test_a_tenant_that_has_spent_its_limit_is_told_not_to_try_again(stack: Stack) -> None:

@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -40,13 +39,6 @@ def room_id(stack: Stack, token: str) -> str:
         made = rest.post("/api/v1/rooms", json={"title": "A room", "kind": "shared", "model": MODEL})
     room: str = made.json()["id"]
     return room
-
-
-@pytest.fixture
-def opened() -> Iterator[ExitStack]:
-    """What the test has opened, closed when it ends."""
-    with ExitStack() as stack:
-        yield stack
 
 
 def slow(**script: Any) -> str:

@@ -1,5 +1,8 @@
 """The official `openai` client against the gateway."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+
 import openai
 import pytest
 
@@ -11,8 +14,9 @@ pytestmark = pytest.mark.no_database
 
 
 @pytest.fixture
-def client(stack: Stack, tenant: Tenant) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
+def client(stack: Stack, tenant: Tenant) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0) as client:
+        yield client
 
 
 def test_it_lists_the_models(client: openai.OpenAI) -> None:
@@ -45,9 +49,9 @@ def test_it_streams_what_the_upstream_emitted(client: openai.OpenAI) -> None:
     assert chunks[-1].usage.completion_tokens > 0
 
 
-def test_a_wrong_key_is_an_authentication_error(stack: Stack, tenant: Tenant) -> None:
+def test_a_wrong_key_is_an_authentication_error(stack: Stack, tenant: Tenant, opened: ExitStack) -> None:
     for key in ("nonsense", "sk-parley-" + "a" * 51, tenant.api_key[:-1] + "x"):
-        client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0)
+        client = opened.enter_context(openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0))
         with pytest.raises(openai.AuthenticationError):
             client.models.list()
 
@@ -72,9 +76,9 @@ def test_garbage_is_a_bad_request(client: openai.OpenAI, body: dict[str, object]
         client.post("/chat/completions", body={"model": MODEL, **body}, cast_to=object)
 
 
-def test_every_attempt_is_on_the_bill(stack: Stack) -> None:
+def test_every_attempt_is_on_the_bill(stack: Stack, opened: ExitStack) -> None:
     tenant = stack.create_tenant()
-    client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0)
+    client = opened.enter_context(openai.OpenAI(base_url=f"{stack.url}/v1", api_key=tenant.api_key, max_retries=0))
     answer = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "one two three"}])
     assert answer.usage is not None
     with stack.client(tenant.api_key) as rest:

@@ -21,7 +21,7 @@ from providers.vocabularies import UNKNOWN, count_tokens
 from tests.e2e.conftest import BETWEEN_TOKENS_S, FIRST_TOKEN_S, MODEL, TOTAL_S
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.script import Record
-from tests.support.stack import Stack, Tenant, eventually
+from tests.support.stack import SOON_S, Stack, Tenant, eventually
 
 pytestmark = pytest.mark.no_database
 
@@ -250,7 +250,7 @@ def test_the_upstream_learns_within_a_second_that_the_client_left(
         else:
             with pytest.raises(httpx.ReadTimeout):
                 http.post("/v1/chat/completions", json=body, timeout=httpx.Timeout(5, read=0.5))
-        eventually(lambda: emitted(upstream, prompt).outcome == "disconnected", within_s=1.0)
+        eventually(lambda: emitted(upstream, prompt).outcome == "disconnected", within_s=SOON_S)
     (record,) = eventually(lambda: stack.usage(tenant.api_key))
     assert (record["status"], record["estimated"]) == ("stopped", True)
     assert record["tokens"]["input"] > 0
@@ -280,5 +280,5 @@ def test_the_bill_has_one_record_for_each_attempt_that_the_upstream_saw(
 def test_no_connection_to_the_upstream_is_left(calls: Calls, upstream: OpenAIUpstream) -> None:
     for case, mode in ALL:
         calls.outcome(case, mode)
-    eventually(lambda: upstream.in_flight == 0, within_s=2.0, failing=lambda: upstream.in_flight)
+    eventually(lambda: upstream.in_flight == 0, failing=lambda: upstream.in_flight)
     eventually(lambda: upstream.open_connections == 0, failing=lambda: upstream.open_connections)

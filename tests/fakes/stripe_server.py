@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, urlsplit
 SECRET_KEY = "sk_test_of_the_fake"
 WEBHOOK_SECRET = "whsec_of_the_fake"
 API_VERSION = "2026-10-28"
+PLAIN = {"/v1/customers": ("cus", "customer"), "/v1/products": ("prod", "product")}
+"""What is made of what is said, without more."""
 Json = dict[str, Any]
 
 
@@ -29,6 +31,7 @@ class StripeServer:
         self.objects: dict[str, Json] = {}
         self.asked: list[tuple[str, str, Json]] = []
         self.fails_next = 0
+        self.declines_next = 0
         self._answers: dict[str, tuple[Json, int, Json]] = {}
         handler = type("Handler", (_Handler,), {"stripe": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -52,7 +55,9 @@ class StripeServer:
         session = self.objects[session_id]
         session |= {"status": "complete", "payment_status": "paid"}
         if session["mode"] == "subscription":
+            item = self.add("si", {"object": "subscription_item", "quantity": 1})
             made = self.add("sub", {"object": "subscription", "customer": session["customer"], "status": "active"})
+            made["items"] = {"object": "list", "data": [item], "has_more": False, "url": "/v1/subscription_items"}
             session["subscription"] = made["id"]
             return str(made["id"])
         made = self.payment(session["customer"], session["amount_total"], currency=currency)
@@ -161,8 +166,9 @@ class StripeServer:
 
     def _do(self, method: str, path: str, form: Json) -> tuple[int, Json]:
         parts = path.removeprefix("/v1/").split("/")
-        if method == "POST" and path == "/v1/customers":
-            return 200, self.add("cus", {"object": "customer", **form})
+        if method == "POST" and path in PLAIN:
+            prefix, kind = PLAIN[path]
+            return 200, self.add(prefix, {"object": kind, **form})
         if method == "POST" and path == "/v1/checkout/sessions":
             return self._new_session(form)
         if method == "GET" and path == "/v1/disputes":
@@ -175,10 +181,26 @@ class StripeServer:
         if method == "DELETE":
             found["status"] = "canceled"
         elif method == "POST":
-            found |= form
+            if refused := self._change_items(found, form):
+                return refused
+            found |= {name: value for name, value in form.items() if name != "items"}
         if "latest_charge" in form.get("expand", {}).values():
             found = {**found, "latest_charge": self.objects[found["latest_charge"]]}
         return 200, found
+
+    def _change_items(self, subscription: Json, form: Json) -> tuple[int, Json] | None:
+        """Another price or quantity of a subscription's items. https://docs.stripe.com/api/subscriptions/update"""
+        items = list(form.get("items", {}).values())
+        if items and self.declines_next:
+            self.declines_next -= 1
+            return 402, _error("card_error", "Your card was declined.", code="card_declined")
+        for item in items:
+            price = dict(item["price_data"])
+            if price.get("product") not in self.objects or item["id"] not in self.objects:
+                return 400, _error("invalid_request_error", "No such product, or item", code="resource_missing")
+            price |= {"unit_amount": int(price["unit_amount"])}
+            self.objects[item["id"]] |= {"quantity": int(item["quantity"]), "price": price}
+        return None
 
     def _new_session(self, form: Json) -> tuple[int, Json]:
         if form.get("customer") not in self.objects:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 
 from billing.api.invoice_serializers import invoice_body
@@ -43,6 +44,10 @@ class InvoiceFileView(TenantAPIView):
     """What they share."""
 
     permissions = READ
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
+        """Each address has one form, whatever `Accept` says; errors are JSON."""
+        return JSONRenderer(), JSONRenderer.media_type
 
     def document(self, invoice_id: uuid.UUID) -> Invoice:
         """The invoice. Raises `NotFound`, and `NotIssued` for a draft."""

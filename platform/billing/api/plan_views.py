@@ -74,24 +74,30 @@ class SubscriptionView(TenantAPIView):
     @extend_schema(
         operation_id="billing_subscription_set",
         description="Begin a subscription, or change it. What costs as much or more begins at once, what costs less with the "
-        "next period. Where payments are taken online, a plan that costs something is begun by a checkout.",
+        "next period. Where payments are taken online, a plan that costs something is begun by a checkout; from then on it is "
+        "changed here, and what the change costs is collected at once.",
         request=SubscriptionInput,
         responses=SubscriptionOutput,
         tags=["billing"],
     )
+    @without_transaction
     def put(self, request: Request) -> Response:
         given = SubscriptionInput(data=request.data)
         given.is_valid(raise_exception=True)
         caller, seats = principal_of(request), given.validated_data.get("seats")
-        found = Subscription.objects.select_related("plan").first()
-        plan = wanted_plan(given.validated_data["plan"], found)
-        checkouts.check_paid_for(plan, seats, found)
-        if found is None:
-            changed = subscriptions.subscribe(plan=plan, seats=seats or 1, actor=caller)
-        else:
-            subscriptions.keep(actor=caller)
-            changed = subscriptions.change_plan(plan=plan, seats=seats, actor=caller)
-        return Response(subscription_body(changed))
+        with transaction.atomic():
+            found = Subscription.objects.select_related("plan").first()
+            plan = wanted_plan(given.validated_data["plan"], found)
+            if not checkouts.is_paid_online() or checkouts.is_as_it_was(plan, seats, found):
+                checkouts.check_paid_for(plan, seats, found)
+                if found is None:
+                    changed = subscriptions.subscribe(plan=plan, seats=seats or 1, actor=caller)
+                else:
+                    subscriptions.keep(actor=caller)
+                    changed = subscriptions.change_plan(plan=plan, seats=seats, actor=caller)
+                return Response(subscription_body(changed))
+        # The provider is asked outside of all transactions.
+        return Response(subscription_body(checkouts.change_paid_plan(caller=caller, plan=plan, seats=seats)))
 
     @extend_schema(
         operation_id="billing_subscription_change",

@@ -44,5 +44,12 @@ class PaymentPort(Protocol):
     def subscription_page(self, *, customer: str, name: str, price_nano: int, seats: int, ways: Ways, key: str) -> Page:
         """A page to begin paying a price for each of so many seats each month."""
 
+    def change_subscription(
+        self, *, subscription: str, name: str, price_nano: int, seats: int, at_once: bool, key: str
+    ) -> None:
+        """Collect another price, or for another number of seats. `at_once` the rest of the period is settled now, by the time
+        that is left of it, and nothing is changed if that can't be collected; else it is paid from the next period on. One
+        that was to end with its period goes on."""
+
     def end_subscription(self, *, subscription: str, at_period_end: bool) -> None:
         """Stop paying, with the period or at once. One that has ended already is no error."""

@@ -3,19 +3,22 @@
 import uuid
 from dataclasses import dataclass
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 
 from billing.models import Checkout, PaymentCustomer, Plan, Subscription
 from billing.payments.base import Page, PaymentPort, Ways
 from billing.payments.online import online_port
-from billing.services.subscriptions import check_seats
-from kernel.errors import Conflict, InvalidRequest
+from billing.services.subscriptions import OWING, begins_later, change_plan, check_seats, current_subscription, keep
+from kernel.errors import Conflict, InvalidRequest, ParleyError
 from kernel.ids import uuid7
 from kernel.tenancy import current_tenant_id
 from tenants.models import Tenant
 from tenants.principals import Principal
 from tenants.services.audit import record
+
+log = structlog.get_logger(__name__)
 
 PATH = "/console/billing"
 
@@ -79,19 +82,69 @@ def stop_paying(*, at_period_end: bool) -> None:
         online_port().end_subscription(subscription=known.subscription_ref, at_period_end=at_period_end)
 
 
+def is_paid_online() -> bool:
+    """Whether the provider collects what the plan costs."""
+    return PaymentCustomer.objects.exclude(subscription_ref="").exists()
+
+
+def change_paid_plan(*, caller: Principal, plan: Plan, seats: int | None) -> Subscription:
+    """Change the plan that the provider collects for, there first: what it can't collect changes nothing. Opens transactions of
+    its own.
+
+    Raises `Conflict` for a plan without a price, or while a payment is due; `InvalidRequest`, `NoOnlinePayments`,
+    `PaymentsFailed` and `NoSubscription`.
+    """
+    port = online_port()
+    if not plan.price_nano:
+        raise Conflict("This plan is paid online, and the other costs nothing: cancel this one.")
+    with transaction.atomic():
+        known = PaymentCustomer.objects.filter(provider=port.name).exclude(subscription_ref="").first()
+        sub = current_subscription()
+        if known is None or sub.state in OWING or sub.state == "cancelled":
+            raise Conflict("A payment is due, or the plan has ended: it can't be changed now.")
+        wanted = sub.seats if seats is None else seats
+        check_seats(plan, wanted)
+        is_same = (plan.id, wanted) == (sub.plan_id, sub.seats)
+        at_once = not is_same and not begins_later(sub, plan, wanted)
+    port.change_subscription(
+        subscription=known.subscription_ref,
+        name=plan.name,
+        price_nano=plan.price_nano,
+        seats=wanted if plan.kind == "seat" else 1,
+        at_once=at_once,
+        key=f"change {uuid7()}",
+    )
+    try:
+        with transaction.atomic():
+            keep(actor=caller)
+            return change_plan(plan=plan, seats=wanted, actor=caller)
+    except ParleyError:
+        # Asked for again, both say the same.
+        log.exception("plan_changed_at_provider_alone", tenant=str(sub.tenant_id), plan=plan.slug, seats=wanted)
+        raise
+
+
 def check_not_paid_online() -> None:
-    """Raise `Conflict` where the provider collects what the plan costs: it is changed by another checkout."""
-    if PaymentCustomer.objects.exclude(subscription_ref="").exists():
-        raise Conflict("This plan is paid online: cancel it, and begin the other with a checkout.")
+    """Raise `Conflict` where the provider collects what the plan costs: it is changed there too (`change_paid_plan`)."""
+    if is_paid_online():
+        raise Conflict("This plan is paid online: choose it, or another, to go on with it.")
+
+
+def is_as_it_was(plan: Plan, seats: int | None, found: Subscription | None) -> bool:
+    """Whether a subscription is as somebody wants it, and is to stay so."""
+    return (
+        found is not None
+        and (found.plan_id, found.state != "cancelled", found.cancel_at_period_end) == (plan.id, True, False)
+        and found.next_plan_id is None
+        and seats in (None, found.seats)
+    )
 
 
 def check_paid_for(plan: Plan, seats: int | None, found: Subscription | None) -> None:
-    """Raise for a change that the provider of payments would have to know of: `Conflict` where it collects already,
-    `CheckoutNeeded` where the plan costs something and payments are taken online."""
+    """Raise `CheckoutNeeded` for a change to what costs something, where payments are taken online."""
     is_same = found is not None and found.plan_id == plan.id and seats in (None, found.seats)
     if is_same and found is not None and found.state != "cancelled" and not found.cancel_at_period_end:
         return
-    check_not_paid_online()
     if plan.price_nano and settings.STRIPE_SECRET_KEY:
         raise CheckoutNeeded
 

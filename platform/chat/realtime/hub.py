@@ -160,7 +160,10 @@ class Hub:
     async def _tell_balances(self) -> None:
         while self.sockets:
             await asyncio.sleep(BALANCES_EVERY_S)
-            await self._balances.tell(tuple(self.sockets))
+            try:
+                await self._balances.tell(tuple(self.sockets))
+            except Exception:
+                log.exception("balances_not_told")
 
     async def _drop_idle(self, now: float) -> None:
         for key, feed in list(self._feeds.items()):

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from stripe import InvalidRequestError, RequestsClient, StripeClient, StripeError
 from stripe.checkout import Session
+from stripe.params import SubscriptionUpdateParamsItemPriceData
 
 from billing.payments.base import Page, PaymentsFailed, Ways
 from billing.payments.stripe.amounts import CURRENCY, cents, nano
@@ -98,6 +99,35 @@ class StripePort:
             )
         )
         return _page(made)
+
+    def change_subscription(
+        self, *, subscription: str, name: str, price_nano: int, seats: int, at_once: bool, key: str
+    ) -> None:
+        # https://docs.stripe.com/billing/subscriptions/change-price
+        subscriptions, amount = self._client.v1.subscriptions, cents(price_nano)
+        found = _asked(lambda: subscriptions.retrieve(subscription))
+        if len(found["items"].data) != 1:
+            raise PaymentsFailed(details={"provider": "stripe", "code": "items"})
+        item = found["items"].data[0].id
+        product = _asked(lambda: self._client.v1.products.create({"name": name}, {"idempotency_key": f"{key} product"}))
+        price: SubscriptionUpdateParamsItemPriceData = {
+            "currency": CURRENCY,
+            "unit_amount": amount,
+            "recurring": {"interval": "month"},
+            "product": product.id,
+        }
+        _asked(
+            lambda: subscriptions.update(
+                subscription,
+                {
+                    "items": [{"id": item, "quantity": seats, "price_data": price}],
+                    "proration_behavior": "always_invoice" if at_once else "none",
+                    "payment_behavior": "error_if_incomplete",
+                    "cancel_at_period_end": False,
+                },
+                {"idempotency_key": key},
+            )
+        )
 
     def end_subscription(self, *, subscription: str, at_period_end: bool) -> None:
         subscriptions = self._client.v1.subscriptions

@@ -564,7 +564,7 @@ export interface paths {
         };
         /** @description The tenant's subscription. */
         get: operations["billing_subscription"];
-        /** @description Begin a subscription, or change it. What costs as much or more begins at once, what costs less with the next period. Where payments are taken online, a plan that costs something is begun by a checkout. */
+        /** @description Begin a subscription, or change it. What costs as much or more begins at once, what costs less with the next period. Where payments are taken online, a plan that costs something is begun by a checkout; from then on it is changed here, and what the change costs is collected at once. */
         put: operations["billing_subscription_set"];
         post?: never;
         delete?: never;
