@@ -22,9 +22,9 @@ MAX_BATCH = 256
 MAX_WAITING = 10_000
 RETRIES = 3
 RETRY_AFTER_S = 0.2
-LINGER_S = 0.004
-"""How long a busy writer gathers before its next batch. A round trip and a flush to disk cost the same for one item as for
-many."""
+LINGER_S, LINGER_STEP_S, LINGER_MAX_S = 0.003, 0.001, 0.010
+"""How long a busy writer gathers before its next batch: at least, then step by step while more comes, and at most. A round trip
+and a flush to disk cost the same for one item as for many; and when nothing comes any more, all are waiting for it."""
 BUSY_BATCH = 3
 """A batch of this many says that the writer is busy."""
 
@@ -84,10 +84,19 @@ class GroupCommit(Generic[Item]):
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 self._sizes.observe(len(batch))
                 await self._written(batch)
-                if len(batch) >= BUSY_BATCH and len(self._waiting) < self._max_batch:
-                    await asyncio.sleep(LINGER_S)
+                if len(batch) >= BUSY_BATCH:
+                    await self._linger()
         finally:
             self._running = None
+
+    async def _linger(self) -> None:
+        loop = asyncio.get_running_loop()
+        until, step = loop.time() + LINGER_MAX_S, LINGER_S
+        while (waiting := len(self._waiting)) < self._max_batch and loop.time() < until:
+            await asyncio.sleep(step)
+            if step == LINGER_STEP_S and len(self._waiting) == waiting:
+                return
+            step = LINGER_STEP_S
 
     async def _written(self, batch: "list[tuple[Item, asyncio.Future[None]]]") -> None:
         try:
