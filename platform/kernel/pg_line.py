@@ -26,7 +26,7 @@ class PgLine:
 
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]]) -> None:
         self._connect = connect
-        self._connection: AsyncConnection[Any] | None = None
+        self._wire: _Wire | None = None
         self._taken = asyncio.Lock()
 
     async def run(self, query: bytes, parameters: Sequence[bytes]) -> list[Row]:
@@ -36,75 +36,79 @@ class PgLine:
         psycopg's errors, and `Unavailable` when there is no connection or no answer within `PATIENCE_S`.
         """
         async with self._taken:
-            if self._connection is not None:
+            if self._wire is not None:
                 try:
-                    return await self._asked(self._connection, query, parameters)
+                    return await self._asked(self._wire, query, parameters)
                 except OperationalError:
                     # Lost, or about to be: the server ends it. Once more, on a new one.
-                    await self._lose()
+                    await self.close()
             return await self._asked(await self._opened(), query, parameters)
 
     async def close(self) -> None:
         """End the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
 
-    async def _opened(self) -> AsyncConnection[Any]:
+    async def _opened(self) -> "_Wire":
         try:
-            self._connection = await self._connect()
+            self._wire = _Wire(await self._connect())
         except OperationalError as error:
             raise Unavailable("The database can't be reached.") from error
-        return self._connection
+        return self._wire
 
-    async def _asked(self, connection: AsyncConnection[Any], query: bytes, parameters: Sequence[bytes]) -> list[Row]:
-        exchange = _Exchange(connection.pgconn)
+    async def _asked(self, wire: "_Wire", query: bytes, parameters: Sequence[bytes]) -> list[Row]:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                result = await exchange.run(query, parameters)
+                result = await wire.ask(query, parameters)
         except TimeoutError as error:
-            await self._lose()
+            await self.close()
             raise Unavailable("The database does not answer.") from error
         except BaseException:
             # The connection is gone, or it was left in mid-exchange: an answer that still came would be taken for another's.
-            await self._lose()
+            await self.close()
             raise
-        return _rows(result, connection)
-
-    async def _lose(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.pgconn.finish()
-            await connection.close()
+        return _rows(result, wire.encoding)
 
 
-class _Exchange:
-    """A statement on its way, and its result."""
+class _Wire:
+    """An open connection, and the statement that is under way on it, if one is."""
 
-    def __init__(self, pgconn: PGconn) -> None:
-        self._pgconn = pgconn
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self._pgconn: PGconn = connection.pgconn
+        self._socket = self._pgconn.socket
         self._loop = asyncio.get_running_loop()
-        self._done: asyncio.Future[PGresult] = self._loop.create_future()
+        self._done: asyncio.Future[PGresult] | None = None
         self._result: PGresult | None = None
+        self._loop.add_reader(self._socket, self._on_readable)
 
-    async def run(self, query: bytes, parameters: Sequence[bytes]) -> PGresult:
+    @property
+    def encoding(self) -> str:
+        """Python's name of what the server writes its messages in."""
+        return self._connection.info.encoding
+
+    async def ask(self, query: bytes, parameters: Sequence[bytes]) -> PGresult:
+        """Send a statement, and wait for its result. Raises `OperationalError` when the connection is lost."""
+        self._done, self._result = self._loop.create_future(), None
         self._pgconn.send_query_params(query, parameters)
-        socket = self._pgconn.socket
-        self._loop.add_reader(socket, self._on_readable)
-        try:
-            if self._pgconn.flush():
-                self._loop.add_writer(socket, self._on_writable)
-            return await self._done
-        finally:
-            self._loop.remove_reader(socket)
-            self._loop.remove_writer(socket)
+        if self._pgconn.flush():
+            self._loop.add_writer(self._socket, self._on_writable)
+        return await self._done
+
+    async def close(self) -> None:
+        """End it, whatever it was doing."""
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._pgconn.finish()
+        await self._connection.close()
 
     def _on_writable(self) -> None:
         try:
             if not self._pgconn.flush():
-                self._loop.remove_writer(self._pgconn.socket)
+                self._loop.remove_writer(self._socket)
         except OperationalError as error:
-            self._fail(error)
+            self._lost(error)
 
     def _on_readable(self) -> None:
         try:
@@ -112,20 +116,26 @@ class _Exchange:
             while not self._pgconn.is_busy():
                 result = self._pgconn.get_result()
                 if result is None:
-                    if not self._done.done() and self._result is not None:
-                        self._done.set_result(self._result)
+                    self._finish()
                     return
                 self._result = result
         except OperationalError as error:
-            self._fail(error)
+            self._lost(error)
 
-    def _fail(self, error: OperationalError) -> None:
-        if not self._done.done():
+    def _finish(self) -> None:
+        done, result = self._done, self._result
+        if done is not None and result is not None and not done.done():
+            done.set_result(result)
+
+    def _lost(self, error: OperationalError) -> None:
+        """Also while nothing is asked: then the next statement finds it out."""
+        self._loop.remove_reader(self._socket)
+        if self._done is not None and not self._done.done():
             self._done.set_exception(error)
 
 
-def _rows(result: PGresult, connection: AsyncConnection[Any]) -> list[Row]:
+def _rows(result: PGresult, encoding: str) -> list[Row]:
     if result.status != ExecStatus.TUPLES_OK:
-        raise pg_errors.error_from_result(result, encoding=connection.info.encoding)
+        raise pg_errors.error_from_result(result, encoding=encoding)
     columns = range(result.nfields)
     return [tuple([result.get_value(row, column) for column in columns]) for row in range(result.ntuples)]

@@ -10,7 +10,7 @@ from providers.assemble import events_of
 from providers.types import ChatAnswer, StreamEvent, TextDelta
 
 _FORM_PLAIN, _FORM_ZLIB = b"\x01", b"\x02"
-COMPRESSED_FROM_BYTES = 512
+COMPRESSED_FROM_BYTES = 1024
 """Shorter ones hardly shrink."""
 MAX_ENTRY_BYTES = 256 * 1024
 """Of an answer, encoded and not compressed. Longer ones are not kept."""
