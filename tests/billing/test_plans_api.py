@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from billing.payments import online
 from billing.services import plans
+from tests.billing.invoice_support import an_invoice
 from tests.billing.plan_support import books, left, plan
 from tests.fakes.stripe_server import SECRET_KEY, WEBHOOK_SECRET, StripeServer
 from tests.support.cast import Company
@@ -161,8 +162,24 @@ def test_without_stripe_nothing_is_paid_online(company: Company) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "no_online_payments")
 
 
+def test_an_invoice_is_paid_online(company: Company, stripe: StripeServer) -> None:
+    invoice = an_invoice(company)
+    path = f"{BASE}/invoices/{invoice.id}/checkout"
+    begun = company.owner.client.post(path, format="json")
+    assert begun.status_code == 201
+    page = next(reversed([one for one in stripe.objects.values() if one["object"] == "checkout.session"]))
+    stripe.pay(page["id"])
+    for _ in range(2):
+        assert tell(stripe, "checkout.session.completed", page).json() == {"outcome": "done"}
+    paid = company.owner.client.get(f"{BASE}/invoices/{invoice.id}").json()
+    assert (paid["state"], paid["due_nano"]) == ("paid", 0)
+    assert company.owner.client.post(path, format="json").status_code == 409
+    assert company.bob.client.post(path, format="json").status_code == 403
+
+
 def test_credit_is_bought_online(company: Company, stripe: StripeServer) -> None:
     client = company.owner.client
+    before = len([one for one in stripe.objects.values() if one["object"] == "checkout.session"])
     refused = client.post(f"{BASE}/top-ups", {"amount_nano": USD + 1}, format="json")
     assert refused.status_code == 400
     again = [
@@ -173,14 +190,15 @@ def test_credit_is_bought_online(company: Company, stripe: StripeServer) -> None
     ]
     assert again[0] == again[1]
     assert again[0]["url"].startswith("https://")
-    pages = [one for one in stripe.objects.values() if one["object"] == "checkout.session"]
+    pages = [one for one in stripe.objects.values() if one["object"] == "checkout.session"][before:]
     assert len(pages) == 1
     stripe.pay(pages[0]["id"])
     assert tell(stripe, "checkout.session.completed", pages[0]).json() == {"outcome": "done"}
     assert left(company) == 5 * USD
     # The second page is the same customer's.
     client.post(f"{BASE}/top-ups", {"amount_nano": 7 * USD}, format="json")
-    assert len({one["customer"] for one in stripe.objects.values() if one["object"] == "checkout.session"}) == 1
+    pages = [one for one in stripe.objects.values() if one["object"] == "checkout.session"][before:]
+    assert len({one["customer"] for one in pages}) == 1
 
 
 def test_a_plan_that_costs_something_is_begun_by_a_checkout(company: Company, stripe: StripeServer) -> None:

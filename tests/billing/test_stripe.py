@@ -56,7 +56,9 @@ class Shop:
 
     def page(self, amount_nano: int = 20 * USD) -> str:
         """A page for a top-up, written down; its id."""
-        page = self.port.top_up_page(customer=self.customer, amount_nano=amount_nano, ways=WAYS, key=str(uuid.uuid4()))
+        page = self.port.payment_page(
+            customer=self.customer, name="Credit", amount_nano=amount_nano, ways=WAYS, key=str(uuid.uuid4())
+        )
         with inside(self.company):
             Checkout.objects.create(
                 tenant_id=self.company.id,
@@ -116,7 +118,7 @@ def test_failures_are_tried_again_by_the_library_then_wrapped(port: StripePort, 
     server.fails_next = 1
     assert port.new_customer(tenant_id=uuid.uuid4(), name="x", key=str(uuid.uuid4()))
     with pytest.raises(PaymentsFailed):
-        port.top_up_page(customer="cus_none", amount_nano=USD, ways=WAYS, key=str(uuid.uuid4()))
+        port.payment_page(customer="cus_none", name="Credit", amount_nano=USD, ways=WAYS, key=str(uuid.uuid4()))
     with pytest.raises(PaymentsFailed):
         port.intent("pi_none")
     bad = StripePort(secret_key="sk_wrong", api_base=server.url)

@@ -150,6 +150,7 @@ CALLS = (
     Call("PUT", "billing/profile", lambda company: Made(body={"name": "A company"})),
     Call("GET", "billing/invoices", lambda company: Made(listed=(_invoice(company),))),
     Call("GET", BILL, _of_invoice),
+    Call("POST", f"{BILL}/checkout", _of_invoice, status=404),
     Call("GET", f"{BILL}/lines", _of_invoice),
     Call("GET", f"{BILL}/lines/<uuid:line_id>/usage", _of_line),
     Call("GET", f"{BILL}/pdf", _of_invoice),

@@ -8,7 +8,7 @@ from django.db import transaction
 from billing.errors import BudgetExceeded
 from billing.ledger import admit, settle
 from billing.models import Alert
-from billing.services.alerting import _amount, tell_alerts
+from billing.services.alerting import amount_text, tell_alerts
 from kernel.loop import on_loop
 from tests.billing.ledger_support import asking, budget, used
 from tests.isolation.roles import administrator
@@ -111,4 +111,4 @@ def test_a_deleted_budget_has_nothing_to_tell(company: Company, work_off: Callab
     ],
 )
 def test_amounts_are_said_for_people(measure: str, amount: int, said: str) -> None:
-    assert _amount(measure, amount) == said
+    assert amount_text(measure, amount) == said

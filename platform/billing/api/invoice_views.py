@@ -3,8 +3,9 @@
 import uuid
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,6 +17,7 @@ from billing.api.invoice_serializers import (
     invoice_body,
     profile_body,
 )
+from billing.api.plan_serializers import CheckoutOutput, checkout_body
 from billing.api.report_serializers import TracedUsageOutput
 from billing.api.report_views import COSTS
 from billing.api.traced_usage import traced_body
@@ -25,10 +27,11 @@ from billing.invoices.documents.rows import PAGE, Row
 from billing.invoices.documents.tables import line_body
 from billing.invoices.tracing import prices_of, records_of
 from billing.models import Invoice, InvoiceLine
+from billing.services import checkouts
 from kernel.api.pagination import Cursor, paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import page_of
-from kernel.api.views import TenantAPIView
+from kernel.api.views import TenantAPIView, without_transaction
 from kernel.errors import InvalidRequest, NotFound, PermissionDenied
 from tenants.api.base import principal_of
 
@@ -100,6 +103,26 @@ class InvoiceView(TenantAPIView):
     @extend_schema(operation_id="invoice", responses=InvoiceOutput, tags=["invoices"])
     def get(self, request: Request, invoice_id: uuid.UUID) -> Response:
         return Response(invoice_body(access_invoice(invoice_id)))
+
+
+class InvoiceCheckoutView(TenantAPIView):
+    """Paying it online."""
+
+    permissions = {"POST": "billing.manage"}
+
+    @extend_schema(
+        operation_id="invoice_checkout",
+        description="A page where what is due of it is paid. It is paid when the payment has come in.",
+        request=None,
+        responses={201: CheckoutOutput},
+        tags=["invoices"],
+    )
+    @without_transaction
+    def post(self, request: Request, invoice_id: uuid.UUID) -> Response:
+        with transaction.atomic():
+            invoice = access_invoice(invoice_id)
+        begun = checkouts.begin_payment(caller=principal_of(request), invoice=invoice)
+        return Response(checkout_body(begun), status=status.HTTP_201_CREATED)
 
 
 class InvoiceLinesView(TenantAPIView):

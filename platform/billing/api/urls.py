@@ -35,6 +35,7 @@ urlpatterns = [
     path("billing/profile", invoice_views.BillingProfileView.as_view()),
     path("billing/invoices", invoice_views.InvoicesView.as_view()),
     path("billing/invoices/<uuid:invoice_id>", invoice_views.InvoiceView.as_view()),
+    path("billing/invoices/<uuid:invoice_id>/checkout", invoice_views.InvoiceCheckoutView.as_view()),
     path("billing/invoices/<uuid:invoice_id>/lines", invoice_views.InvoiceLinesView.as_view()),
     path("billing/invoices/<uuid:invoice_id>/lines/<uuid:line_id>/usage", invoice_views.LineUsageView.as_view()),
     path("billing/invoices/<uuid:invoice_id>/pdf", invoice_files.InvoicePdfView.as_view()),

@@ -38,8 +38,8 @@ class PaymentPort(Protocol):
     def new_customer(self, *, tenant_id: uuid.UUID, name: str, key: str) -> str:
         """Make a tenant known; what the provider calls it."""
 
-    def top_up_page(self, *, customer: str, amount_nano: int, ways: Ways, key: str) -> Page:
-        """A page to pay an amount once."""
+    def payment_page(self, *, customer: str, name: str, amount_nano: int, ways: Ways, key: str) -> Page:
+        """A page to pay an amount once, for what `name` says there."""
 
     def subscription_page(self, *, customer: str, name: str, price_nano: int, seats: int, ways: Ways, key: str) -> Page:
         """A page to begin paying a price for each of so many seats each month."""

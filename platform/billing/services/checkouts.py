@@ -7,7 +7,7 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from billing.models import Checkout, PaymentCustomer, Plan, Subscription
+from billing.models import Checkout, Invoice, PaymentCustomer, Plan, Subscription
 from billing.payments.base import Page, PaymentPort, Ways
 from billing.payments.online import online_port
 from billing.services.subscriptions import OWING, begins_later, change_plan, check_seats, current_subscription, keep
@@ -45,8 +45,29 @@ def begin_top_up(*, caller: Principal, amount_nano: int) -> Begun:
     port = online_port()
     checkout_id = uuid7()
     customer = _customer(port)
-    page = port.top_up_page(customer=customer, amount_nano=amount_nano, ways=_ways(), key=f"checkout {checkout_id}")
+    key = f"checkout {checkout_id}"
+    page = port.payment_page(customer=customer, name="Credit", amount_nano=amount_nano, ways=_ways(), key=key)
     return _begun(checkout_id, port, page, caller, purpose="top_up", amount_nano=amount_nano)
+
+
+def begin_payment(*, caller: Principal, invoice: Invoice) -> Begun:
+    """A page to pay what is due of an invoice; what comes in pays the oldest open one first. Opens transactions of its own.
+
+    Raises as `begin_top_up`, and `Conflict` where nothing is due.
+    """
+    port = online_port()
+    amount_nano = invoice.due_nano
+    if not amount_nano:
+        raise Conflict("Nothing is due of this invoice.")
+    checkout_id = uuid7()
+    page = port.payment_page(
+        customer=_customer(port),
+        name=f"Invoice {invoice.label}",
+        amount_nano=amount_nano,
+        ways=_ways(),
+        key=f"checkout {checkout_id}",
+    )
+    return _begun(checkout_id, port, page, caller, purpose="invoice", amount_nano=amount_nano)
 
 
 def begin_subscription(*, caller: Principal, plan: Plan, seats: int) -> Begun:

@@ -49,7 +49,7 @@ class StripePort:
         )
         return made.id
 
-    def top_up_page(self, *, customer: str, amount_nano: int, ways: Ways, key: str) -> Page:
+    def payment_page(self, *, customer: str, name: str, amount_nano: int, ways: Ways, key: str) -> Page:
         sessions, amount = self._client.v1.checkout.sessions, cents(amount_nano)
         made = _asked(
             lambda: sessions.create(
@@ -62,7 +62,7 @@ class StripePort:
                             "price_data": {
                                 "currency": CURRENCY,
                                 "unit_amount": amount,
-                                "product_data": {"name": "Credit"},
+                                "product_data": {"name": name},
                             },
                         }
                     ],

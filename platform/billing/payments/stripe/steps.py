@@ -38,8 +38,8 @@ def _checked_out(reader: Reader, customer: PaymentCustomer, session_id: str, _: 
     state = reader.session(session_id)
     if not state.is_paid or state.customer != customer.external_id:
         return
-    if checkout.purpose == "top_up":
-        _follow(reader, customer, state.intent, purpose="top_up")
+    if checkout.purpose in ("top_up", "invoice"):
+        _follow(reader, customer, state.intent, purpose=checkout.purpose)
     elif checkout.done_at is None and checkout.plan is not None:
         sub = Subscription.objects.first()
         if sub is not None and sub.state in subscriptions.OWING:
