@@ -22,7 +22,7 @@ import uvicorn
 
 from config.accepting import Board, SharedListener
 from config.env import read_env
-from kernel import lifecycle
+from kernel import lifecycle, per_loop
 
 APPLICATION = "config.asgi:application"
 OPERATORS = "config.ops:operators"
@@ -66,15 +66,15 @@ class DrainingServer(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop, and through the drain."""
         self._loop = asyncio.get_running_loop()
-        if self._beside is None:
-            await super().serve(sockets)
-            return
-        beside = asyncio.create_task(self._beside.serve_beside())
+        per_loop.pin()
+        beside = asyncio.create_task(self._beside.serve_beside()) if self._beside else None
         try:
             await super().serve(sockets)
         finally:
-            self._beside.should_exit = True
-            await beside
+            if self._beside and beside:
+                self._beside.should_exit = True
+                await beside
+            per_loop.unpin()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve. What was loaded by now stays: the collector of garbage needn't look at it again, nor, with

@@ -79,14 +79,11 @@ class _Wire:
         self._pgconn: PGconn = connection.pgconn
         self._socket = self._pgconn.socket
         self._loop = asyncio.get_running_loop()
+        self.encoding: str = connection.info.encoding
+        """Python's name of what the server writes its messages in."""
         self._done: asyncio.Future[PGresult] | None = None
         self._result: PGresult | None = None
         self._loop.add_reader(self._socket, self._on_readable)
-
-    @property
-    def encoding(self) -> str:
-        """Python's name of what the server writes its messages in."""
-        return self._connection.info.encoding
 
     async def ask(self, query: bytes, parameters: Sequence[bytes]) -> PGresult:
         """Send a statement, and wait for its result. Raises `OperationalError` when the connection is lost."""

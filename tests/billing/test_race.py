@@ -10,7 +10,7 @@ import pytest
 from tests.support.servers import database_url
 
 ROOT = Path(__file__).resolve().parents[2]
-ADMISSIONS = 8_000
+ADMISSIONS = 20_000
 PATIENCE_S = 150
 
 
