@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from redis.asyncio.client import PubSub
 
 from chat.realtime.subscriptions import Subscriptions
 from kernel.redis import async_redis
@@ -53,6 +54,28 @@ async def test_channels_wanted_at_any_moment_are_heard() -> None:
         await async_redis().publish("c1", b"more")
         await until(ears[1], b"more")
         assert ears[0].heard == [b"bad", b"0"]
+    finally:
+        await subscriptions.close()
+
+
+@pytest.mark.timeout(30)
+async def test_the_last_channel_may_go_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection hears that nothing is listened to any more before who left has: the loop must go on."""
+    leave = PubSub.unsubscribe
+
+    async def leave_slowly(self: PubSub, *channels: bytes) -> None:
+        await leave(self, *channels)
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(PubSub, "unsubscribe", leave_slowly)
+    subscriptions = Subscriptions()
+    try:
+        for _ in range(3):
+            ear = Ear()
+            await subscriptions.subscribe("last", ear)
+            async with asyncio.timeout(5):
+                await ear.subscribed.wait()
+            await subscriptions.unsubscribe("last")
     finally:
         await subscriptions.close()
 

@@ -122,7 +122,8 @@ def test_a_foreign_key_without_the_tenant_reaches_another_tenants_row(world: Wor
                 f"GRANT INSERT ON {table} TO {APP_ROLE}",
                 f"ALTER TABLE {table} DROP CONSTRAINT {key.name}",
                 f"CREATE UNIQUE INDEX single_key ON {key.target} ({aimed})",
-                f"ALTER TABLE {table} ADD FOREIGN KEY ({single}) REFERENCES {key.target} ({aimed})",
+                # Other tests may have left rows that point nowhere: what counts is what is written from now on.
+                f"ALTER TABLE {table} ADD FOREIGN KEY ({single}) REFERENCES {key.target} ({aimed}) NOT VALID",
             ):
                 world.admin.execute(statement.encode())
             assert reaches(world, table, key), key.name

@@ -55,15 +55,18 @@ class Subscriptions:
     async def unsubscribe(self, channel: str) -> None:
         """Stop hearing a channel."""
         name = channel.encode()
-        if self._listeners.pop(name, None) is not None and self._pubsub is not None:
+        heard = self._listeners.pop(name, None) is not None
+        if not self._listeners:
+            # Before anything is waited for: who listens would else find nothing to listen to, and that it is wanted, for ever.
+            self._wanted.clear()
+        if heard and self._pubsub is not None:
             with contextlib.suppress(RedisError, OSError):
                 await self._pubsub.unsubscribe(name)
-        if not self._listeners:
-            self._wanted.clear()
 
     async def close(self) -> None:
         """Stop."""
         self._listeners.clear()
+        self._wanted.clear()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
