@@ -171,6 +171,7 @@ def test_every_tenant_with_something_new_is_found(company: Company, neighbour: C
     assert rolled(company) == rolled(neighbour) == (1, 20)
     assert company.id not in _due()
     use(company)
+    others_ended()
     assert company.id in _due()
 
 

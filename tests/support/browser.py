@@ -17,6 +17,12 @@ from tests.support.stack import ROOT
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A container gives a browser neither a sandbox nor much shared memory.
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync")
+_SETTLED = """Promise.race([
+    new Promise((late) => setTimeout(late, 2000)),
+    Promise.all(document.getAnimations()
+        .filter((one) => one.effect.getComputedTiming().iterations !== Infinity)
+        .map((one) => one.finished.catch(() => null))),
+]).then(() => null)"""
 AXE = ROOT / "platform" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 WAIT_MS = 15_000
 DESK = (1280, 800)
@@ -145,6 +151,8 @@ class Visitor:
         if not self.page.evaluate("'axe' in window"):
             # Through the debugger, not the page, so that no policy is loosened for it.
             self.page.evaluate(AXE.read_text())
+        # Colours on their way from one scheme to the other are neither's.
+        self.page.evaluate(_SETTLED)
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{violation['id']}: {node['target']} {node['failureSummary']}"

@@ -37,7 +37,7 @@ ORPHAN_WAIT_S = 5.0
 PID_FILE_STATUS_LINE = 8
 SETTINGS = {
     "listen_addresses": "",
-    "max_connections": "400",
+    "max_connections": "800",
     "shared_buffers": "128MB",
     "jit": "off",
     "log_checkpoints": "off",
