@@ -17,12 +17,12 @@ from tests.support.stack import ROOT
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A container gives a browser neither a sandbox nor much shared memory.
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync")
-_SETTLED = """Promise.race([
-    new Promise((late) => setTimeout(late, 2000)),
-    Promise.all(document.getAnimations()
-        .filter((one) => one.effect.getComputedTiming().iterations !== Infinity)
-        .map((one) => one.finished.catch(() => null))),
-]).then(() => null)"""
+_SETTLED = """(async () => {
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+    const ending = document.getAnimations().filter((one) => one.effect.getComputedTiming().iterations !== Infinity);
+    const late = new Promise((then) => setTimeout(then, 2000));
+    await Promise.race([late, Promise.all(ending.map((one) => one.finished.catch(() => null)))]);
+})()"""
 AXE = ROOT / "platform" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 WAIT_MS = 15_000
 DESK = (1280, 800)
