@@ -269,7 +269,7 @@ def test_no_page_has_accessibility_violations(owner: Visitor, page: Page, invoic
     def look(name: str) -> None:
         for size, scheme in ((DESK, "light"), (PHONE, "dark")):
             page.set_viewport_size({"width": size[0], "height": size[1]})
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
             found[f"{name}, {scheme}"] = owner.axe()
             if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 found[f"{name}, {scheme}"].append("wider than the window")
