@@ -25,8 +25,8 @@ RETRY_AFTER_S = 0.2
 LINGER_S, LINGER_STEP_S, LINGER_MAX_S = 0.003, 0.001, 0.010
 """How long a busy writer gathers before its next batch: at least, then step by step while more comes, and at most. A round trip
 and a flush to disk cost the same for one item as for many; and when nothing comes any more, all are waiting for it."""
-BUSY_BATCH = 3
-"""A batch of this many says that the writer is busy."""
+BUSY_BATCH = 8
+"""A batch of this many says that the writer is busy: what came while the one before was written. A few at a time don't wait."""
 
 
 class NotWritten(Unavailable):
