@@ -53,8 +53,9 @@ TABLES = [
         CONSTRAINT hold_not_negative CHECK (
             amount_nano >= 0 AND tokens >= 0 AND cap_tokens >= 0 AND checkpoint_output >= 0
         )
-    ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
+    ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
     """,
+    "CREATE INDEX hold_by_expiry ON billing_hold (tenant_id, expires_at)",
     """
     CREATE TABLE billing_budgetbalance (
         tenant_id uuid NOT NULL,

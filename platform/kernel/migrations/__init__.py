@@ -132,6 +132,7 @@ class Definer(_Sql):
         caller: str = APP,
         settings: Sequence[str] = (),
     ) -> None:
+        self.name = name
         signature = f"lookup.{name}({arguments})"
         put = " ".join(f"SET {setting}" for setting in ("search_path = pg_catalog, pg_temp", *settings))
         super().__init__(
@@ -148,6 +149,13 @@ class Definer(_Sql):
             ],
             [f"SET LOCAL ROLE {LOOKUP}", f"DROP FUNCTION {signature}", f"SET LOCAL ROLE {OWNER}"],
         )
+
+
+class Undone(_Sql):
+    """What `operation` did is taken back."""
+
+    def __init__(self, operation: _Sql) -> None:
+        super().__init__(operation.reverse_sql, operation.sql)
 
 
 def force_row_security(table: str) -> list[str]:
