@@ -88,14 +88,20 @@ def worst_case(tariffs: Iterable[Tariff], *, input_tokens: int, cap_tokens: int)
     )
 
 
-def ask_row(asked: HoldRequest, position: int) -> Mapping[str, Any]:
-    """The hold as `lookup.ledger_admit` reads it."""
+def state_of(*, is_sent: bool, output_tokens: int) -> str:
+    """The state of a hold whose request has come so far."""
+    return "streaming" if output_tokens else "sent" if is_sent else "reserved"
+
+
+def ask_row(asked: HoldRequest, position: int, output_tokens: int) -> Mapping[str, Any]:
+    """The hold as `lookup.ledger_commit` reads it, of a request of which so much has come."""
     worst = asked.worst
     return {
         "position": position,
         "request_id": asked.request_id,
         "scopes": asked.scopes,
-        "state": "sent" if asked.is_sent else "reserved",
+        "state": state_of(is_sent=asked.is_sent, output_tokens=output_tokens),
+        "output": output_tokens,
         "facts": asked.facts,
         "cap_tokens": worst.cap_tokens,
         "least_tokens": min(worst.cap_tokens, LEAST_OUTPUT_TOKENS),

@@ -3,19 +3,25 @@
 While one batch is on its way, the next gathers: holds, settlements and checkpoints of whatever tenants go in one round trip
 and one transaction (`lookup.ledger_commit`, docs/adr/0012-ledger.md). A settlement is durable before its answer ends."""
 
+import asyncio
+import contextlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
+from psycopg import DataError, IntegrityError
 
 from billing.errors import BudgetExceeded
-from billing.holds import Hold, HoldRequest, ask_row
+from billing.holds import Hold, HoldRequest, ask_row, state_of
+from billing.journal import Part, journal
 from billing.types import UsageEvent
 from kernel import adb
-from kernel.group_commit import GroupCommit, NotWritten
+from kernel.group_commit import GroupCommit, NotWritten, retrieve
 from kernel.ids import uuid7
 from kernel.per_loop import PerLoop
+from kernel.pg_line import Row
 
 STALE_AFTER_S = 90
 """A hold that no checkpoint refreshed for so long belongs to a process that is gone: it is resolved by what is known."""
@@ -23,6 +29,10 @@ LONGEST_S = 900
 """No hold is older, whatever its checkpoints say."""
 
 _COMMIT = b"SELECT * FROM lookup.ledger_commit($1, $2, $3)"
+_SHARE = (
+    b"SELECT place, NULL, granted_tokens, granted_nano, bounded, refused_by"
+    b" FROM lookup.ledger_share($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+)
 _STALE_AFTER, _LONGEST = str(STALE_AFTER_S).encode(), str(LONGEST_S).encode()
 
 _encode = msgspec.json.Encoder().encode
@@ -43,12 +53,13 @@ class _Answer(msgspec.Struct):
 
 
 class _Admission:
-    """A hold that is asked for, and the ledger's answer."""
+    """A hold that is asked for, of a request that has already come so far, and the ledger's answer."""
 
-    __slots__ = ("answer", "asked")
+    __slots__ = ("answer", "asked", "output_tokens")
 
-    def __init__(self, asked: HoldRequest) -> None:
+    def __init__(self, asked: HoldRequest, output_tokens: int = 0) -> None:
         self.asked = asked
+        self.output_tokens = output_tokens
         self.answer: _Answer | None = None
 
     def outcome(self) -> Hold:
@@ -67,6 +78,40 @@ class _Admission:
             is_bounded=answer.bounded,
             is_sent=asked.is_sent,
         )
+
+
+class _FreeHold(Hold, kw_only=True):
+    """A hold that no budget needs. `asked` is what the ledger will be told if the request takes long; `noted` is where the
+    journal has it, until the ledger has it (None)."""
+
+    asked: HoldRequest
+    noted: Part | None
+    is_written: bool = False
+
+    def told(self, admission: _Admission, written: "asyncio.Future[None]") -> None:
+        """The ledger was told. Should a budget have been made since, it may hold less, or nothing."""
+        retrieve(written)
+        answer = admission.answer
+        if answer is not None and answer.granted_tokens is not None:
+            self.amount_nano, self.tokens = answer.granted_nano, self.asked.worst.input_tokens + answer.granted_tokens
+        elif answer is not None:
+            self.is_written = False
+            return
+        self.done(written)
+
+    def done(self, written: "asyncio.Future[None]") -> None:
+        """The ledger has it. What could not be written stays noted."""
+        if written.cancelled() or written.exception() is not None:
+            return
+        noted, self.noted = self.noted, None
+        if noted is not None:
+            journal().done(noted)
+
+    def take_back(self) -> None:
+        """It was never sent."""
+        noted, self.noted = self.noted, None
+        if noted is not None:
+            journal().take_back(noted, self.request_id)
 
 
 class _Settlement(msgspec.Struct):
@@ -96,26 +141,58 @@ async def admit(asked: HoldRequest) -> Hold:
     return admission.outcome()
 
 
+async def admit_free(asked: HoldRequest) -> Hold:
+    """The hold of a request to which no budget applies, and which is sent at once. It is granted in full, without asking: the
+    journal has it until the ledger is told, by the first checkpoint or when it is settled. As `admit` where the journal or
+    the ledger can't be written.
+    """
+    noted = None if _writer().is_failing else journal().note(asked.facts)
+    if noted is None:
+        return await admit(asked)
+    worst = asked.worst
+    return _FreeHold(
+        tenant_id=asked.payer.tenant_id,
+        request_id=asked.request_id,
+        cap_tokens=worst.cap_tokens,
+        amount_nano=worst.amount_nano,
+        tokens=worst.input_tokens + worst.cap_tokens,
+        is_bounded=False,
+        asked=asked,
+        noted=noted,
+    )
+
+
 async def settle(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
     """End a hold with what was used; without events it is given back whole. Returns when it is durable.
 
     The same attempt a second time changes nothing. A request without a hold (`None`) is charged as its events say.
     Raises `UsageNotRecorded`; who is cancelled leaves it to be written.
     """
-    if hold is None and not events:
-        return
-    tenant_id = hold.tenant_id if hold else events[0].payer.tenant_id
-    request_id = hold.request_id if hold else events[0].request_id
-    await _writer().add(_Settlement(tenant_id, request_id, events, hold))
+    written = _settled(hold, events)
+    if written is not None:
+        await written
 
 
 def settle_soon(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
     """As `settle`, without waiting for it: a crash may lose what is under way, at most a second's worth."""
-    if hold is None and not events:
-        return
-    tenant_id = hold.tenant_id if hold else events[0].payer.tenant_id
-    request_id = hold.request_id if hold else events[0].request_id
-    _writer().add_and_forget(_Settlement(tenant_id, request_id, events, hold))
+    written = _settled(hold, events)
+    if written is not None:
+        written.add_done_callback(retrieve)
+
+
+def _settled(hold: Hold | None, events: Sequence[UsageEvent]) -> "asyncio.Future[None] | None":
+    """Have a settlement written; None if there is nothing to write."""
+    free = hold if isinstance(hold, _FreeHold) and not hold.is_written else None
+    if hold is not None and free is None:
+        return _writer().add(_Settlement(hold.tenant_id, hold.request_id, events, hold))
+    if not events:
+        if free is not None:
+            free.take_back()
+        return None
+    written = _writer().add(_Settlement(events[0].payer.tenant_id, events[0].request_id, events, None))
+    if free is not None:
+        written.add_done_callback(free.done)
+    return written
 
 
 def checkpoint(hold: Hold, *, output_tokens: int) -> None:
@@ -123,6 +200,12 @@ def checkpoint(hold: Hold, *, output_tokens: int) -> None:
 
     Nobody waits for it. `output_tokens` 0 says that the provider is asked and has not begun to answer.
     """
+    if isinstance(hold, _FreeHold) and not hold.is_written:
+        hold.is_written = True
+        admission = _Admission(hold.asked, output_tokens)
+        written = _writer().add(admission)
+        written.add_done_callback(partial(hold.told, admission))
+        return
     _writer().add_and_forget(_Checkpoint(hold, output_tokens))
 
 
@@ -131,7 +214,16 @@ _Item = _Admission | _Settlement | _Checkpoint
 
 async def _commit(items: Sequence[_Item]) -> Mapping[int, str]:
     """Write a batch. The positions that were refused, with the reason."""
-    rows = await adb.line().run(_COMMIT, (batch_of(items), _STALE_AFTER, _LONGEST))
+    batch = batch_of(items)
+    if not batch:
+        return {}
+    rows: Sequence[Row] | None = None
+    if len(batch) == 1:
+        ((tenant_id, share),) = batch.items()
+        with contextlib.suppress(DataError, IntegrityError):  # then its items are taken one by one
+            rows = await adb.line().run(_SHARE, share.parameters(tenant_id))
+    if rows is None:
+        rows = await adb.line().run(_COMMIT, (_encode(batch), _STALE_AFTER, _LONGEST))
     refused: dict[int, str] = {}
     for place, problem, granted_tokens, granted_nano, bounded, refused_by in rows:
         position = int(place or 0)
@@ -156,20 +248,47 @@ class _Share(msgspec.Struct, omit_defaults=True):
     settle: list[Mapping[str, Any]] = []
     usage: list[Mapping[str, Any]] = []
     held: list[uuid.UUID] = []
+    nano: list[int] = []
+    tokens: list[int] = []
     over: bool = False
     admit: list[Mapping[str, Any]] = []
     asks: list[uuid.UUID] = []
     scopes: set[str] = set()
 
+    def parameters(self, tenant_id: uuid.UUID) -> Sequence[bytes | None]:
+        """It alone, as `lookup.ledger_share` takes it."""
+        over = b"t" if self.over else b"f"
+        return (
+            str(tenant_id).encode(),
+            _encode(self.checkpoint) if self.checkpoint else None,
+            _encode(self.usage) if self.usage else None,
+            _array(map(str, self.held)),
+            _array(map(str, self.nano)),
+            _array(map(str, self.tokens)),
+            over,
+            over,
+            _encode(self.admit) if self.admit else None,
+            _array(map(str, self.asks)),
+            _array(self.scopes),
+            _STALE_AFTER,
+            _LONGEST,
+        )
 
-def batch_of(items: Sequence[_Item]) -> bytes:
-    """A batch as `lookup.ledger_commit` reads it: JSON, by tenant and by what is to be done."""
+
+def _array(values: Iterable[str]) -> bytes:
+    """An array as PostgreSQL reads it."""
+    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
+    return f"{{{','.join(quoted)}}}".encode()
+
+
+def batch_of(items: Sequence[_Item]) -> Mapping[uuid.UUID, _Share]:
+    """A batch by tenant and by what is to be done, which is JSON to `lookup.ledger_commit`."""
     batch: dict[uuid.UUID, _Share] = {}
     for position, item in enumerate(items):
         if isinstance(item, _Admission):
             asked = item.asked
             share = batch.get(asked.payer.tenant_id) or batch.setdefault(asked.payer.tenant_id, _Share())
-            share.admit.append(ask_row(asked, position))
+            share.admit.append(ask_row(asked, position, item.output_tokens))
             share.asks.append(asked.request_id)
             share.scopes.update(asked.scopes)
         elif isinstance(item, _Settlement):
@@ -179,11 +298,11 @@ def batch_of(items: Sequence[_Item]) -> bytes:
             share.checkpoint.append(
                 {
                     "request_id": item.hold.request_id,
-                    "state": "streaming" if item.output_tokens else "sent" if item.hold.is_sent else "reserved",
+                    "state": state_of(is_sent=item.hold.is_sent, output_tokens=item.output_tokens),
                     "output": item.output_tokens,
                 }
             )
-    return _encode(batch)
+    return batch
 
 
 def _add_settlement(share: _Share, item: _Settlement, position: int) -> None:
@@ -196,6 +315,8 @@ def _add_settlement(share: _Share, item: _Settlement, position: int) -> None:
     share.over = share.over or over
     if held:
         share.held.append(item.request_id)
+        share.nano.append(sum([event.charge.sell_nano for event in events if not event.unseen]))
+        share.tokens.append(used_tokens)
     for event in events:
         row = _usage_row(event)
         row["position"] = position

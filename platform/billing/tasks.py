@@ -6,12 +6,14 @@ from celery import shared_task
 from django.db import connections, transaction
 
 from billing.invoices import upkeep as invoice_upkeep
+from billing.recovery import recover_logged
 from billing.rollups import roll_up_all
 from billing.services import plan_upkeep
 from billing.services.alerting import tell_alerts as tell
 from billing.services.low_credit import watch_credit
 from billing.services.reaping import reap_holds as reap
 from billing.verification.run import verify_all
+from kernel.loop import on_loop
 from kernel.tasks import PlatformTask
 
 MONTHS_AHEAD = 12
@@ -32,7 +34,9 @@ def make_partitions() -> int:
 
 @shared_task(name="billing.reap_holds", base=PlatformTask)
 def reap_holds() -> dict[str, int]:
-    """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved."""
+    """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved. What such a
+    process on this machine left in its journal is billed too."""
+    on_loop(recover_logged())
     return asdict(reap())
 
 

@@ -18,7 +18,8 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django: Any = get_asgi_application()
 
-from billing import ledger  # noqa: E402 - needs the apps to be loaded
+from billing import journal, ledger  # noqa: E402 - needs the apps to be loaded
+from billing.recovery import recover_logged  # noqa: E402
 from chat import lifecycle as rooms  # noqa: E402
 from chat.answering import bind  # noqa: E402
 from chat.pipeline_answering import PipelineAnswering  # noqa: E402
@@ -73,11 +74,15 @@ def _letting_go(send: Any) -> Any:
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
+    recovering: asyncio.Task[None] | None = None
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            recovering = asyncio.create_task(recover_logged(), name="recovery of requests")
             await send({"type": "lifespan.startup.complete"})
         else:
+            if recovering is not None:
+                recovering.cancel()
             await rooms.close()
             await factory().close()
             await upkeep.close()
@@ -85,6 +90,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEDGER_S):
                     await ledger.drained()
+            journal.close()
             await adb.close()
             await redis.close()
             await send({"type": "lifespan.shutdown.complete"})

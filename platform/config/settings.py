@@ -326,6 +326,8 @@ DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 LOGGING_CONFIG = "logging.config.dictConfig"
 
 PARLEY_HOME = Path(home.path)
+# Each process's own files; they must outlive it.
+JOURNAL_FOLDER = PARLEY_HOME / "journal"
 
 # Uploaded files, and those that batches make. Every process must see the same storage.
 STORAGES = {

@@ -1,10 +1,11 @@
 """Group commit: many small writes, one round trip.
 
-While a batch is on its way the next one gathers, so the busier the process the larger the batches, and an idle one waits
+While a batch is on its way the next one gathers, so the busier the process the larger the batches, and one that isn't waits
 for nothing. An item that can't be written fails alone. One `GroupCommit` belongs to one event loop (`kernel.per_loop`).
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -23,10 +24,12 @@ MAX_WAITING = 10_000
 RETRIES = 3
 RETRY_AFTER_S = 0.2
 LINGER_S, LINGER_STEP_S, LINGER_MAX_S = 0.003, 0.001, 0.010
-"""How long a busy writer gathers before its next batch: at least, then step by step while more comes, and at most. A round trip
-and a flush to disk cost the same for one item as for many; and when nothing comes any more, all are waiting for it."""
-BUSY_BATCH = 8
-"""A batch of this many says that the writer is busy: what came while the one before was written. A few at a time don't wait."""
+"""How long a busy process gathers before its next batch: at least, then step by step while more comes, and at most. A round
+trip and a flush to disk cost the same for one item as for many; and when nothing comes any more, all are waiting for it."""
+BUSY = 0.6
+"""The part of a CPU from which a process counts as busy. Below that there is time for small batches, and nobody waits."""
+BUSY_OVER_S = 0.2
+"""Over how long that is seen."""
 
 
 class NotWritten(Unavailable):
@@ -53,6 +56,9 @@ class GroupCommit(Generic[Item]):
         self._failure = failure
         self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._load = _Load()
+        self.is_failing = False
+        """Whether the last attempt to write a batch failed."""
 
     def add(self, item: Item) -> "asyncio.Future[None]":
         """Have an item written. The future is done when it is, or fails by `NotWritten`; who cancels it leaves the item
@@ -71,7 +77,7 @@ class GroupCommit(Generic[Item]):
         """Have an item written that nobody waits for: a crash may lose what is under way. What can't be written is
         logged.
         """
-        self.add(item).add_done_callback(_retrieve)
+        self.add(item).add_done_callback(retrieve)
 
     async def idle(self) -> None:
         """Until nothing waits to be written."""
@@ -84,7 +90,7 @@ class GroupCommit(Generic[Item]):
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 self._sizes.observe(len(batch))
                 await self._written(batch)
-                if len(batch) >= BUSY_BATCH:
+                if self._load.part() >= BUSY:
                     await self._linger()
         finally:
             self._running = None
@@ -117,15 +123,35 @@ class GroupCommit(Generic[Item]):
     async def _tried(self, items: list[Item]) -> Mapping[int, str]:
         for attempt in range(1, RETRIES + 1):
             try:
-                return await self._write(items)
+                problems = await self._write(items)
+                self.is_failing = False
+                return problems
             except (Error, Unavailable):
+                self.is_failing = True
                 if attempt == RETRIES:
                     raise
                 await asyncio.sleep(RETRY_AFTER_S * attempt)
         raise AssertionError("unreachable")
 
 
-def _retrieve(written: "asyncio.Future[None]") -> None:
-    """Its failure was logged where it happened."""
+class _Load:
+    """What part of a CPU this thread takes."""
+
+    def __init__(self) -> None:
+        self._part = 0.0
+        self._since_s, self._used_s = time.monotonic(), time.thread_time()
+
+    def part(self) -> float:
+        """As of the last `BUSY_OVER_S`, or somewhat longer."""
+        passed_s = time.monotonic() - self._since_s
+        if passed_s >= BUSY_OVER_S:
+            used_s = time.thread_time()
+            self._part = (used_s - self._used_s) / passed_s
+            self._since_s, self._used_s = self._since_s + passed_s, used_s
+        return self._part
+
+
+def retrieve(written: "asyncio.Future[None]") -> None:
+    """Nobody waits for this item: its failure was logged where it happened."""
     if not written.cancelled():
         written.exception()

@@ -18,6 +18,10 @@ from kernel.errors import Unavailable
 PATIENCE_S = 30.0
 """How long one statement may take; then its connection is given up."""
 
+_NOT_PREPARED = (pg_errors.InvalidSqlStatementName, pg_errors.DuplicatePreparedStatement)
+"""What was prepared isn't there, or another's is: a pooler between gives each transaction another of its connections, and
+doesn't see to it."""
+
 Row = tuple[bytes | None, ...]
 
 
@@ -27,20 +31,25 @@ class PgLine:
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]]) -> None:
         self._connect = connect
         self._wire: _Wire | None = None
+        self._prepares = True
         self._taken = asyncio.Lock()
 
-    async def run(self, query: bytes, parameters: Sequence[bytes]) -> list[Row]:
+    async def run(self, query: bytes, parameters: Sequence[bytes | None]) -> list[Row]:
         """Run one statement with its `$1`, `$2` …, in a transaction that is itself. Its rows, as PostgreSQL writes them.
 
-        It must be safe to repeat: when the connection turns out to be lost, it is run once more on a new one. Raises
+        There are few different ones: each is prepared at its first use on a connection. It must be safe to repeat: when the
+        connection turns out to be lost, or what was prepared not to be there, it is run once more on a new one. Raises
         psycopg's errors, and `Unavailable` when there is no connection or no answer within `PATIENCE_S`.
         """
         async with self._taken:
             if self._wire is not None:
                 try:
                     return await self._asked(self._wire, query, parameters)
-                except OperationalError:
-                    # Lost, or about to be: the server ends it. Once more, on a new one.
+                except (OperationalError, pg_errors.FeatureNotSupported):
+                    # Lost, or about to be: the server ends it; or what was prepared has changed. Once more, on a new one.
+                    await self.close()
+                except _NOT_PREPARED:
+                    self._prepares = False
                     await self.close()
             return await self._asked(await self._opened(), query, parameters)
 
@@ -52,12 +61,12 @@ class PgLine:
 
     async def _opened(self) -> "_Wire":
         try:
-            self._wire = _Wire(await self._connect())
+            self._wire = _Wire(await self._connect(), prepares=self._prepares)
         except OperationalError as error:
             raise Unavailable("The database can't be reached.") from error
         return self._wire
 
-    async def _asked(self, wire: "_Wire", query: bytes, parameters: Sequence[bytes]) -> list[Row]:
+    async def _asked(self, wire: "_Wire", query: bytes, parameters: Sequence[bytes | None]) -> list[Row]:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 result = await wire.ask(query, parameters)
@@ -74,8 +83,9 @@ class PgLine:
 class _Wire:
     """An open connection, and the statement that is under way on it, if one is."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], *, prepares: bool) -> None:
         self._connection = connection
+        self._prepares = prepares
         self._pgconn: PGconn = connection.pgconn
         self._socket = self._pgconn.socket
         self._loop = asyncio.get_running_loop()
@@ -83,15 +93,30 @@ class _Wire:
         """Python's name of what the server writes its messages in."""
         self._done: asyncio.Future[PGresult] | None = None
         self._result: PGresult | None = None
+        self._prepared: dict[bytes, bytes] = {}
         self._loop.add_reader(self._socket, self._on_readable)
 
-    async def ask(self, query: bytes, parameters: Sequence[bytes]) -> PGresult:
+    async def ask(self, query: bytes, parameters: Sequence[bytes | None]) -> PGresult:
         """Send a statement, and wait for its result. Raises `OperationalError` when the connection is lost."""
-        self._done, self._result = self._loop.create_future(), None
-        self._pgconn.send_query_params(query, parameters)
+        if not self._prepares:
+            return await self._sent(lambda: self._pgconn.send_query_params(query, parameters))
+        name = self._prepared.get(query)
+        if name is None:
+            name = b"parley_%d" % len(self._prepared)
+            prepared = await self._sent(lambda: self._pgconn.send_prepare(name, query))
+            if prepared.status != ExecStatus.COMMAND_OK:
+                return prepared
+            self._prepared[query] = name
+        return await self._sent(lambda: self._pgconn.send_query_prepared(name, parameters))
+
+    async def _sent(self, send: Callable[[], None]) -> PGresult:
+        done = self._done = self._loop.create_future()
+        self._result = None
+        send()
         if self._pgconn.flush():
             self._loop.add_writer(self._socket, self._on_writable)
-        return await self._done
+        result: PGresult = await done
+        return result
 
     async def close(self) -> None:
         """End it, whatever it was doing."""

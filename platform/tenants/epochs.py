@@ -28,6 +28,8 @@ from kernel.tenancy import tenant_scope
 
 log = structlog.get_logger(__name__)
 
+LIMITS_FIELD = "l"
+"""The field of a tenant's epochs that changes with its rate limits and budgets. A tenant that never had any has none."""
 _LOCAL_TTL_S = 1.0
 _LOCAL_MAX = 10_000
 
@@ -148,6 +150,11 @@ def announce(tenant_id: uuid.UUID, changed: Mapping[str, int]) -> None:
             log.warning("epochs_not_announced", tenant_id=str(tenant_id))
 
     transaction.on_commit(tell, using=_alias_in_transaction())
+
+
+def announce_limits(tenant_id: uuid.UUID) -> None:
+    """Tell every process, once the present transaction has committed, that a tenant's rate limits or budgets have changed."""
+    announce(tenant_id, {LIMITS_FIELD: time.time_ns() // 1000})
 
 
 def _alias_in_transaction() -> str:

@@ -256,3 +256,39 @@ def test_the_hold_of_a_killed_process_is_resolved(stack: Stack) -> None:
     assert record["tokens"]["output"] == written > 0
     assert balance(stack, tenant, budget) == (0, record["cost_nano"])
     eventually(lambda: doomed not in web_processes(stack).values() and len(web_processes(stack)) == 2, within_s=30)
+
+
+def test_a_request_of_a_killed_process_is_billed_though_it_was_never_held(
+    stack: Stack, upstream: OpenAIUpstream
+) -> None:
+    eventually(lambda: len(web_processes(stack)) == 2, within_s=30)
+    tenant = stack.create_tenant()
+    doomed = web_processes(stack)["web.1"]
+    headers = {"Authorization": f"Bearer {tenant.api_key}", "Content-Type": "application/json"}
+    script = {"text": f"{secrets.token_hex(4)} late", "delay_ms": 20_000}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "!script " + json.dumps(script)}]}
+    before = len(upstream.records)
+    with (
+        psycopg.connect(database_url("test_e2e"), autocommit=True) as admin,
+        closing(http.client.HTTPConnection("127.0.0.1", stack.port)) as plain,
+        raw_connection(stack, pid=doomed) as plain.sock,
+    ):
+
+        def holds() -> int:
+            counted = admin.execute(
+                "SELECT count(*) FROM billing_hold WHERE tenant_id = %s", [uuid.UUID(tenant.id)]
+            ).fetchone()
+            return int(counted[0]) if counted else 0
+
+        plain.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        eventually(lambda: len(upstream.records) > before)
+        os.kill(doomed, signal.SIGKILL)
+        assert holds() == 0
+        # Who comes in its place finds it in the journal.
+        eventually(holds, within_s=30)
+        # As if a minute and a half had passed.
+        admin.execute("UPDATE billing_hold SET expires_at = now() WHERE tenant_id = %s", [uuid.UUID(tenant.id)])
+    (record,) = eventually(lambda: stack.usage(tenant.api_key), within_s=30)
+    assert (record["status"], record["estimated"], record["error_code"]) == ("interrupted", True, "process_died")
+    assert record["tokens"]["input"] > 0 == record["tokens"]["output"]
+    eventually(lambda: doomed not in web_processes(stack).values() and len(web_processes(stack)) == 2, within_s=30)

@@ -130,6 +130,10 @@ RULES = Rules(
             "lookup.ledger_commit(json,integer,integer)", "admits and settles several tenants' requests in one call"
         ),
         Function(
+            "lookup.ledger_share(uuid,json,json,uuid[],bigint[],bigint[],boolean,boolean,json,uuid[],text[],integer,integer)",
+            "admits and settles one tenant's requests",
+        ),
+        Function(
             "lookup.tenant_of_payment_customer(text,text)",
             "what a payment provider tells names its customer, no tenant",
         ),
@@ -142,8 +146,8 @@ RULES = Rules(
             for signature in (
                 "ledger_open(uuid)",
                 "ledger_balance(uuid,json,uuid[],text[],integer,uuid[],date[],bigint[],bigint[],bigint[],bigint[])",
-                "ledger_settle(uuid,json,uuid[],boolean)",
-                "ledger_share(uuid,json,json,uuid[],boolean,json,uuid[],text[],integer,integer)",
+                "ledger_settle(uuid,json,uuid[],bigint[],bigint[])",
+                "ledger_settle_with_care(uuid,json,uuid[],boolean)",
                 "ledger_checkpoint(uuid,json,integer,integer)",
             )
         ),

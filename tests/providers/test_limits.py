@@ -23,6 +23,7 @@ from providers.models import ModelRole, RateLimit
 from providers.pipeline.values import Job
 from providers.services.connections import Offer, add_provider
 from tenants import credentials
+from tenants.epochs import announce_limits
 from tenants.models import ApiKey
 from tenants.services.api_keys import issue_key
 from tenants.services.members import change_role
@@ -66,7 +67,7 @@ def limit(company: Company, **fields: Any) -> None:
     """Set a limit, as REST does."""
     with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
         RateLimit.objects.create(tenant_id=company.id, **({"subject": "tenant"} | fields))
-        rules.announce_change(company.id)
+        announce_limits(company.id)
 
 
 async def ask(credential: str, model: str, **more: Any) -> Answer:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from billing.models import Alert, Budget, BudgetBalance
 from kernel.errors import Conflict, InvalidRequest, NotFound, ParleyError, PermissionDenied
 from kernel.tenancy import current_tenant_id
+from tenants.epochs import announce_limits
 from tenants.models import ApiKey, Tenant
 from tenants.principals import Principal
 from tenants.services.audit import record
@@ -96,6 +97,7 @@ def create_budget(
         owner="tenant",
         **_columns(terms),
     )
+    announce_limits(budget.tenant_id)
     data = {"scope": budget.scope, "measure": measure, "period": period, **_told(terms)}
     record(action="budget.created", subject_kind="budget", subject_id=budget.id, actor=caller, data=data)
     return budget
@@ -115,6 +117,7 @@ def change_budget(*, caller: Principal, budget_id: uuid.UUID, changes: Mapping[s
     for name, value in _columns(new).items():
         setattr(budget, name, value)
     budget.save(update_fields=list(_columns(new)))
+    announce_limits(budget.tenant_id)
     told = _told(new)
     data = {name: [was, told[name]] for name, was in _told(old).items() if was != told[name]}
     record(action="budget.changed", subject_kind="budget", subject_id=budget.id, actor=caller, data=data)
@@ -126,6 +129,7 @@ def delete_budget(*, caller: Principal, budget_id: uuid.UUID) -> None:
     budget = _own(caller, budget_id)
     data = {"scope": budget.scope, "measure": budget.measure, "period": budget.period, **_told(terms_of(budget))}
     budget.delete()
+    announce_limits(budget.tenant_id)
     record(action="budget.deleted", subject_kind="budget", subject_id=budget_id, actor=caller, data=data)
 
 

@@ -16,6 +16,7 @@ from billing.posting import Transfer, lock_books, post
 from kernel.errors import InvalidRequest
 from kernel.ids import uuid7
 from kernel.tenancy import current_tenant_id
+from tenants.epochs import announce_limits
 
 NAME = "Credit"
 EVER = date(1970, 1, 1)
@@ -46,6 +47,7 @@ def open_funds() -> Funds:
             cursor.execute("SELECT lookup.funds_open(%s, %s, %s)", [tenant_id, uuid7(), NAME])
             (budget_id,) = cursor.fetchone()
         funds = Funds.objects.create(tenant_id=tenant_id, budget_id=budget_id)
+        announce_limits(tenant_id)
     return funds
 
 
@@ -200,6 +202,8 @@ def _follow(funds: Funds, *, mode: str | None = None) -> None:
         cursor.execute("SELECT * FROM lookup.funds_limit(%s, %s)", [funds.tenant_id, mode])
         limit_nano, is_short = cursor.fetchone()
     funds.budget.limit_amount, funds.budget.mode = limit_nano, mode or funds.budget.mode
+    if mode is not None:
+        announce_limits(funds.tenant_id)
     if funds.needs_check != is_short:
         funds.needs_check = is_short
         funds.save(update_fields=["needs_check"])

@@ -6,6 +6,7 @@ from django.db import transaction
 
 from billing.models import Budget
 from kernel.tenancy import tenant_scope
+from tenants.epochs import announce_limits
 
 PLATFORM = "platform"
 NAME = "Limit set by the operator"
@@ -32,3 +33,4 @@ def enforce_limit(tenant_id: uuid.UUID, monthly_limit_nano: int | None) -> None:
                 thresholds=list(THRESHOLDS),
                 owner="operator",
             )
+        announce_limits(tenant_id)

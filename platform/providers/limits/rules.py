@@ -1,4 +1,4 @@
-"""Which limits a tenant has set, and which buckets follow for a request.
+"""Which limits a tenant has set, and which buckets follow for a request; and which budgets bind it.
 
 A tenant's limits are kept per process for `RATE_LIMITS_TTL_S`, and dropped as soon as a request sees that the tenant's field
 `LIMITS_FIELD` among the epochs has changed.
@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from psycopg import Error
 
+from billing.scopes import BudgetScopes, budget_scopes
 from kernel import adb
 from kernel.errors import Unavailable
 from kernel.per_loop import PerLoop
 from kernel.redis import RedisError, line, tenant_key
 from providers.limits.buckets import Bucket, Kind, depth_us
-from tenants import epochs
+from tenants.epochs import LIMITS_FIELD
 
-LIMITS_FIELD = "l"
-"""The field of the tenant's epochs that changes with its limits. A tenant that never changed them has none."""
 UNKNOWN = b"?"
 _MAX_TENANTS = 10_000
 _MAX_PLANS = 1_000
@@ -59,6 +58,7 @@ class TenantRules:
 
     tenant_id: uuid.UUID
     rules: tuple[Rule, ...]
+    budgeted: BudgetScopes
     read_at: float
     version: bytes | None
     _plans: dict[tuple[uuid.UUID | None, str], tuple[Bucket, ...]] = field(default_factory=dict)
@@ -96,15 +96,13 @@ async def rules_of(tenant_id: uuid.UUID) -> TenantRules:
         reading.pop(tenant_id, None)
 
 
-def note_version(rules: TenantRules, version: bytes | None) -> None:
-    """A request saw the limits' field at this value: under another, what is kept is forgotten."""
-    if version != rules.version and _kept.get(rules.tenant_id) is rules:
+def note_version(rules: TenantRules, version: bytes | None) -> bool:
+    """A request saw the limits' field at this value: under another, what is kept is forgotten. Whether they still hold."""
+    if version == rules.version:
+        return True
+    if _kept.get(rules.tenant_id) is rules:
         del _kept[rules.tenant_id]
-
-
-def announce_change(tenant_id: uuid.UUID) -> None:
-    """Tell every process, once the present transaction has committed, that a tenant's limits have changed."""
-    epochs.announce(tenant_id, {LIMITS_FIELD: time.time_ns() // 1000})
+    return False
 
 
 async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules:
@@ -113,11 +111,12 @@ async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules
         async with adb.transaction(tenant_id) as connection:
             cursor = await connection.execute(_SQL, (settings.RATE_LIMITS_PER_TENANT_MAX,))
             rules = tuple(Rule(**row) for row in await cursor.fetchall())
+            budgeted = await budget_scopes(connection)
     except (Error, Unavailable) as error:
         if before is None:
             raise Unavailable("The database can't be asked for limits.") from error
-        rules = before.rules
-    found = TenantRules(tenant_id=tenant_id, rules=rules, read_at=time.monotonic(), version=version)
+        rules, budgeted = before.rules, before.budgeted
+    found = TenantRules(tenant_id=tenant_id, rules=rules, budgeted=budgeted, read_at=time.monotonic(), version=version)
     _kept[tenant_id] = found
     _kept.move_to_end(tenant_id)
     while len(_kept) > _MAX_TENANTS:

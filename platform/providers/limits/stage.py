@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from billing.scopes import BudgetScopes
 from kernel import metrics
 from kernel.lag import lag
 from kernel.per_loop import PerLoop
@@ -18,11 +19,11 @@ from providers.limits.buckets import Bucket, LocalBuckets, Taken
 from providers.limits.headers import LimitExceeded, LimitState, answer_headers, tightest
 from providers.limits.overload import Overload
 from providers.limits.processes import Processes
-from providers.limits.rules import LIMITS_FIELD, TenantRules, note_version, rules_of
+from providers.limits.rules import TenantRules, note_version, rules_of
 from providers.pipeline.values import Job, Result
 from providers.types import EmbeddingRequest, Request
 from tenants.credentials import confirm
-from tenants.epochs import Epochs, whole_epochs
+from tenants.epochs import LIMITS_FIELD, Epochs, whole_epochs
 from tenants.principals import Principal
 
 NO_MODEL = ""
@@ -41,10 +42,11 @@ async def _nothing_to_correct(tokens_used: int) -> None:
 
 class Admission(msgspec.Struct, frozen=True):
     """A request that was let through. `headers` are for its answer; `cached` is what the exact cache had; `correct` tells how
-    many tokens it took in the end; `principal` is its caller as of now.
+    many tokens it took in the end; `principal` is its caller as of now; `budgeted` says what its tenant has budgets for.
     """
 
     principal: Principal | None
+    budgeted: BudgetScopes
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     states: tuple[LimitState, ...] = ()
     cached: bytes | None = None
@@ -82,12 +84,15 @@ class Limiter:
             buckets = tuple(bucket for bucket in buckets if bucket.kind == "requests")
         unconfirmed = principal.unconfirmed if principal is not None else None
         if not buckets and unconfirmed is None and cache_key is None:
-            return Admission(principal)
+            return Admission(principal, rules.budgeted)
         fields = (*unconfirmed.subject.fields, LIMITS_FIELD) if unconfirmed is not None else (LIMITS_FIELD,)
         scale = 1.0 / self.overload.observe(self.lag_s())
         amounts = [1 if bucket.kind == "requests" else _estimate(job.request) for bucket in buckets]
         asked = _Asked(rules, buckets, amounts, scale, fields, cache_key)
-        taken, epochs, cached, is_local = await self._take(asked)
+        taken, epochs, cached, is_local, holds_on = await self._take(asked)
+        if not holds_on:
+            # A budget that was made before this request came binds it.
+            rules = await rules_of(tenant_id)
         if principal is not None and unconfirmed is not None:
             principal = await confirm(principal, epochs)
         if is_local:
@@ -100,7 +105,7 @@ class Limiter:
         headers = answer_headers(states, surface=job.surface)
         job.report.headers.update(headers)
         job.report.rate_limits = states
-        return Admission(principal, headers, states, cached, correct)
+        return Admission(principal, rules.budgeted, headers, states, cached, correct)
 
     async def admit_refused(self, principal: Principal) -> None:
         """See `admit_refused`."""
@@ -114,25 +119,25 @@ class Limiter:
             return
         scale = 1.0 / self.overload.observe(self.lag_s())
         amounts = [1] * len(buckets)
-        taken, _, _, is_local = await self._take(_Asked(rules, buckets, amounts, scale, (LIMITS_FIELD,), None))
+        taken, _, _, is_local, _ = await self._take(_Asked(rules, buckets, amounts, scale, (LIMITS_FIELD,), None))
         if is_local:
             scale *= self.processes.count
         if not taken.granted:
             states = tightest(_state(bucket, used, scale) for bucket, used in zip(buckets, taken.used_us, strict=True))
             raise _refused(buckets, amounts, taken, scale, states)
 
-    async def _take(self, asked: "_Asked") -> tuple[Taken, Epochs | None, bytes | None, bool]:
-        """What was taken, the epochs in force (None: not known), the cache's entry, and whether this process alone decided."""
+    async def _take(self, asked: "_Asked") -> tuple[Taken, Epochs | None, bytes | None, bool, bool]:
+        """What was taken, the epochs in force (None: not known), the cache's entry, whether this process alone decided, and
+        whether the tenant's rules are still those, as far as is known."""
         try:
             taken, found, cached = await self._ask_redis(asked)
         except RedisError:
             self.is_local = True
             costs = asked.costs(asked.scale * self.processes.count)
-            return self.local.take(asked.buckets, costs), None, None, True
+            return self.local.take(asked.buckets, costs), None, None, True, True
         self.is_local = False
         self.processes.beat()
-        note_version(asked.rules, found[-1])
-        return taken, whole_epochs(found[:-1]), cached, False
+        return taken, whole_epochs(found[:-1]), cached, False, note_version(asked.rules, found[-1])
 
     async def _ask_redis(self, asked: "_Asked") -> tuple[Taken, list[bytes | None], bytes | None]:
         redis = line()

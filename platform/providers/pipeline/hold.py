@@ -1,5 +1,6 @@
 """The stage `hold`: what the request may cost at most is reserved against every budget that applies, before any provider is
 asked. Where money is short, the answer's cap shrinks to what is left; where there is too little, the request is refused.
+Where no budget applies, nobody waits for the hold (docs/adr/0013-free-holds.md).
 
 The cap is sent to the provider and told in `x-parley-max-tokens`: what the caller asked for; else what its
 route says, or `DEFAULT_CAP_TOKENS`, and at most what the model can write."""
@@ -8,7 +9,8 @@ import msgspec
 from msgspec import structs
 
 from billing.holds import HoldRequest, scopes_of, worst_case
-from billing.ledger import admit, settle_soon
+from billing.ledger import admit, admit_free, settle_soon
+from billing.scopes import BudgetScopes
 from providers.bounds import bound_input
 from providers.estimate import estimate_input
 from providers.pipeline.record import orphan_facts
@@ -23,26 +25,27 @@ CAP_HEADER = "x-parley-max-tokens"
 _encode = msgspec.json.Encoder().encode
 
 
-async def hold(job: Job) -> Job:
+async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     """The job with its hold, and the cap that this allows. Raises `billing.errors.BudgetExceeded`."""
     request = job.request
     cap = _cap(job)
     choices = 1 if isinstance(request, EmbeddingRequest) else request.n
     principal = job.principal
-    granted = await admit(
-        HoldRequest(
-            payer=job.payer,
-            request_id=job.request_id,
-            scopes=scopes_of(job.payer, groups=principal.groups if principal else (), alias=job.alias),
-            worst=worst_case(
-                (candidate.deployment.tariff for candidate in job.candidates),
-                input_tokens=bound_input(request),
-                cap_tokens=cap * choices,
-            ),
-            facts=msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request)))),
-            is_sent=scheduler().is_free(job.candidates[0]),
-        )
+    scopes = scopes_of(job.payer, groups=principal.groups if principal else (), alias=job.alias)
+    asked = HoldRequest(
+        payer=job.payer,
+        request_id=job.request_id,
+        scopes=scopes,
+        worst=worst_case(
+            (candidate.deployment.tariff for candidate in job.candidates),
+            input_tokens=bound_input(request),
+            cap_tokens=cap * choices,
+        ),
+        facts=msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request)))),
+        is_sent=scheduler().is_free(job.candidates[0]),
     )
+    is_free = asked.is_sent and budgeted.isdisjoint(scopes)
+    granted = await (admit_free(asked) if is_free else admit(asked))
     if isinstance(request, EmbeddingRequest):
         return structs.replace(job, hold=granted)
     cap = granted.cap_tokens // choices

@@ -3,18 +3,15 @@
 Each stage is one line here. A stage before the pump may raise a ParleyError (nothing was used yet), replace the job, or
 answer it by returning another `Answering`."""
 
-from collections.abc import Sequence
-
 from providers.cache.flights import follow, lead
 from providers.cache.lookups import Place, look_up, place_of, redis_key_of
-from providers.guardrails.outward import Outward
-from providers.guardrails.stage import inspect
-from providers.limits.stage import admit
+from providers.guardrails.stage import Inspected, inspect
+from providers.limits.stage import Admission, admit
 from providers.pipeline.accept import accept_again
 from providers.pipeline.answering import Answering
 from providers.pipeline.checkpoints import keep_checkpoints
 from providers.pipeline.hold import give_back, hold
-from providers.pipeline.pump import OnDisconnect, Remember
+from providers.pipeline.pump import OnDisconnect
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
 from providers.pipeline.upkeep import keep_up
@@ -31,7 +28,6 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
     place = await place_of(job, masks=inspected.masks)
     admission = await admit(job, cache_key=redis_key_of(place))
     cached = admission.cached
-    remember = (*admission.remember, *inspected.remember())
     try:
         if admission.principal != job.principal and admission.principal is not None:
             job = await accept_again(job, principal=admission.principal)
@@ -41,7 +37,7 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
         if place is not None:
             answering = await look_up(job, place, cached) or follow(job, place, on_disconnect)
         if answering is None:
-            answering = await _execute(job, place, on_disconnect, remember, inspected.outward())
+            answering = await _execute(job, admission, inspected, place, on_disconnect)
         if job.report.cache in ("exact", "dedupe"):
             # Another's answer takes none of this caller's tokens.
             await admission.correct(0)
@@ -53,10 +49,11 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
 
 
 async def _execute(
-    job: Job, place: Place | None, on_disconnect: OnDisconnect, remember: Sequence[Remember], outward: Outward | None
+    job: Job, admission: Admission, inspected: Inspected, place: Place | None, on_disconnect: OnDisconnect
 ) -> Answering:
     """Hold what the job may cost, and have it done."""
-    job = await hold(job)
+    remember, outward = (*admission.remember, *inspected.remember()), inspected.outward()
+    job = await hold(job, admission.budgeted)
     begun: Answering | None = None
     try:
         if place is not None:

@@ -11,8 +11,8 @@ from django.db.utils import IntegrityError
 
 from kernel.errors import Conflict, InvalidRequest, NotFound
 from kernel.tenancy import current_tenant_id
-from providers.limits.rules import announce_change
 from providers.models import RateLimit
+from tenants.epochs import announce_limits
 from tenants.models import ApiKey
 from tenants.principals import Principal
 from tenants.services.audit import record
@@ -115,7 +115,7 @@ def _check_subject(subject: str, api_key_id: uuid.UUID | None, model: str) -> No
 
 
 def _changed(caller: Principal, limit: RateLimit, what: str) -> None:
-    announce_change(limit.tenant_id)
+    announce_limits(limit.tenant_id)
     record(
         action=f"rate_limit.{what}",
         subject_kind="rate_limit",

@@ -1,0 +1,141 @@
+"""Requests that no budget binds: nobody waits for their holds, and the journal has them until the ledger knows."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from billing import journal, ledger
+from billing.holds import HoldRequest
+from billing.journal import Journal
+from billing.ledger import admit, admit_free, checkpoint, settle, settle_soon
+from billing.recovery import recover
+from billing.services.reaping import reap_holds
+from tests.billing.ledger_support import asking, holds, records, used
+from tests.support.cast import Company
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, settings: Any) -> Path:
+    """Where journals are, of this test alone."""
+    settings.JOURNAL_FOLDER = tmp_path / "journal"
+    return tmp_path / "journal"
+
+
+async def begin(asked: HoldRequest) -> Any:
+    journal.close()
+    return await admit_free(asked)
+
+
+def left(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{journal.SUFFIX}"))
+
+
+def abandon(*noted: HoldRequest, taken_back: HoldRequest | None = None, cut: HoldRequest | None = None) -> None:
+    """What a process leaves that is killed: its file, which it had locked until then."""
+    dying = Journal()
+    for asked in noted:
+        assert dying.note(bytes(asked.facts)) is not None
+    if taken_back is not None:
+        part = dying.note(bytes(taken_back.facts))
+        assert part is not None
+        dying.take_back(part, taken_back.request_id)
+    if cut is not None:
+        assert dying.note(bytes(cut.facts)[:40]) is not None
+    dying.close()
+
+
+async def test_a_quick_request_is_recorded_and_was_never_held(company: Company, folder: Path) -> None:
+    asked = asking(company.alice)
+    hold = await begin(asked)
+    assert (hold.cap_tokens, hold.amount_nano, hold.is_bounded) == (100, 100, False)
+    assert await holds(company) == []
+    assert bytes(asked.facts) in left(folder)[0].read_bytes()
+    await settle(hold, [used(company.alice, asked, 40)])
+    assert [(one.request_id, one.sell_nano) for one in await records(company)] == [(asked.request_id, 40)]
+    journal.close()
+    assert left(folder) == []
+
+
+async def test_one_that_takes_long_is_held_with_what_has_come(company: Company) -> None:
+    asked = asking(company.alice)
+    hold = await begin(asked)
+    checkpoint(hold, output_tokens=7)
+    await ledger.drained()
+    ((held),) = await holds(company)
+    assert (held.request_id, held.state, held.checkpoint_output) == (asked.request_id, "streaming", 7)
+    checkpoint(hold, output_tokens=9)
+    await ledger.drained()
+    assert [one.checkpoint_output for one in await holds(company)] == [9]
+    await settle(hold, [used(company.alice, asked, 12)])
+    assert await holds(company) == []
+    assert [one.sell_nano for one in await records(company)] == [12]
+
+
+async def test_one_that_was_never_sent_leaves_nothing(company: Company, folder: Path) -> None:
+    hold = await begin(asking(company.alice))
+    settle_soon(hold, ())
+    await ledger.drained()
+    assert (await holds(company), await records(company)) == ([], [])
+    journal.close()
+    assert left(folder) == []
+
+
+async def test_what_a_killed_process_had_begun_is_held_and_billed_once(company: Company, folder: Path) -> None:
+    unknown, settled, held, unsent, cut = (asking(company.alice, input_tokens=30) for _ in range(5))
+    await settle(None, [used(company.alice, settled, 5)])
+    known = await admit(held)
+    abandon(unknown, settled, held, taken_back=unsent, cut=cut)
+    assert await recover() == 1
+    assert left(folder) == []
+    assert {one.request_id for one in await holds(company)} == {unknown.request_id, held.request_id}
+    assert await recover() == 0
+    await settle(known, ())
+    later = timezone.now() + timedelta(minutes=2)
+    assert (await sync_to_async(reap_holds)(now=later)).billed == 1
+    assert await holds(company) == []
+    billed = {one.request_id: one for one in await records(company)}
+    assert set(billed) == {unknown.request_id, settled.request_id}
+    orphan = billed[unknown.request_id]
+    assert (orphan.status, orphan.error_code, orphan.estimated) == ("interrupted", "process_died", True)
+    assert (orphan.input, orphan.output, orphan.sell_nano) == (30, 0, 30)
+
+
+async def test_a_living_processs_file_is_left_alone(company: Company, folder: Path) -> None:
+    asked = asking(company.alice)
+    hold = await begin(asked)
+    assert await recover() == 0
+    assert len(left(folder)) == 1
+    await settle(hold, [used(company.alice, asked, 1)])
+
+
+async def test_files_are_bounded_and_go_when_all_of_them_is_known(
+    company: Company, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "FILE_MAX_BYTES", 100)
+    monkeypatch.setattr(journal, "FILES_MAX", 3)
+    journal.close()
+    asked = [asking(company.alice) for _ in range(4)]
+    granted = [await admit_free(one) for one in asked]
+    assert len(left(folder)) == 3
+    assert [one.request_id for one in await holds(company)] == [asked[3].request_id]
+    await asyncio.gather(
+        *(settle(hold, [used(company.alice, one, 1)]) for hold, one in zip(granted, asked, strict=True))
+    )
+    assert left(folder) == []
+    assert await holds(company) == []
+    assert len(await records(company)) == 4
+
+
+async def test_without_a_journal_the_hold_is_waited_for(company: Company, settings: Any) -> None:
+    settings.JOURNAL_FOLDER = Path("/dev/null/journal")
+    asked = asking(company.alice)
+    hold = await begin(asked)
+    assert [one.request_id for one in await holds(company)] == [asked.request_id]
+    await settle(hold, ())
+    assert await holds(company) == []
+    journal.close()
