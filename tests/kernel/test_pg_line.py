@@ -64,3 +64,26 @@ async def test_statements_at_once_take_turns() -> None:
     lines = await asyncio.gather(*(adb.line().run(b"SELECT $1", (b"%d" % number,)) for number in range(50)))
 
     assert [rows[0][0] for rows in lines] == [b"%d" % number for number in range(50)]
+
+
+async def test_behind_a_pooler_that_forgets_what_was_prepared_it_prepares_no_more() -> None:
+    line = adb.line()
+    await _pid()
+    for _ in range(2):
+        # As if the server's connection were another now. This statement has no rows, which it takes for an error.
+        with pytest.raises(psycopg.Error):
+            await line.run(b"DEALLOCATE ALL", ())
+        assert await _pid() > 0
+
+
+async def test_what_a_statement_calls_may_change() -> None:
+    with administrator() as connection:
+        connection.autocommit = True
+        connection.execute("CREATE FUNCTION public.line_test() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+        try:
+            assert await adb.line().run(b"SELECT public.line_test()", ()) == [(b"1",)]
+            connection.execute("DROP FUNCTION public.line_test()")
+            connection.execute("CREATE FUNCTION public.line_test() RETURNS text LANGUAGE sql AS $$SELECT 'one'$$")
+            assert await adb.line().run(b"SELECT public.line_test()", ()) == [(b"one",)]
+        finally:
+            connection.execute("DROP FUNCTION IF EXISTS public.line_test()")
