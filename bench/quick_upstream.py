@@ -35,6 +35,22 @@ def _whole() -> bytes:
 
 
 WHOLE = _whole()
+
+
+def _frame(choice: dict[str, object], **more: object) -> bytes:
+    frame = json.dumps(CHUNK | {"choices": [{"index": 0, **choice}]} | more, separators=(",", ":"))
+    data = b"data: " + frame.encode() + b"\n\n"
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _word() -> bytes:
+    """The frame of a word, which is the time in as many digits."""
+    said = b"1000000000.000000"
+    return _frame({"delta": {"content": f"{said.decode()} "}, "finish_reason": None}).replace(said, b"%.6f")
+
+
+WORD = _word()
+LAST = _frame({"delta": {}, "finish_reason": "stop"}, usage=USAGE)
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -82,14 +98,9 @@ class Quick(asyncio.Protocol):
                 await asyncio.sleep(self.gap_s)
             if transport.is_closing():
                 return
-            self._frame(transport, {"delta": {"content": f"{time.time():.6f} "}, "finish_reason": None})
-        self._frame(transport, {"delta": {}, "finish_reason": "stop"}, usage=USAGE)
+            transport.write(WORD % time.time())
+        transport.write(LAST)
         transport.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
-
-    def _frame(self, transport: asyncio.Transport, choice: dict[str, object], **more: object) -> None:
-        frame = json.dumps(CHUNK | {"choices": [{"index": 0, **choice}]} | more, separators=(",", ":"))
-        data = b"data: " + frame.encode() + b"\n\n"
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 async def _serve() -> None:

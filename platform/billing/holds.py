@@ -33,6 +33,10 @@ class WorstCase(msgspec.Struct, frozen=True):
         return self.input_nano - (-self.cap_tokens * self.output_nano_per_mtok // TOKENS_PER_RATE)
 
 
+NO_AMOUNT = WorstCase(input_tokens=0, cap_tokens=0, input_nano=0, output_nano_per_mtok=0)
+"""Of a request that no budget binds: what it is charged isn't bound by what is held."""
+
+
 class HoldRequest(msgspec.Struct, frozen=True):
     """A hold that is asked for. `scopes` name the budgets that apply; `is_sent` says that the provider is asked at once, not
     after a wait. `facts` (`billing.orphans`) are kept with it as JSON."""

@@ -7,16 +7,15 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
 from psycopg import DataError, IntegrityError
 
 from billing.errors import BudgetExceeded
-from billing.holds import Hold, HoldRequest, ask_row, state_of
+from billing.holds import NO_AMOUNT, Hold, HoldRequest, ask_row, state_of
 from billing.journal import Part, journal
-from billing.types import UsageEvent
+from billing.types import Payer, UsageEvent
 from kernel import adb
 from kernel.group_commit import GroupCommit, NotWritten, retrieve
 from kernel.ids import uuid7
@@ -34,6 +33,9 @@ _SHARE = (
     b" FROM lookup.ledger_share($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 )
 _STALE_AFTER, _LONGEST = str(STALE_AFTER_S).encode(), str(LONGEST_S).encode()
+
+_ALL = 2**62
+"""More than anything costs."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -81,23 +83,20 @@ class _Admission:
 
 
 class _FreeHold(Hold, kw_only=True):
-    """A hold that no budget needs. `asked` is what the ledger will be told if the request takes long; `noted` is where the
-    journal has it, until the ledger has it (None)."""
+    """A hold that no budget needs: it holds nothing, and covers all. `facts` are what the ledger will be told if the request
+    takes long (`is_written`); `noted` is where the journal has them, until the ledger has them (None)."""
 
-    asked: HoldRequest
+    payer: Payer
+    facts: msgspec.Raw
     noted: Part | None
     is_written: bool = False
 
-    def told(self, admission: _Admission, written: "asyncio.Future[None]") -> None:
-        """The ledger was told. Should a budget have been made since, it may hold less, or nothing."""
-        retrieve(written)
-        answer = admission.answer
-        if answer is not None and answer.granted_tokens is not None:
-            self.amount_nano, self.tokens = answer.granted_nano, self.asked.worst.input_tokens + answer.granted_tokens
-        elif answer is not None:
-            self.is_written = False
-            return
-        self.done(written)
+    def write(self, output_tokens: int) -> None:
+        """Have the ledger told, of a request that has come so far."""
+        self.is_written = True
+        asked = HoldRequest(self.payer, self.request_id, (), NO_AMOUNT, self.facts)
+        written = _writer().add(_Admission(asked, output_tokens))
+        written.add_done_callback(self.done)
 
     def done(self, written: "asyncio.Future[None]") -> None:
         """The ledger has it. What could not be written stays noted."""
@@ -141,23 +140,23 @@ async def admit(asked: HoldRequest) -> Hold:
     return admission.outcome()
 
 
-async def admit_free(asked: HoldRequest) -> Hold:
+def admit_free(payer: Payer, request_id: uuid.UUID, *, cap_tokens: int, facts: msgspec.Raw) -> Hold | None:
     """The hold of a request to which no budget applies, and which is sent at once. It is granted in full, without asking: the
-    journal has it until the ledger is told, by the first checkpoint or when it is settled. As `admit` where the journal or
-    the ledger can't be written.
+    journal has it until the ledger is told, by the first checkpoint or when it is settled. None where the journal or the
+    ledger can't be written: then it is for `admit`.
     """
-    noted = None if _writer().is_failing else journal().note(asked.facts)
+    noted = None if _writer().is_failing else journal().note(facts)
     if noted is None:
-        return await admit(asked)
-    worst = asked.worst
+        return None
     return _FreeHold(
-        tenant_id=asked.payer.tenant_id,
-        request_id=asked.request_id,
-        cap_tokens=worst.cap_tokens,
-        amount_nano=worst.amount_nano,
-        tokens=worst.input_tokens + worst.cap_tokens,
+        tenant_id=payer.tenant_id,
+        request_id=request_id,
+        cap_tokens=cap_tokens,
+        amount_nano=_ALL,
+        tokens=_ALL,
         is_bounded=False,
-        asked=asked,
+        payer=payer,
+        facts=facts,
         noted=noted,
     )
 
@@ -201,12 +200,9 @@ def checkpoint(hold: Hold, *, output_tokens: int) -> None:
     Nobody waits for it. `output_tokens` 0 says that the provider is asked and has not begun to answer.
     """
     if isinstance(hold, _FreeHold) and not hold.is_written:
-        hold.is_written = True
-        admission = _Admission(hold.asked, output_tokens)
-        written = _writer().add(admission)
-        written.add_done_callback(partial(hold.told, admission))
-        return
-    _writer().add_and_forget(_Checkpoint(hold, output_tokens))
+        hold.write(output_tokens)
+    else:
+        _writer().add_and_forget(_Checkpoint(hold, output_tokens))
 
 
 _Item = _Admission | _Settlement | _Checkpoint

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from psycopg import Error
 
-from billing.holds import HoldRequest, WorstCase
+from billing.holds import NO_AMOUNT, HoldRequest
 from billing.journal import files, taken_over
 from billing.ledger import admit
 from billing.orphans import OrphanFacts
@@ -24,9 +24,6 @@ _KNOWN_SQL = """
     UNION ALL
     SELECT request_id FROM billing_usagerecord WHERE request_id = ANY(%(ids)s)
 """
-_NOTHING = WorstCase(input_tokens=0, cap_tokens=0, input_nano=0, output_nano_per_mtok=0)
-"""No budget bound them, so what they are charged isn't bound by what is held."""
-
 _decode = msgspec.json.Decoder(OrphanFacts | uuid.UUID).decode
 _Noted = Mapping[uuid.UUID, tuple[OrphanFacts, bytes]]
 
@@ -83,6 +80,6 @@ async def _hold(noted: _Noted) -> int:
         for request_id in requests:
             if request_id not in known:
                 facts, line = noted[request_id]
-                await admit(HoldRequest(facts.payer, request_id, (), _NOTHING, msgspec.Raw(line)))
+                await admit(HoldRequest(facts.payer, request_id, (), NO_AMOUNT, msgspec.Raw(line)))
                 held += 1
     return held

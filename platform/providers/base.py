@@ -104,7 +104,7 @@ class _Watch:
 
     def begin(self, deadline: float) -> None:
         """The task that calls this waits, until `deadline` (of the loop's clock) at most."""
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
         self._deadline = deadline
         if deadline < self._fires_at:
             self._fire_at(deadline)

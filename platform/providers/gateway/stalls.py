@@ -32,7 +32,7 @@ class Sends:
 
     async def send(self, send: Send, message: dict[str, Any]) -> None:
         """Send a message. Raises `Stalled` once the client has read nothing for `WRITE_MAX_S`."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        task = cast("asyncio.Task[Any]", asyncio.current_task(self._loop))
         self._since_s[task] = self._loop.time()
         if not self._looking:
             self._looking = True

@@ -39,6 +39,7 @@ class Channel:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._loop = asyncio.get_running_loop()
         self._events: deque[StreamEvent] = deque()
         self._rest: Iterator[StreamEvent] = iter(())
         self._reader: asyncio.Future[None] | None = None
@@ -55,7 +56,7 @@ class Channel:
     async def writable(self) -> None:
         """Until `put` may add an event."""
         while self.full:
-            self._writer = asyncio.get_running_loop().create_future()
+            self._writer = self._loop.create_future()
             await self._writer
 
     def put(self, event: StreamEvent) -> None:
@@ -87,7 +88,7 @@ class Channel:
         while not self._events:
             if self._closed:
                 return self._get_rest()
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = self._loop.create_future()
             await self._reader
         event = self._events.popleft()
         _wake(self._writer)
@@ -112,7 +113,7 @@ class Channel:
         while not self._closed:
             self._events.clear()
             _wake(self._writer)
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = self._loop.create_future()
             await self._reader
         if self._error is not None:
             raise self._error

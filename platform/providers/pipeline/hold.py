@@ -8,7 +8,7 @@ route says, or `DEFAULT_CAP_TOKENS`, and at most what the model can write."""
 import msgspec
 from msgspec import structs
 
-from billing.holds import HoldRequest, scopes_of, worst_case
+from billing.holds import Hold, HoldRequest, scopes_of, worst_case
 from billing.ledger import admit, admit_free, settle_soon
 from billing.scopes import BudgetScopes
 from providers.bounds import bound_input
@@ -30,22 +30,19 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     request = job.request
     cap = _cap(job)
     choices = 1 if isinstance(request, EmbeddingRequest) else request.n
-    principal = job.principal
-    scopes = scopes_of(job.payer, groups=principal.groups if principal else (), alias=job.alias)
-    asked = HoldRequest(
-        payer=job.payer,
-        request_id=job.request_id,
-        scopes=scopes,
-        worst=worst_case(
+    facts = msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request))))
+    scopes = _scopes(job) if budgeted else ()
+    is_sent = scheduler().is_free(job.candidates[0])
+    granted: Hold | None = None
+    if is_sent and budgeted.isdisjoint(scopes):
+        granted = admit_free(job.payer, job.request_id, cap_tokens=cap * choices, facts=facts)
+    if granted is None:
+        worst = worst_case(
             (candidate.deployment.tariff for candidate in job.candidates),
             input_tokens=bound_input(request),
             cap_tokens=cap * choices,
-        ),
-        facts=msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request)))),
-        is_sent=scheduler().is_free(job.candidates[0]),
-    )
-    is_free = asked.is_sent and budgeted.isdisjoint(scopes)
-    granted = await (admit_free(asked) if is_free else admit(asked))
+        )
+        granted = await admit(HoldRequest(job.payer, job.request_id, scopes or _scopes(job), worst, facts, is_sent))
     if isinstance(request, EmbeddingRequest):
         return structs.replace(job, hold=granted)
     cap = granted.cap_tokens // choices
@@ -53,6 +50,11 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     if cap != request.max_output_tokens:
         request = structs.replace(request, max_output_tokens=cap)
     return structs.replace(job, hold=granted, request=request)
+
+
+def _scopes(job: Job) -> tuple[str, ...]:
+    principal = job.principal
+    return scopes_of(job.payer, groups=principal.groups if principal else (), alias=job.alias)
 
 
 def give_back(job: Job) -> None:
