@@ -84,15 +84,22 @@ class _Admission:
 
 class _FreeHold(Hold, kw_only=True):
     """A hold that no budget needs: it holds nothing, and covers all. `facts` are what the ledger will be told if the request
-    takes long (`is_written`); `noted` is where the journal has them, until the ledger has them (None)."""
+    takes long (`is_written`); `noted` is where the journal has them, from when it is sent until the ledger has them."""
 
     payer: Payer
     facts: msgspec.Raw
     noted: Part | None
     is_written: bool = False
 
-    def write(self, output_tokens: int) -> None:
-        """Have the ledger told, of a request that has come so far."""
+    def note(self) -> bool:
+        """Note that it is sent. Whether that was possible."""
+        self.noted = journal().note(self.facts)
+        return self.noted is not None
+
+    def reached(self, output_tokens: int) -> None:
+        """The request has come so far: have the journal or the ledger told, if it is sent at all."""
+        if not self.is_sent or (self.noted is None and self.note()):
+            return
         self.is_written = True
         asked = HoldRequest(self.payer, self.request_id, (), NO_AMOUNT, self.facts)
         written = _writer().add(_Admission(asked, output_tokens))
@@ -140,25 +147,28 @@ async def admit(asked: HoldRequest) -> Hold:
     return admission.outcome()
 
 
-def admit_free(payer: Payer, request_id: uuid.UUID, *, cap_tokens: int, facts: msgspec.Raw) -> Hold | None:
-    """The hold of a request to which no budget applies, and which is sent at once. It is granted in full, without asking: the
-    journal has it until the ledger is told, by the first checkpoint or when it is settled. None where the journal or the
-    ledger can't be written: then it is for `admit`.
+def admit_free(
+    payer: Payer, request_id: uuid.UUID, *, cap_tokens: int, facts: msgspec.Raw, is_sent: bool = True
+) -> Hold | None:
+    """The hold of a request to which no budget applies. It is granted in full, without asking: once it is sent the journal has
+    it, until the ledger is told, by a checkpoint or when it is settled. None where the journal or the ledger can't be written:
+    then it is for `admit`.
     """
-    noted = None if _writer().is_failing else journal().note(facts)
-    if noted is None:
+    if _writer().is_failing or not journal().is_usable:
         return None
-    return _FreeHold(
+    hold = _FreeHold(
         tenant_id=payer.tenant_id,
         request_id=request_id,
         cap_tokens=cap_tokens,
         amount_nano=_ALL,
         tokens=_ALL,
         is_bounded=False,
+        is_sent=is_sent,
         payer=payer,
         facts=facts,
-        noted=noted,
+        noted=None,
     )
+    return hold if not is_sent or hold.note() else None
 
 
 async def settle(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
@@ -200,7 +210,7 @@ def checkpoint(hold: Hold, *, output_tokens: int) -> None:
     Nobody waits for it. `output_tokens` 0 says that the provider is asked and has not begun to answer.
     """
     if isinstance(hold, _FreeHold) and not hold.is_written:
-        hold.write(output_tokens)
+        hold.reached(output_tokens)
     else:
         _writer().add_and_forget(_Checkpoint(hold, output_tokens))
 

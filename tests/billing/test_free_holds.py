@@ -82,6 +82,25 @@ async def test_one_that_takes_long_is_held_with_what_has_come(company: Company) 
     assert [one.sell_nano for one in await records(company)] == [12]
 
 
+async def test_one_that_waits_for_its_turn_is_noted_when_it_is_sent(company: Company, folder: Path) -> None:
+    asked = asking(company.alice)
+    hold = admit_free(asked.payer, asked.request_id, cap_tokens=100, facts=asked.facts, is_sent=False)
+    assert hold is not None
+    checkpoint(hold, output_tokens=0)
+    await ledger.drained()
+    assert (await holds(company), left(folder)) == ([], [])
+    hold.is_sent = True
+    checkpoint(hold, output_tokens=0)
+    await ledger.drained()
+    assert await holds(company) == []
+    assert bytes(asked.facts) in left(folder)[0].read_bytes()
+    checkpoint(hold, output_tokens=0)
+    await ledger.drained()
+    assert [one.state for one in await holds(company)] == ["sent"]
+    await settle(hold, [used(company.alice, asked, 3)])
+    assert await holds(company) == []
+
+
 async def test_one_that_was_never_sent_leaves_nothing(company: Company, folder: Path) -> None:
     hold = begin(asking(company.alice))
     settle_soon(hold, ())

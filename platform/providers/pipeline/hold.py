@@ -34,8 +34,8 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     scopes = _scopes(job) if budgeted else ()
     is_sent = scheduler().is_free(job.candidates[0])
     granted: Hold | None = None
-    if is_sent and budgeted.isdisjoint(scopes):
-        granted = admit_free(job.payer, job.request_id, cap_tokens=cap * choices, facts=facts)
+    if budgeted.isdisjoint(scopes):
+        granted = admit_free(job.payer, job.request_id, cap_tokens=cap * choices, facts=facts, is_sent=is_sent)
     if granted is None:
         worst = worst_case(
             (candidate.deployment.tariff for candidate in job.candidates),

@@ -31,6 +31,8 @@ UNLIKE = 0.05
 MOST_TOLERANCE = 1.5
 NOISE = 3.0
 """How many standard errors of the median are noise."""
+EASE_NOISE = 2.0
+"""So many times what it was at ease may noise be: beyond that it is a crowd's."""
 CLEAR = 0.06
 """With a greater standard error (a share of the median) a window goes on, up to `MOST_PARTS` times as long."""
 MOST_PARTS = 4
@@ -104,6 +106,7 @@ class Limiter:
         self._held_windows = 0
         self._parts = 1
         self._ease_known = False
+        self._ease_noise: float | None = None
         self._starting = True
         self._untried = True
 
@@ -163,6 +166,7 @@ class Limiter:
         elif not self._waiting and self._most_in_flight < self.limit:
             # Nothing waits for a higher limit, and what is measured now is the upstream at ease.
             self._at_ease.update(medians)
+            self._ease_noise = self._noise()
             self._set(self.limit)
         else:
             for signal, value in medians.items():
@@ -199,6 +203,8 @@ class Limiter:
         helps = TRIAL_HELPS if before.crowding is None else (1.0 + max(1.0 / before.crowding, before.share)) / 2
         if shares and median(shares) < helps:
             left = self._crowding(medians)
+            if left * STILL_CROWDED >= 1.0 and left <= STILL_CROWDED:
+                self._ease_noise = self._noise()
             self._ease_known = self._ease_known and before.crowding is not None and left * STILL_CROWDED >= 1.0
             self._windows_to_trial = TRIAL_EVERY_WINDOWS if self._ease_known and left <= STILL_CROWDED else 1
             # Were all of them at work all the time, then as many fewer fit as it became quicker (Little's law).
@@ -212,6 +218,7 @@ class Limiter:
             self._set(before.limit)
         else:
             self._at_ease.update(medians)
+            self._ease_noise = self._noise()
             self._ease_known = True
             self._windows_to_trial = TRIAL_EVERY_WINDOWS
             self._set(before.limit)
@@ -225,14 +232,19 @@ class Limiter:
 
     def _tolerance(self) -> float:
         """How crowded it may look: what the spread of this window's times explains isn't a crowd."""
-        noise = self._noise()
+        noise = self._explained()
         return min(MOST_TOLERANCE, TOLERANCE + min(UNLIKE, NOISE * noise) + NOISE * noise)
 
     def _unclear(self) -> bool:
         """Whether more answers have to tell if this is a crowd, or what a trial did."""
-        if self._parts >= MOST_PARTS or self._noise() <= CLEAR:
+        if self._parts >= MOST_PARTS or self._explained() <= CLEAR:
             return False
         return self._before is not None or self._crowding(self._medians()) > TOLERANCE + UNLIKE
+
+    def _explained(self) -> float:
+        """The noise, as far as it was there at ease: answers that were alike and aren't any more are so because some wait."""
+        noise = self._noise()
+        return noise if self._ease_noise is None else min(noise, EASE_NOISE * self._ease_noise)
 
     def _medians(self) -> dict[Signal, float]:
         return {signal: median(times) for signal, times in self._samples.items() if len(times) >= MIN_SIGNAL_SAMPLES}

@@ -224,3 +224,27 @@ def test_a_throng_at_the_beginning_is_more_than_halved_at_once() -> None:
             tried.append(limiter.limit)
     assert any(before * 0.5 > after for before, after in pairwise(tried)), tried
     assert 16 <= limiter.limit <= 30
+
+
+def test_answers_that_were_alike_and_are_no_more_wait_upstream() -> None:
+    limiter = Limiter()
+
+    def window(slow_s: float) -> int:
+        """So many answers under the present limit, of which every other takes so long; the limit that follows."""
+        limit, epoch = limiter.limit, limiter.epoch
+        for number in range(4 * max(WINDOW_SAMPLES, limit)):
+            if limiter.epoch != epoch:
+                break
+            late = number % 2 == 1
+            limiter.answered(slow_s if late else 1.0, signal="whole", epoch=epoch, in_flight=limit, pending=limit)
+        return limiter.limit
+
+    # Slots in plenty tell how it is at ease.
+    for _ in range(WINDOW_SAMPLES):
+        limiter.answered(1.0, signal="whole", epoch=limiter.epoch, in_flight=1, pending=1)
+    # It makes a trial of its own accord, which tells nothing new.
+    for _ in range(6):
+        window(1.0)
+    before = limiter.limit
+    # The median is a tenth more, and the spread would explain that, had it been there before.
+    assert window(1.2) < before
