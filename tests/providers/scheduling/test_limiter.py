@@ -3,7 +3,7 @@ picture."""
 
 import random
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 
@@ -228,23 +228,11 @@ def test_a_throng_at_the_beginning_is_more_than_halved_at_once() -> None:
 
 def test_answers_that_were_alike_and_are_no_more_wait_upstream() -> None:
     limiter = Limiter()
-
-    def window(slow_s: float) -> int:
-        """So many answers under the present limit, of which every other takes so long; the limit that follows."""
-        limit, epoch = limiter.limit, limiter.epoch
-        for number in range(4 * max(WINDOW_SAMPLES, limit)):
-            if limiter.epoch != epoch:
-                break
-            late = number % 2 == 1
-            limiter.answered(slow_s if late else 1.0, signal="whole", epoch=epoch, in_flight=limit, pending=limit)
-        return limiter.limit
-
-    # Slots in plenty tell how it is at ease.
-    for _ in range(WINDOW_SAMPLES):
-        limiter.answered(1.0, signal="whole", epoch=limiter.epoch, in_flight=1, pending=1)
-    # It makes a trial of its own accord, which tells nothing new.
-    for _ in range(6):
-        window(1.0)
-    before = limiter.limit
+    work(limiter, lambda _: 1.0, answers=30_000)
+    before, spread = limiter.limit, cycle((1.0, 1.2))
     # The median is a tenth more, and the spread would explain that, had it been there before.
-    assert window(1.2) < before
+    limits = []
+    for _ in range(30):
+        work(limiter, lambda _: next(spread), answers=before // 10)
+        limits.append(limiter.limit)
+    assert min(limits) < before
