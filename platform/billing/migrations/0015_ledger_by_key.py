@@ -8,7 +8,7 @@ from importlib import import_module
 from django.db import migrations
 
 from billing.types import ACCOUNTS
-from kernel.migrations import LOOKUP, Definer, Undone
+from kernel.migrations import LOOKUP, Definer, DefinersGone
 
 LOCK_KEY = "uuid_hash_extended({tenant}, 0)"
 """Two tenants of one key wait for each other, no more."""
@@ -564,7 +564,8 @@ GIVEN_BACK = (
     "OUT used_tokens bigint[]"
 )
 ADMITTED = "TABLE (place integer, granted_tokens bigint, granted_nano bigint, bounded boolean, refused_by json)"
-_REPLACED = ("ledger_commit", "ledger_admit", "ledger_settle", "ledger_open")
+_REPLACED = ("ledger_commit", "ledger_share", "ledger_balance", "ledger_admit", "ledger_settle", "ledger_open")
+"""One version that was out had some of these already, with other arguments."""
 _BEFORE = [
     operation
     for operation in import_module("billing.migrations.0007_ledger").Migration.operations
@@ -581,9 +582,9 @@ class Migration(migrations.Migration):
     dependencies = [("billing", "0014_low_credit")]
 
     operations = [
-        *(Undone(function) for function in _BEFORE),
+        DefinersGone(_BEFORE, _REPLACED),
         migrations.RunSQL(
-            "DROP INDEX hold_by_expiry", "CREATE INDEX hold_by_expiry ON billing_hold (tenant_id, expires_at)"
+            "DROP INDEX IF EXISTS hold_by_expiry", "CREATE INDEX hold_by_expiry ON billing_hold (tenant_id, expires_at)"
         ),
         migrations.RunSQL(
             "ALTER TABLE billing_hold RESET (fillfactor)", "ALTER TABLE billing_hold SET (fillfactor = 50)"

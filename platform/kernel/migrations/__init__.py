@@ -151,11 +151,31 @@ class Definer(_Sql):
         )
 
 
-class Undone(_Sql):
-    """What `operation` did is taken back."""
+class DefinersGone(_Sql):
+    """The definer functions of these names are taken away, with whatever arguments a version that was out made them. Undone,
+    `before` makes its own again."""
 
-    def __init__(self, operation: _Sql) -> None:
-        super().__init__(operation.reverse_sql, operation.sql)
+    def __init__(self, before: Sequence[Definer], names: Sequence[str]) -> None:
+        named = ", ".join(f"'{name}'" for name in names)
+        super().__init__(
+            [
+                f"SET LOCAL ROLE {LOOKUP}",
+                f"""DO $gone$
+                DECLARE
+                    function regprocedure;
+                BEGIN
+                    FOR function IN
+                        SELECT p.oid FROM pg_proc p
+                        WHERE p.pronamespace = 'lookup'::regnamespace AND p.proname IN ({named})
+                    LOOP
+                        EXECUTE format('DROP FUNCTION %s', function);
+                    END LOOP;
+                END
+                $gone$""",
+                f"SET LOCAL ROLE {OWNER}",
+            ],
+            [statement for operation in before for statement in operation.sql],
+        )
 
 
 def force_row_security(table: str) -> list[str]:
