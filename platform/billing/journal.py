@@ -5,6 +5,7 @@ that, without a flush to disk: they survive the process, not the machine. What a
 by `billing.recovery`.
 """
 
+import errno
 import fcntl
 import os
 import uuid
@@ -46,7 +47,10 @@ class Part:
 
     def write(self, line: bytes) -> None:
         """Add a line. Raises OSError."""
-        self.size += os.write(self._descriptor, b"%b\n" % line)
+        written = os.write(self._descriptor, b"%b\n" % line)
+        self.size += written
+        if written <= len(line):
+            raise OSError(errno.ENOSPC, "a line was cut")
 
     def delete(self) -> None:
         """The file has done its work."""

@@ -30,24 +30,24 @@ _Noted = Mapping[uuid.UUID, tuple[OrphanFacts, bytes]]
 
 async def recover() -> int:
     """Hold what processes that are gone had begun and the ledger knows nothing of: how many requests. Several may try at once:
-    a file is one's at a time, and stays until all of it is held."""
+    a file is one's at a time, and stays until all of it is held. What can't be held now is logged, keeps nothing else, and is
+    tried again the next time."""
     held = 0
     for path in files():
         with taken_over(path) as lines:
-            if lines is not None:
-                held += await _hold(_noted(lines))
+            if lines is None:
+                continue
+            try:
+                in_file, failed = await _hold(_noted(lines))
+            except (Error, ParleyError):
+                log.exception("journal_not_recovered", file=path.name)
+                continue
+            held += in_file
+            if not failed:
                 path.unlink(missing_ok=True)
     if held:
         log.warning("journal_recovered", requests=held)
     return held
-
-
-async def recover_logged() -> None:
-    """The same, for who has nobody to tell: what can't be held now stays for the next time."""
-    try:
-        await recover()
-    except (Error, ParleyError):
-        log.exception("journal_not_recovered")
 
 
 def _noted(lines: Iterable[bytes]) -> _Noted:
@@ -67,12 +67,12 @@ def _noted(lines: Iterable[bytes]) -> _Noted:
     return noted
 
 
-async def _hold(noted: _Noted) -> int:
-    """Hold those of which the ledger has neither a hold nor a record."""
+async def _hold(noted: _Noted) -> tuple[int, int]:
+    """Hold those of which the ledger has neither a hold nor a record: how many, and how many it refused."""
     by_tenant: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
     for request_id, (facts, _) in noted.items():
         by_tenant[facts.payer.tenant_id].append(request_id)
-    held = 0
+    held = failed = 0
     for tenant_id, requests in by_tenant.items():
         async with adb.transaction(tenant_id) as connection:
             rows = await (await connection.execute(_KNOWN_SQL, {"ids": requests})).fetchall()
@@ -80,6 +80,11 @@ async def _hold(noted: _Noted) -> int:
         for request_id in requests:
             if request_id not in known:
                 facts, line = noted[request_id]
-                await admit(HoldRequest(facts.payer, request_id, (), NO_AMOUNT, msgspec.Raw(line)))
-                held += 1
-    return held
+                try:
+                    await admit(HoldRequest(facts.payer, request_id, (), NO_AMOUNT, msgspec.Raw(line)))
+                except ParleyError:
+                    log.exception("request_not_recovered", tenant=str(tenant_id), request=str(request_id))
+                    failed += 1
+                else:
+                    held += 1
+    return held, failed

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import connections, transaction
 
 from billing.invoices import upkeep as invoice_upkeep
-from billing.recovery import recover_logged
+from billing.recovery import recover
 from billing.rollups import roll_up_all
 from billing.services import plan_upkeep
 from billing.services.alerting import tell_alerts as tell
@@ -36,7 +36,7 @@ def make_partitions() -> int:
 def reap_holds() -> dict[str, int]:
     """Resolve the holds whose process is gone. How many were given back, billed, and failed to be resolved. What such a
     process on this machine left in its journal is billed too."""
-    on_loop(recover_logged())
+    on_loop(recover())
     return asdict(reap())
 
 

@@ -19,7 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _django: Any = get_asgi_application()
 
 from billing import journal, ledger  # noqa: E402 - needs the apps to be loaded
-from billing.recovery import recover_logged  # noqa: E402
+from billing.recovery import recover  # noqa: E402
 from chat import lifecycle as rooms  # noqa: E402
 from chat.answering import bind  # noqa: E402
 from chat.pipeline_answering import PipelineAnswering  # noqa: E402
@@ -74,11 +74,11 @@ def _letting_go(send: Any) -> Any:
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
-    recovering: asyncio.Task[None] | None = None
+    recovering: asyncio.Task[int] | None = None
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
-            recovering = asyncio.create_task(recover_logged(), name="recovery of requests")
+            recovering = asyncio.create_task(recover(), name="recovery of requests")
             await send({"type": "lifespan.startup.complete"})
         else:
             if recovering is not None:

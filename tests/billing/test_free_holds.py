@@ -6,9 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
+from msgspec.structs import replace
 
 from billing import journal, ledger
 from billing.holds import Hold, HoldRequest
@@ -128,6 +130,19 @@ async def test_what_a_killed_process_had_begun_is_held_and_billed_once(company: 
     orphan = billed[unknown.request_id]
     assert (orphan.status, orphan.error_code, orphan.estimated) == ("interrupted", "process_died", True)
     assert (orphan.input, orphan.output, orphan.sell_nano) == (30, 0, 30)
+
+
+async def test_a_request_that_cant_be_held_keeps_no_other(company: Company, folder: Path) -> None:
+    good, gone, later = (asking(company.alice) for _ in range(3))
+    # PostgreSQL has no such character.
+    facts = msgspec.json.decode(bytes(gone.facts)) | {"alias": "m\0"}
+    stuck = replace(gone, facts=msgspec.Raw(msgspec.json.encode(facts)))
+    abandon(stuck, good)
+    abandon(later)
+    assert await recover() == 2
+    assert {one.request_id for one in await holds(company)} == {good.request_id, later.request_id}
+    assert len(left(folder)) == 1
+    assert await recover() == 0
 
 
 async def test_a_living_processs_file_is_left_alone(company: Company, folder: Path) -> None:
