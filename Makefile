@@ -6,7 +6,7 @@ TEST_ARGS ?= $(WORKERS) --cov --cov-config=tests/coverage.ini --watch-less
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage lint format bench web clients schema requirements environment environment-dev
+.PHONY: help setup run test test-extra coverage lint format bench web clients schema requirements environment environment-dev
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,10 @@ run: setup ## run the whole platform: make run ARGS="--port 8001"
 
 test: environment-dev web clients ## run the whole suite: make test TEST_ARGS="tests/kernel -x"
 	$(PY) -m pytest $(TEST_ARGS)
+
+test-extra: environment-dev ## run the tests of the extra sentence-transformers: installs torch beside .venv
+	@$(PY) -m tools.extra
+	PYTHONPATH=.venv/extra $(PY) -m pytest tests/providers/semantic/test_same_vectors.py
 
 coverage: environment-dev web clients ## run the whole suite, and measure all of it: slower by half
 	$(PY) -m pytest $(WORKERS) --cov

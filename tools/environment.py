@@ -109,10 +109,15 @@ def uv() -> str:
         return system
     if not own.exists():
         say("installing uv, the installer")
-        if not _succeeds(PYTHON, "-m", "pip", "--version", quiet=True):
-            _run(PYTHON, "-m", "ensurepip")
+        ensure_pip()
         _run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements/setup.txt")
     return str(own)
+
+
+def ensure_pip() -> None:
+    """Have pip in `.venv`."""
+    if not _succeeds(PYTHON, "-m", "pip", "--version", quiet=True):
+        _run(PYTHON, "-m", "ensurepip")
 
 
 def _succeeds(*command: str | Path, quiet: bool = False) -> bool:
