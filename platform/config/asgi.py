@@ -2,6 +2,7 @@
 
     /v1/*              providers.gateway   slim, ahead of Django's middleware
     /ws                chat.consumers      Channels
+    /api/v1/…/events, …/stream  chat.realtime.sse, as slim
     /healthz, /readyz  config.health
     all else           Django: REST, the schema, the browser app
 
@@ -16,16 +17,20 @@ from typing import Any
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-_django: Any = get_asgi_application()
+_application: Any = get_asgi_application()
 
 from billing import journal, ledger  # noqa: E402 - needs the apps to be loaded
 from billing.recovery import recover  # noqa: E402
 from chat import lifecycle as rooms  # noqa: E402
 from chat.answering import bind  # noqa: E402
+from chat.api.urls import UPLOADS  # noqa: E402
 from chat.pipeline_answering import PipelineAnswering  # noqa: E402
+from chat.realtime import asyncapi  # noqa: E402
+from chat.realtime.sse import event_streams, is_stream  # noqa: E402
 from chat.routing import websocket_application  # noqa: E402
+from config.bodies import Bodies  # noqa: E402
 from config.checks import require_secrets  # noqa: E402
-from config.health import health  # noqa: E402
+from config.health import answer, health  # noqa: E402
 from config.telemetry import start_telemetry  # noqa: E402
 from kernel import adb, lifecycle, redis  # noqa: E402
 from providers.cache import lifecycle as cache  # noqa: E402
@@ -37,6 +42,7 @@ from providers.pipeline.pumps import pumps  # noqa: E402
 require_secrets()
 start_telemetry("web")
 bind(PipelineAnswering())
+_django = Bodies(_application, uploads=UPLOADS)
 LEDGER_S = 5.0
 """How long a process that ends waits for what nobody else waits for to be written to the books."""
 
@@ -56,6 +62,10 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
             await gateway(scope, receive, send)
         case "websocket":
             await websocket_application(scope, receive, send)
+        case "http" if scope["path"] == asyncapi.PATH and scope["method"] == "GET":
+            await answer(send, 200, asyncapi.published())
+        case "http" if is_stream(scope):
+            await event_streams(scope, receive, send)
         case "http" if scope["path"] in ("/healthz", "/readyz"):
             await health(scope, receive, send)
         case _:
@@ -79,6 +89,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             recovering = asyncio.create_task(recover(), name="recovery of requests")
+            await rooms.start()
             await send({"type": "lifespan.startup.complete"})
         else:
             if recovering is not None:

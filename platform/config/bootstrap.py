@@ -26,6 +26,7 @@ from config.databases import (
     parse,
     role_password,
 )
+from providers.cache.semantic.index import CREATE_EXTENSION, CREATE_INDEX
 
 _PLAIN = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
 _MAINTENANCE = "postgres"
@@ -57,6 +58,7 @@ def prepare_database(admin_url: str) -> None:
             with psycopg.connect(make_conninfo("", **target), autocommit=True) as connection:
                 ensure_roles(connection, administrator_password=str(target.get("password", "")))
                 ensure_schemas(connection)
+                ensure_vectors(connection)
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseNotPrepared(
             f"DATABASE_URL's user may not prepare the database ({error.diag.message_primary}). Give it CREATEROLE and "
@@ -135,6 +137,16 @@ def ensure_schemas(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         sql.SQL("GRANT CREATE ON SCHEMA lookup TO {}").format(lookup),
     ):
         connection.execute(statement)
+
+
+def ensure_vectors(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Make the extension for vectors where the server has it and this connection may, and its index where the table is there
+    already. The semantic cache alone needs them; it is off without."""
+    if _is_superuser(connection):
+        connection.execute(CREATE_EXTENSION)
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER_ROLE)))
+        connection.execute(CREATE_INDEX)
 
 
 def _is_superuser(connection: psycopg.Connection[tuple[object, ...]]) -> bool:

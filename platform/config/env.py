@@ -63,6 +63,8 @@ class Env(BaseSettings):
     parley_cache_memory_mib: Annotated[int, Field(ge=0, le=65_536)] = 64
     parley_default_rpm: Rate | None = None
     parley_default_tpm: Rate | None = None
+    parley_sockets_per_process: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    parley_sockets_per_tenant: Annotated[int, Field(ge=1, le=100_000)] = 1000
     parley_web_processes: Annotated[int, Field(ge=1, le=10_000)] = 1
     parley_ops_host: str = "127.0.0.1"
     parley_ops_port: Annotated[int, Field(ge=0, le=65535)] | None = None

@@ -16,6 +16,7 @@ from kernel import metrics
 from kernel.errors import Unavailable
 from kernel.lag import lag
 from kernel.outbox.upkeep import state_now
+from providers.cache.semantic.support import Support, support
 from providers.limits.stage import limiter
 from providers.pipeline.breaker import BreakerState
 from providers.pipeline.health import health
@@ -60,9 +61,11 @@ async def operators(scope: dict[str, Any], receive: Any, send: Any) -> None:
         case "/healthz":
             await answer(send, 200, b'{"status":"alive"}')
         case "/readyz":
-            problems, degraded = await asyncio.gather(find_problems(), find_degradations())
+            problems, degraded, tier = await asyncio.gather(find_problems(), find_degradations(), support())
             detail = {"status": "not ready" if problems else "ready", "problems": problems, "degraded": degraded}
-            await answer(send, 503 if problems else 200, msgspec.json.encode(detail | _this_process()))
+            await answer(
+                send, 503 if problems else 200, msgspec.json.encode(detail | _this_process() | _semantic(tier))
+            )
         case _:
             await answer(send, 404, b'{"status":"not found"}')
 
@@ -78,6 +81,12 @@ async def _sample_outbox() -> None:
     for name in ("waiting", "claimed", "failing", "dead"):
         metrics.outbox.labels(name).set(getattr(state, name))
     metrics.outbox_late.set(state.late_s)
+
+
+def _semantic(tier: Support) -> dict[str, Any]:
+    """Whether questions in other words can be answered from the cache, and why not. Everything else goes on without."""
+    state = "off" if tier.problem else "ready"
+    return {"semantic_cache": {"state": state, "why": tier.problem, "pgvector": tier.version, "indexed": tier.indexed}}
 
 
 def _this_process() -> dict[str, Any]:

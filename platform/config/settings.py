@@ -180,8 +180,10 @@ SPECTACULAR_SETTINGS = {
     "AUTHENTICATION_WHITELIST": ["tenants.api.authentication.BearerAuthentication"],
     "ENUM_NAME_OVERRIDES": {
         "RoomKind": ["private", "shared"],
-        "AuthorKind": ["member", "model"],
-        "RoomRole": ["owner", "member"],
+        "FeedbackRating": ["up", "down"],
+        "AuthorKind": ["member", "model", "imported"],
+        "TransferState": ["queued", "running", "complete", "failed"],
+        "RoomRole": ["owner", "moderator", "member", "reader"],
         "TenantRole": ["owner", "admin", "billing", "member", "viewer"],
         "GenerationStatus": ["queued", "streaming", "complete", "stopped", "failed", "interrupted"],
         "AttemptStatus": ["complete", "stopped", "failed", "interrupted"],
@@ -254,8 +256,12 @@ CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BEAT_SCHEDULE = {
     "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=1)},
+    "expire-messages": {"task": "chat.expire_messages", "schedule": timedelta(minutes=5)},
+    "find-transfers": {"task": "chat.find_transfers", "schedule": timedelta(seconds=2)},
+    "expire-attachments": {"task": "chat.expire_attachments", "schedule": timedelta(minutes=1)},
     "expire-requests": {"task": "providers.expire_requests", "schedule": timedelta(hours=1)},
     "expire-cache": {"task": "providers.expire_cache", "schedule": timedelta(minutes=5)},
+    "calibrate-caches": {"task": "providers.calibrate_caches", "schedule": timedelta(hours=24)},
     "expire-responses": {"task": "providers.expire_responses", "schedule": timedelta(hours=1)},
     "find-batches": {"task": "providers.find_batches", "schedule": timedelta(seconds=2)},
     "expire-files": {"task": "providers.expire_files", "schedule": timedelta(hours=1)},
@@ -278,6 +284,8 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- providers --------------------------------------------------------------------------------------------------------
 
+SOCKETS_PER_PROCESS = env.parley_sockets_per_process
+SOCKETS_PER_TENANT = env.parley_sockets_per_tenant
 UPSTREAM_CONNECT_S = env.parley_upstream_connect_s
 UPSTREAM_FIRST_TOKEN_S = env.parley_upstream_first_token_s
 UPSTREAM_BETWEEN_TOKENS_S = env.parley_upstream_between_tokens_s

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
+from chat.share_page import SharePageView
 from config.browser_app import BrowserAppView, DocsView
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -10,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("billing.api.urls")),
     path("api/v1/", include("providers.api.urls")),
     path("api/v1/", include("chat.api.urls")),
+    path("share/<str:token>", SharePageView.as_view()),
     path("api/schema/", SpectacularAPIView.as_view(authentication_classes=()), name="schema"),
     path("api/docs/", DocsView.as_view(), name="docs"),
     # Every other page is the browser app's own to route.

@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from kernel import kept
 from kernel.errors import Unavailable
 from kernel.per_loop import PerLoop
 from kernel.pg_line import PgLine
@@ -177,6 +178,7 @@ def _connect_kwargs(alias: str) -> dict[str, Any]:
 
 async def close() -> None:
     """Close this event loop's pools and lines."""
+    await kept.close()
     pools = _pools.pop()
     if pools is None:
         return

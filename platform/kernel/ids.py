@@ -4,10 +4,21 @@ import uuid
 
 import uuid_utils
 
+NIL = uuid.UUID(int=0)
+"""Less than every other."""
+
 
 def uuid7() -> uuid.UUID:
     """A new UUIDv7; ids made by one process rise strictly, also within a millisecond."""
     return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+def uuid7s(count: int, *, after: uuid.UUID = NIL) -> tuple[uuid.UUID, ...]:
+    """So many ids, rising, each greater than `after`: also where the clock of whoever made that one is ahead of this one."""
+    made = tuple(uuid7() for _ in range(count))
+    if not made or made[0] > after:
+        return made
+    return tuple(uuid.UUID(int=after.int + 1 + number) for number in range(count))
 
 
 def uuid7_floor(unix_ms: int) -> uuid.UUID:

@@ -32,6 +32,13 @@ def unique_in_tenant(table: str) -> models.UniqueConstraint:
     return models.UniqueConstraint(fields=["tenant", "id"], name=f"{table}_tenant_id_key")
 
 
+def within_tenant(target: str, **options: Any) -> Any:
+    """A pointer to another tenant table. The composite constraint beside it, a `TenantForeignKey`, is the real foreign key."""
+    return models.ForeignKey(
+        target, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+", **options
+    )
+
+
 class OutboxMessage(TenantModel):
     """Something to be done because of a transaction, written in it (`kernel.outbox`). All but the id, the tenant and the
     topic has a default in the database, so that functions there can write messages too."""

@@ -99,7 +99,19 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "chat.Message": _pseudonymise("said to others, who keep it; the author is named no longer"),
         "chat.Generation": _pseudonymise("the answer belongs to the room; holds ids of people alone"),
         "chat.RoomEvent": _retain("the order of things, ids alone; goes with its room"),
+        "chat.Reaction": _pseudonymise("under what was said to others; holds ids of people alone"),
+        "chat.Summary": _erase("made of a room's messages; goes with them"),
+        "chat.Feedback": _pseudonymise("what was thought of an answer; the member is named by an id alone"),
+        "chat.Attachment": _erase("goes with its message, or after a day without one; its bytes within a minute"),
+        "chat.Note": _erase("what a member was told, by ids; goes with the room, or after 90 days"),
+        "chat.Transfer": _erase(
+            "a member's own; an export's file is gone after a day, or when its room loses anything"
+        ),
         "chat.CommandReceipt": _erase("of use to the member's own clients alone"),
+        "chat.Preset": _erase("a member's own, gone with them; what they shared is the tenant's"),
+        "chat.Prompt": _erase("a member's own, gone with them; what they shared is the tenant's"),
+        "chat.RoomPolicy": _CONFIGURATION,
+        "chat.Share": _erase("a copy of what was said; goes when that is deleted, and with its room"),
         "providers.PlatformConnection": _OFFER,
         "providers.PlatformDeployment": _OFFER,
         "providers.PlatformRoute": _OFFER,
@@ -114,6 +126,12 @@ RETENTION: Mapping[str, Retention] = MappingProxyType(
         "providers.RouteAccess": _CONFIGURATION,
         "providers.CacheNamespace": _CONFIGURATION,
         "providers.CacheEntry": _erase("answers kept to be given again, encrypted; gone after their time to live"),
+        "providers.SemanticEntry": _erase(
+            "questions and answers kept to be given again, encrypted; gone after their time to live"
+        ),
+        "providers.SemanticUse": _erase("goes with its entry"),
+        "providers.SemanticAudit": _erase("what was asked and compared, encrypted; gone after 90 days"),
+        "providers.SemanticCalibration": _CONFIGURATION,
         "providers.File": _erase("what somebody uploaded, or had made"),
         "providers.Batch": _erase("of use to whoever made it alone; gone after 90 days"),
         "providers.BatchLine": _erase("answers on their way into a file"),

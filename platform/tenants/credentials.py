@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from psycopg.rows import args_row
 
 from kernel import adb, net
 from kernel.errors import NotAuthenticated, PermissionDenied
+from kernel.kept import Kept
 from kernel.tenancy import tenant_scope
 from tenants.epochs import (
     Epochs,
@@ -51,10 +53,9 @@ class _Record:
     allowed_networks: tuple[str, ...] | None
     expires_at: datetime | None
     suspended: bool
-    kept_at: float
 
 
-_records: "OrderedDict[bytes, _Record]" = OrderedDict()
+_records: Kept[bytes, _Record] = Kept(ttl_s=lambda: settings.KEY_RECORD_TTL_S, max_keys=_MAX_RECORDS)
 _members: "OrderedDict[tuple[uuid.UUID, Epochs], Principal]" = OrderedDict()
 
 
@@ -69,13 +70,15 @@ async def authenticate(credential: str, *, address: str, confirmed: bool = True)
         claims = read_access(_bounded(credential))
         return (None if confirmed else _unconfirmed_member(claims)) or await member_of_claims(claims)
     hashed = _key_digest(credential)
-    record = _kept(hashed)
+    read = partial(_read_credential, credential, hashed)
+    record = _records.look(hashed, read)
     # Of one that was refused it is asked again whether it still is: there, nothing would be done that could confirm it.
     if record is not None and not confirmed and not record.suspended:
         principal = _admitted(record, address, record.unconfirmed)
     else:
-        if record is None or await current_epochs(record.subject) != record.epochs:
-            record = _keep(hashed, await _find_key(lookup_id(credential) or "", hashed))
+        record = record or await _records.get(hashed, read)
+        if await current_epochs(record.subject) != record.epochs:
+            record = await _records.newer(hashed, read, than_s=time.monotonic())
         principal = _admitted(record, address, record.principal)
     if is_due(principal):
         await note_use(principal)
@@ -96,7 +99,8 @@ async def confirm(principal: Principal, epochs: Epochs | None) -> Principal:
             return principal
     if taken.digest is None:
         raise NotAuthenticated(_CHANGED)
-    record = _keep(taken.digest, await _find_key(taken.lookup_id or "", taken.digest))
+    read = partial(_read_key, taken.lookup_id or "", taken.digest)
+    record = await _records.newer(taken.digest, read, than_s=time.monotonic())
     if record.expires_at is not None and record.expires_at <= datetime.now(tz=UTC):
         raise NotAuthenticated("The API key has expired.")
     if record.suspended:
@@ -120,9 +124,9 @@ def authenticate_sync(credential: str, *, address: str) -> Principal:
         with tenant_scope(claims.subject.tenant_id):
             return _remember_member(claims, _member_sync(claims))
     hashed = _key_digest(credential)
-    record = _kept(hashed)
+    record = _records.peek(hashed)
     if record is None or current_epochs_sync(record.subject) != record.epochs:
-        record = _keep(hashed, key_by_digest(lookup_id(credential) or "", hashed))
+        record = _read_key_sync(lookup_id(credential) or "", hashed)
     principal = _admitted(record, address, record.principal)
     note_use_sync(principal)
     return principal
@@ -214,16 +218,27 @@ async def _find_key(public_id: str, hashed: bytes) -> KeyRow | None:
         return replace(row, groups=tuple(each["group_id"] for each in await groups.fetchall()))
 
 
-def _kept(hashed: bytes) -> _Record | None:
-    record = _records.get(hashed)
-    if record is None or time.monotonic() - record.kept_at > settings.KEY_RECORD_TTL_S:
-        return None
+async def _read_credential(credential: str, hashed: bytes) -> _Record:
+    return await _read_key(lookup_id(credential) or "", hashed)
+
+
+async def _read_key(public_id: str, hashed: bytes) -> _Record:
+    return _record_of(await _find_key(public_id, hashed), hashed)
+
+
+def _read_key_sync(public_id: str, hashed: bytes) -> _Record:
+    began_s = time.monotonic()
+    try:
+        record = _record_of(key_by_digest(public_id, hashed), hashed)
+    except NotAuthenticated:
+        _records.forget(hashed)
+        raise
+    _records.keep(hashed, record, began_s=began_s)
     return record
 
 
-def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
+def _record_of(row: KeyRow | None, hashed: bytes) -> _Record:
     if row is None:
-        _records.pop(hashed, None)
         raise NotAuthenticated(_BAD_KEY)
     principal = Principal(
         kind="api_key",
@@ -240,7 +255,7 @@ def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
     )
     subject = Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id)
     epochs = (row.tenant_epoch, row.membership_epoch, row.key_epoch)
-    record = _Record(
+    return _Record(
         principal=principal,
         unconfirmed=replace(principal, unconfirmed=Unconfirmed(subject, epochs, row.lookup_id, hashed)),
         subject=subject,
@@ -248,13 +263,7 @@ def _keep(hashed: bytes, row: KeyRow | None) -> _Record:
         allowed_networks=tuple(row.allowed_networks) if row.allowed_networks is not None else None,
         expires_at=row.expires_at,
         suspended=row.tenant_suspended,
-        kept_at=time.monotonic(),
     )
-    _records[hashed] = record
-    _records.move_to_end(hashed)
-    while len(_records) > _MAX_RECORDS:
-        _records.popitem(last=False)
-    return record
 
 
 def _unconfirmed_member(claims: AccessClaims) -> Principal | None:

@@ -13,9 +13,9 @@ put an old epoch over a new one. Nothing prolongs the hash's life: an epoch that
 import asyncio
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import structlog
@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import transaction
 
 from kernel import adb
+from kernel.kept import Kept
 from kernel.redis import RedisError, line, sync_redis, tenant_key
 from kernel.tenancy import tenant_scope
 
@@ -65,7 +66,7 @@ _QUERY = """
     WHERE t.id = %s
 """
 
-_local: "OrderedDict[Subject, tuple[float, Epochs]]" = OrderedDict()
+_local: Kept[Subject, Epochs] = Kept(ttl_s=lambda: _LOCAL_TTL_S, max_keys=_LOCAL_MAX)
 
 
 async def current_epochs(subject: Subject) -> Epochs:
@@ -79,9 +80,7 @@ async def current_epochs(subject: Subject) -> Epochs:
 
 async def epochs_without_redis(subject: Subject) -> Epochs:
     """The epochs as PostgreSQL has them, asked at most once a second per subject."""
-    if (remembered := _remembered(subject)) is not None:
-        return remembered
-    return _remember(subject, await _read(subject))
+    return await _local.get(subject, partial(_read, subject))
 
 
 async def read_epochs(subject: Subject) -> Epochs:
@@ -117,9 +116,12 @@ def current_epochs_sync(subject: Subject) -> Epochs:
     try:
         found = sync_redis().hmget(subject.redis_key, subject.fields)
     except RedisError:
-        if (remembered := _remembered(subject)) is not None:
+        if (remembered := _local.peek(subject)) is not None:
             return remembered
-        return _remember(subject, _read_sync(subject))
+        began_s = time.monotonic()
+        epochs = _read_sync(subject)
+        _local.keep(subject, epochs, began_s=began_s)
+        return epochs
     if known := _whole(cast("list[bytes | None]", found)):
         return known
     epochs = _read_sync(subject)
@@ -188,18 +190,3 @@ def _epochs(subject: Subject, row: tuple[int, int, int | None] | None) -> Epochs
     if subject.api_key_id is None:
         return (tenant, membership)
     return (tenant, membership, key) if key is not None else ()
-
-
-def _remembered(subject: Subject) -> Epochs | None:
-    known = _local.get(subject)
-    if known is None or time.monotonic() - known[0] > _LOCAL_TTL_S:
-        return None
-    return known[1]
-
-
-def _remember(subject: Subject, epochs: Epochs) -> Epochs:
-    _local[subject] = (time.monotonic(), epochs)
-    _local.move_to_end(subject)
-    while len(_local) > _LOCAL_MAX:
-        _local.popitem(last=False)
-    return epochs

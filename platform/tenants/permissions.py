@@ -22,6 +22,12 @@ PERMISSIONS: frozenset[str] = frozenset(
         "models.use",
         "rooms.read",
         "rooms.write",
+        "feedback.read",  # what members think of answers
+        "rooms.share",  # show a room's conversation to whoever has a link
+        "presets.share",  # let everybody use a preset or a prompt
+        "rooms.manage",  # say how long messages are kept, and whether rooms may be shared by link
+        "rooms.export",  # have what one reads written to a file
+        "rooms.import",  # bring conversations from elsewhere
         "requests.read",  # how each request went
         "requests.content",  # what it said, where that is kept
         "usage.read_own",
@@ -38,7 +44,16 @@ PERMISSIONS: frozenset[str] = frozenset(
 )
 
 _VIEWER = frozenset({"rooms.read", "usage.read_own", "notifications.read"})
-_MEMBER = _VIEWER | {"members.read", "api_keys.use", "models.use", "rooms.write"}
+_MEMBER = _VIEWER | {
+    "members.read",
+    "api_keys.use",
+    "models.use",
+    "rooms.write",
+    "rooms.share",
+    "presets.share",
+    "rooms.export",
+    "rooms.import",
+}
 _BILLING = frozenset(
     {
         "usage.read",

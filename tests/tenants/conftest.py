@@ -18,9 +18,9 @@ def forget() -> Any:
     """Forgets what this process remembers of credentials, as another process never knew it."""
 
     def now() -> None:
-        credentials._records.clear()
+        credentials._records.forget_where(lambda _: True)
         credentials._members.clear()
-        epochs._local.clear()
+        epochs._local.forget_where(lambda _: True)
 
     now()
     return now

@@ -149,13 +149,6 @@ def test_redis_that_goes_away_between_reading_and_filling_is_no_error(
     sync_redis.cache_clear()
 
 
-def test_what_a_process_remembers_is_bounded(company: Company, forget: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(epochs, "_LOCAL_MAX", 3)
-    for number in range(5):
-        epochs._remember(Subject(tenant_id=company.id, membership_id=uuid.UUID(int=number)), (1, 1))
-    assert len(epochs._local) == 3
-
-
 async def test_many_are_asked_at_once(company: Company, acme: Company, forget: Any) -> None:
     nobody = Subject(tenant_id=uuid.uuid4(), membership_id=uuid.uuid4())
     asked = [subject(company), subject(acme), nobody]

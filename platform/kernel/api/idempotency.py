@@ -90,7 +90,7 @@ def _asked(request: Request, principal_id: uuid.UUID) -> Asked | None:
     key = request.headers.get(HEADER)
     if key is None:
         return None
-    said = hashlib.sha256(request.get_full_path().encode() + b"\x00" + request._request.body)
+    said = hashlib.sha256(request.get_full_path().encode() + b"\x00" + _said(request))
     return Asked(
         principal_id=principal_id,
         method=request.method or "",
@@ -98,6 +98,14 @@ def _asked(request: Request, principal_id: uuid.UUID) -> Asked | None:
         key=key,
         digest=said.digest(),
     )
+
+
+def _said(request: Request) -> bytes:
+    """What a request says, to know it from others with the same key. Of an upload, which isn't read into memory and whose
+    form is written anew each time it is sent, its length."""
+    if (request.content_type or "").startswith("multipart/form-data"):
+        return (request.headers.get("Content-Length") or "").encode()
+    return request._request.body
 
 
 def _answer(response: Response, shown_once: tuple[str, ...]) -> Answer:

@@ -20,6 +20,9 @@ PAGE_PARAMETERS = [
     ),
 ]
 
+PAGING = frozenset({"cursor", "limit"})
+"""Their names: what else a list is asked is a filter of its own."""
+
 KEY_PARAMETER = OpenApiParameter(
     HEADER,
     {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX},

@@ -33,6 +33,23 @@ def record(
     )
 
 
+async def record_on(
+    opened: adb.Connection,
+    *,
+    action: str,
+    subject_kind: str,
+    subject_id: uuid.UUID | None = None,
+    actor: Principal,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Write one event in a transaction of `kernel.adb`, of the actor's tenant."""
+    await opened.execute(
+        "INSERT INTO tenants_auditevent (id, tenant_id, at, actor_kind, actor_id, action, subject_kind, subject_id, data)"
+        " VALUES (%s, %s, now(), %s, %s, %s, %s, %s, %s)",
+        (uuid7(), actor.tenant_id, actor.kind, actor.id, action, subject_kind, subject_id, Jsonb(data or {})),
+    )
+
+
 async def record_unasked(
     opened: adb.Connection,
     *,

@@ -6,12 +6,16 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from kernel import outbox
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from tenants import epochs
 from tenants.models import ApiKey, GroupMember, Membership, Tenant
 from tenants.permissions import BUILTIN_ROLES
 from tenants.principals import Principal
 from tenants.services.audit import record
+
+REMOVED = "tenants.member_removed"
+"""The topic of what follows when somebody was removed; the payload names the `membership`, and `by` whose."""
 
 
 def access_member(*, member_id: uuid.UUID, lock: bool = False) -> Membership:
@@ -56,6 +60,7 @@ def remove_member(*, caller: Principal, member_id: uuid.UUID) -> Membership:
     _end_credentials(member)
     GroupMember.objects.filter(membership=member).delete()
     record(action="member.removed", subject_kind="membership", subject_id=member.id, actor=caller)
+    outbox.send(topic=REMOVED, payload={"membership": str(member.id), "by": str(caller.membership_id)})
     return member
 
 
