@@ -14,6 +14,7 @@ from kernel.ids import uuid7
 from kernel.models import TenantModel, unique_in_tenant
 from providers.batches import models as batch_models  # noqa: F401 - those tables are this app's too
 from providers.cache import models as cache_models  # noqa: F401 - and those
+from providers.cache.semantic import models as semantic_models  # noqa: F401 - and those
 from tenants.models import ApiKey, BuiltinRole, Group, Membership
 
 

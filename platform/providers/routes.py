@@ -4,11 +4,10 @@ Resolved routes are kept per process for `ROUTE_TTL_S`; an alias that isn't ther
 works at once, and a change within the TTL.
 """
 
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from django.db import connection
@@ -19,6 +18,7 @@ from billing.tariffs import known_tariff, tariffs_in_force
 from billing.types import Tariff
 from kernel import adb
 from kernel.errors import NotFound
+from kernel.kept import Kept
 from providers import route_rows
 from providers.access import Allowed, ByRoute, allowed_by_route, allowed_by_route_sync
 from providers.profiles import Capability, profile
@@ -110,7 +110,7 @@ class ModelEntry:
     context_tokens: int | None
 
 
-_kept: "OrderedDict[tuple[uuid.UUID, str], tuple[float, ResolvedRoute]]" = OrderedDict()
+_kept: Kept[tuple[uuid.UUID, str], ResolvedRoute] = Kept(ttl_s=lambda: ROUTE_TTL_S, max_keys=_MAX_ROUTES)
 
 
 async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
@@ -121,14 +121,8 @@ async def resolve_route(principal: Principal, alias: str) -> ResolvedRoute:
         # Among such are NUL and half surrogate pairs, which PostgreSQL can't even be asked for.
         raise _missing(alias)
     key = (principal.tenant_id, alias)
-    kept = _kept.get(key)
-    if kept is not None and time.monotonic() - kept[0] < ROUTE_TTL_S:
-        return _checked(kept[1], principal)
-    route = await _read(principal.tenant_id, alias)
-    _kept[key] = (time.monotonic(), route)
-    _kept.move_to_end(key)
-    while len(_kept) > _MAX_ROUTES:
-        _kept.popitem(last=False)
+    read = partial(_read, principal.tenant_id, alias)
+    route = _kept.look(key, read) or await _kept.get(key, read)
     return _checked(route, principal)
 
 
@@ -146,10 +140,16 @@ def _checked(route: ResolvedRoute, principal: Principal) -> ResolvedRoute:
     return replace(route, groups=groups, deployments=tuple(one for group in groups for one in group.deployments))
 
 
+async def model_of_role(principal: Principal, role: str) -> str | None:
+    """The alias that the tenant has chosen for a role, such as `title`; None where it has chosen none."""
+    async with adb.transaction(principal.tenant_id) as opened:
+        row = await (await opened.execute(route_rows.ROLE, (role,))).fetchone()
+    return row["alias"] if row else None
+
+
 def forget_routes(tenant_id: uuid.UUID) -> None:
     """Read this tenant's routes anew, in this process; others do so within `ROUTE_TTL_S`."""
-    for key in [key for key in _kept if key[0] == tenant_id]:
-        del _kept[key]
+    _kept.forget_where(lambda key: key[0] == tenant_id)
 
 
 async def list_models(principal: Principal) -> Sequence[ModelEntry]:

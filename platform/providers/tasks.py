@@ -17,7 +17,7 @@ from providers.batches.upkeep import delete_expired_files
 from providers.batches.work import end_turns
 from providers.cache.upkeep import delete_expired
 from providers.requests.expiry import expire_requests as expire
-from providers.services import offers, published
+from providers.services import calibrating, offers, published
 from providers.services.responses import delete_expired_responses
 
 
@@ -33,12 +33,27 @@ def expire_cache() -> int:
     return delete_expired()
 
 
+@shared_task(base=PlatformTask, name="providers.calibrate_caches", ignore_result=True)
+def calibrate_caches() -> None:
+    """Have each tenant's semantic cache that is on looked at."""
+    for tenant_id in calibrating.tenants_with_audits():
+        with tenant_scope(tenant_id):
+            calibrate_cache.apply_async(expires=CALIBRATE_STALE_S)
+
+
+@shared_task(base=TenantTask, name="providers.calibrate_cache", ignore_result=True)
+def calibrate_cache() -> bool:
+    """Calibrate the tenant's semantic cache by its own audits, if there are enough new ones. Whether it was."""
+    return calibrating.calibrate_if_due()
+
+
 @shared_task(base=PlatformTask, name="providers.expire_responses", ignore_result=True)
 def expire_responses() -> int:
     """Delete stored responses whose time is over. How many."""
     return delete_expired_responses()
 
 
+CALIBRATE_STALE_S = 3_600.0
 FIND_STALE_S = 4.0
 """A message that waited longer for a worker has successors."""
 TURN_STALE_S = 10.0

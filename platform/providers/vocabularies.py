@@ -91,6 +91,8 @@ LLAMA_3 = _scaled("102 112 117 103 244 123 155 320 120 98 102 105 100 100 98 101
 QWEN_3 = _scaled("103 114 123 233 103 124 278 276 148 103 101 115 96 112 139 178", single_digits=True)
 TEKKEN = _scaled("103 105 107 104 113 96 122 133 129 97 122 102 99 106 103 98", single_digits=True)
 SMOLLM_2 = _scaled("116 146 250 226 274 307 338 485 436 263 216 364 220 157 234 316", single_digits=True)
+GEMINI = _scaled("112 102 103 109 111 113 122 156 110 74 92 112 99 102 99 102", single_digits=True)
+COMMAND_R = _scaled("106 106 106 84 104 118 200 307 229 94 95 103 91 96 89 102", single_digits=True)
 CLAUDE = Vocabulary("o200k_base", dict.fromkeys(WRITTEN_IN, 120))
 """Not published, and not measured: after what its vendor says of how much more it makes of a text."""
 VOCABULARIES: Mapping[str, Vocabulary] = {
@@ -119,6 +121,10 @@ VOCABULARIES: Mapping[str, Vocabulary] = {
     "ministral*": TEKKEN,
     "devstral*": TEKKEN,
     "smollm2*": SMOLLM_2,
+    "gemini*": GEMINI,
+    "gemma*": GEMINI,
+    "command-r*": COMMAND_R,
+    "command-a*": COMMAND_R,
     "claude*": CLAUDE,
 }
 """By pattern of the upstream's name for a model, without its publisher; the longest that fits."""

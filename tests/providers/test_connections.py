@@ -30,9 +30,9 @@ PUBLIC = "https://llm.example.com/v1"
 
 @pytest.fixture(autouse=True)
 def _nothing_kept() -> Iterator[None]:
-    routes._kept.clear()
+    routes._kept.forget_where(lambda _: True)
     yield
-    routes._kept.clear()
+    routes._kept.forget_where(lambda _: True)
 
 
 @pytest.fixture

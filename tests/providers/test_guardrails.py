@@ -254,9 +254,10 @@ async def test_an_answer_kept_before_it_was_masked_is_not_given_again(company: C
 
     text = f"the key is {KEY}"
     await _chat(company, model, "hello", temperature=0)
-    old = store._kept[company.id]
+    old = store._kept.last(company.id)
+    assert old is not None
     await sync_to_async(_set)(company, mask_secrets=True)
-    store._kept[company.id] = (time.monotonic(), old[1])
+    store._kept.keep(company.id, old, began_s=time.monotonic())
     stale = await _chat(company, model, text, temperature=0)
     assert KEY in stale.text
     store.forget(company.id)

@@ -39,9 +39,9 @@ async def in_thread(work: Callable[..., Any], *arguments: Any, **named: Any) -> 
 
 @pytest.fixture(autouse=True)
 def _nothing_kept() -> Iterator[None]:
-    routes._kept.clear()
+    routes._kept.forget_where(lambda _: True)
     yield
-    routes._kept.clear()
+    routes._kept.forget_where(lambda _: True)
 
 
 def offer(company: Company | None = None, *, alias: str = "") -> str:
@@ -65,7 +65,7 @@ def offer(company: Company | None = None, *, alias: str = "") -> str:
 def close(company: Company, alias: str, **subjects: Any) -> Any:
     """Say whom a model is for, and forget what this process knew of it."""
     answer = company.alice.client.put(f"/api/v1/route-access/{alias}", {"open": False, **subjects}, format="json")
-    routes._kept.clear()
+    routes._kept.forget_where(lambda _: True)
     return answer
 
 
@@ -151,7 +151,7 @@ class TestInUse:
         with pytest.raises(ModelNotFound):
             await answering.choose_model(principal=company.bob.principal, alias=alias)
         with pytest.raises(ModelNotFound):
-            await answering.context_tokens(principal=company.bob.principal, alias=alias)
+            await answering.window(principal=company.bob.principal, alias=alias)
         with pytest.raises(ModelNotFound):
             await accept(
                 principal=company.bob.principal,
@@ -177,7 +177,7 @@ async def test_each_kind_of_subject(company: Company, own: bool) -> None:
     others = await in_thread(key_of, company, company.bob)
 
     async def may(token: str) -> bool:
-        routes._kept.clear()
+        routes._kept.forget_where(lambda _: True)
         return (await chat(token, alias)).status_code == 200
 
     for subjects, bob, key, other in (

@@ -240,7 +240,7 @@ def offered(host: Host, company: Company | None, alias: str = "", kind: str = "o
         ),
         tenant_slug=company.tenant.slug if company else None,
     )
-    routes._kept.clear()
+    routes._kept.forget_where(lambda _: True)
     return alias
 
 

@@ -58,6 +58,11 @@ PROSE = (
 )
 
 
+GERMAN = "Die Rechnung wird am Ende des Monats erstellt, und sie ist nicht mehr zu ändern. " * 8
+RUSSIAN = "Счёт выставляется в конце месяца и больше не меняется. " * 8
+CHINESE = "发票在月底开具，此后不能再更改。" * 8
+
+
 @pytest.mark.parametrize("text", KNOWN)
 def test_texts_count_as_the_bundled_vocabularies_say(text: str) -> None:
     assert (count_tokens([text], O200K), count_tokens([text], CL100K)) == KNOWN[text]
@@ -115,6 +120,21 @@ def test_what_a_text_is_written_in_is_told_by_its_letters(text: str, kind: str) 
 
 def test_a_vocabulary_with_digits_apart_counts_each() -> None:
     assert count_tokens(["123456789012"], SMOLLM_2) - count_tokens(["123456789012"], UNKNOWN) >= 8
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "tokens"),
+    [
+        ("gemini-2.5-pro", GERMAN, 137),
+        ("gemini-2.5-pro", RUSSIAN, 113),
+        ("google/gemma-3-27b-it", RUSSIAN, 113),
+        ("command-r-plus", GERMAN, 153),
+        ("command-a-03-2025", CHINESE, 96),
+    ],
+)
+def test_scaled_families_are_near_their_own_vocabularies(model: str, text: str, tokens: int) -> None:
+    """The numbers are those of the families' published vocabularies (docs/adr/0010-counting-tokens.md)."""
+    assert abs(count_tokens([text], vocabulary_of(model)) - tokens) <= 0.1 * tokens
 
 
 def test_long_texts_and_broken_ones_are_counted() -> None:

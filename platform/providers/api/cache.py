@@ -12,9 +12,22 @@ from kernel.api.pagination import paginate
 from kernel.api.schema import PAGE_PARAMETERS
 from kernel.api.serializers import StrictSerializer, page_of
 from kernel.api.views import TenantAPIView
-from providers.cache.models import MAX_BYTES, MAX_TTL_S, MIN_BYTES, MIN_TTL_S, CacheEntry, CacheNamespace
+from providers.cache.models import (
+    EMBEDDER_CHARS_MAX,
+    MAX_BYTES,
+    MAX_ENTRIES,
+    MAX_RATE,
+    MAX_TTL_S,
+    MIN_BYTES,
+    MIN_ENTRIES,
+    MIN_RATE,
+    MIN_TTL_S,
+    CacheEntry,
+    CacheNamespace,
+)
 from providers.services import cache
 from providers.services.cache import MAX_WARMED, Snapshot
+from providers.services.semantic import MAX_PREFIX_CHARS
 from tenants.api.base import principal_of
 
 MANAGE = "providers.manage"
@@ -37,6 +50,16 @@ class CacheSettingsInput(StrictSerializer):
     max_temperature = serializers.FloatField(
         required=False, min_value=0, max_value=2, help_text="Requests that say a temperature up to this are cached."
     )
+    semantic = serializers.BooleanField(required=False, help_text="Answer questions in other words, too.")
+    semantic_rate = serializers.FloatField(
+        required=False, min_value=MIN_RATE, max_value=MAX_RATE, help_text="How often a semantic hit may be wrong."
+    )
+    semantic_ttl_s = serializers.IntegerField(required=False, min_value=MIN_TTL_S, max_value=MAX_TTL_S)
+    semantic_audit_share = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="Of what could be served, how much is asked anyway."
+    )
+    semantic_max_entries = serializers.IntegerField(required=False, min_value=MIN_ENTRIES, max_value=MAX_ENTRIES)
+    semantic_embedder = serializers.CharField(required=False, max_length=EMBEDDER_CHARS_MAX)
 
 
 class CacheSettingsOutput(serializers.Serializer[Any]):
@@ -48,6 +71,12 @@ class CacheSettingsOutput(serializers.Serializer[Any]):
     max_bytes = serializers.IntegerField()
     opt_in_all = serializers.BooleanField()
     max_temperature = serializers.FloatField()
+    semantic = serializers.BooleanField()
+    semantic_rate = serializers.FloatField()
+    semantic_ttl_s = serializers.IntegerField()
+    semantic_audit_share = serializers.FloatField()
+    semantic_max_entries = serializers.IntegerField()
+    semantic_embedder = serializers.CharField()
 
 
 class CacheStatsOutput(serializers.Serializer[Any]):
@@ -58,12 +87,26 @@ class CacheStatsOutput(serializers.Serializer[Any]):
     hits_redis = serializers.IntegerField()
     hits_postgres = serializers.IntegerField()
     hits_dedupe = serializers.IntegerField()
+    hits_semantic = serializers.IntegerField(help_text="Questions in other words.")
     misses = serializers.IntegerField()
     bypasses = serializers.IntegerField()
     stores = serializers.IntegerField()
     evictions = serializers.IntegerField()
     saved_input_tokens = serializers.IntegerField()
     saved_output_tokens = serializers.IntegerField()
+    saved_nano = serializers.IntegerField(help_text="What the hits would have cost.")
+    semantic_lookups = serializers.IntegerField()
+    semantic_lookup_us = serializers.IntegerField(help_text="What they took in all, in microseconds.")
+    semantic_slow = serializers.IntegerField(help_text="Those that took longer than 15 ms.")
+    semantic_timeouts = serializers.IntegerField()
+    semantic_ineligible = serializers.IntegerField()
+    semantic_unconfirmed = serializers.IntegerField(help_text="Would have been another member's, not confirmed yet.")
+    semantic_confirmed = serializers.IntegerField()
+    semantic_stores = serializers.IntegerField()
+    semantic_dropped = serializers.IntegerField(help_text="Not kept, because too many waited.")
+    semantic_audits = serializers.IntegerField()
+    semantic_audits_wrong = serializers.IntegerField()
+    semantic_reports = serializers.IntegerField(help_text="Answers that somebody called wrong.")
     entries = serializers.IntegerField()
     bytes = serializers.IntegerField()
 
@@ -80,14 +123,15 @@ class CacheEntryOutput(serializers.Serializer[Any]):
 
 
 class InvalidateInput(StrictSerializer):
-    """What to forget: a model's answers, or all."""
+    """What to forget: a model's answers, those to questions that begin so, or all."""
 
     model = serializers.CharField(max_length=200, required=False)
+    prefix = serializers.CharField(max_length=MAX_PREFIX_CHARS, required=False)
     all = serializers.BooleanField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if bool(attrs.get("all")) == ("model" in attrs):
-            raise serializers.ValidationError("Name a `model`, or say `all`: true.")
+        if bool(attrs.get("all")) + ("model" in attrs) + ("prefix" in attrs) != 1:
+            raise serializers.ValidationError("Name a `model` or a `prefix`, or say `all`: true.")
         return attrs
 
 
@@ -158,7 +202,11 @@ class CacheInvalidateView(TenantAPIView):
     def post(self, request: Request) -> Response:
         given = InvalidateInput(data=request.data)
         given.is_valid(raise_exception=True)
-        deleted = cache.invalidate(caller=principal_of(request), model=given.validated_data.get("model"))
+        caller, wanted = principal_of(request), given.validated_data
+        if "prefix" in wanted:
+            deleted = cache.invalidate_prefix(caller=caller, prefix=wanted["prefix"])
+        else:
+            deleted = cache.invalidate(caller=caller, model=wanted.get("model"))
         return Response({"deleted": deleted})
 
 
@@ -209,6 +257,12 @@ def _settings(row: CacheNamespace) -> dict[str, Any]:
         "max_bytes": row.max_bytes,
         "opt_in_all": row.opt_in_all,
         "max_temperature": row.max_temperature,
+        "semantic": row.semantic,
+        "semantic_rate": row.semantic_rate,
+        "semantic_ttl_s": row.semantic_ttl_s,
+        "semantic_audit_share": row.semantic_audit_share,
+        "semantic_max_entries": row.semantic_max_entries,
+        "semantic_embedder": row.semantic_embedder,
     }
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from providers.api import access_views, cache, connection_views, limits, policies, prices, routing, views
+from providers.api import access_views, cache, connection_views, limits, policies, prices, routing, semantic, views
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
@@ -17,6 +17,11 @@ urlpatterns = [
     path("cache/warm-up", cache.CacheWarmUpView.as_view()),
     path("cache/entries", cache.CacheEntriesView.as_view()),
     path("cache/entries/<uuid:entry_id>", cache.CacheEntryView.as_view()),
+    path("cache/entries/<uuid:entry_id>/wrong", semantic.WrongView.as_view()),
+    path("cache/semantic", semantic.SemanticView.as_view()),
+    path("cache/semantic/entries", semantic.SemanticEntriesView.as_view()),
+    path("cache/semantic/export", semantic.ExportView.as_view()),
+    path("cache/semantic/warm-up", semantic.SemanticWarmUpView.as_view()),
     path("model-roles", routing.ModelRolesView.as_view()),
     path("routes", routing.RoutesView.as_view()),
     path("routes/<uuid:route_id>", routing.RouteView.as_view()),

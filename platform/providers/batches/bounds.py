@@ -17,8 +17,6 @@ RENEW_S = 5.0
 WAIT_MAX_S = 15.0
 """The longest that a line waits before it is tried again after a limit refused it."""
 CUSTOM_ID_MAX_CHARS = 512
-PIECE_BYTES = 256 * 1024
-"""Files are moved in pieces of this size."""
 RESULTS_PAGE = 20
 """Results that are in memory at once when a batch's files are written."""
 REFUSALS_PAGE = 500

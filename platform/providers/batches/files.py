@@ -9,11 +9,12 @@ from typing import IO, Any, Literal
 
 from django.conf import settings
 
-from kernel import adb
-from kernel.errors import InvalidRequest, NotFound, PayloadTooLarge, Unavailable
+from kernel import adb, quota
+from kernel.errors import InvalidRequest, NotFound, Unavailable
 from kernel.ids import uuid7
+from kernel.objects import object_pieces
 from providers.batches import objects
-from providers.batches.bounds import PIECE_BYTES, UPLOAD_MAX
+from providers.batches.bounds import UPLOAD_MAX
 from tenants.principals import Principal
 
 Order = Literal["asc", "desc"]
@@ -24,12 +25,6 @@ class FileNotThere(NotFound):
     """There is no such file, or it isn't yours."""
 
     code = "file_not_found"
-
-
-class QuotaReached(PayloadTooLarge):
-    """The files of this tenant may not hold more. Delete some."""
-
-    code = "storage_quota_reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +42,7 @@ class StoredFile:
 
 _COLUMNS = "id, tenant_id, purpose, name, size, created_at, expires_at"
 _THERE = "state = 'stored' AND (expires_at IS NULL OR expires_at > now())"
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('parley files ' || %s::text, 0))"
-_HELD = "SELECT coalesce(sum(size), 0)::bigint AS bytes, count(*) AS files FROM providers_file"
+_COUNT = "SELECT count(*) AS files FROM providers_file"
 _BEGIN = """
     INSERT INTO providers_file (id, tenant_id, principal_id, purpose, name, size, state, created_at, expires_at)
     VALUES (%s, %s, %s, %s, %s, %s, 'storing', now(), now() + %s)
@@ -60,17 +54,16 @@ _END = f"""
 
 
 async def check_quota(tenant_id: uuid.UUID, *, size: int) -> None:
-    """Raises `QuotaReached` when the tenant has no room for `size` more bytes."""
+    """Raises `QuotaReached` when the tenant has no room for `size` more bytes, or for another file."""
     async with adb.transaction(tenant_id) as connection:
-        await _check(connection, size)
+        await quota.check_quota(connection, size=size)
+        await _check_count(connection)
 
 
-async def _check(connection: adb.Connection, size: int) -> None:
-    held = await (await connection.execute(_HELD)).fetchone()
-    if held is None or held["bytes"] + size > settings.FILES_QUOTA_BYTES:
-        raise QuotaReached(f"The files of one organisation may hold {settings.FILES_QUOTA_BYTES} bytes. Delete some.")
-    if held["files"] >= settings.FILES_PER_TENANT_MAX:
-        raise QuotaReached(f"One organisation may have {settings.FILES_PER_TENANT_MAX} files. Delete some.")
+async def _check_count(connection: adb.Connection) -> None:
+    held = await (await connection.execute(_COUNT)).fetchone()
+    if held is None or held["files"] >= settings.FILES_PER_TENANT_MAX:
+        raise quota.QuotaReached(f"One organisation may have {settings.FILES_PER_TENANT_MAX} files. Delete some.")
 
 
 async def create_file(
@@ -85,9 +78,8 @@ async def create_file(
     """Store a file, for as long as `kept` says. Raises `QuotaReached` and `Unavailable`."""
     file_id = uuid7()
     async with adb.transaction(principal.tenant_id) as connection:
-        # So that two at once can't share the room that is left.
-        await connection.execute(_LOCK, (principal.tenant_id,))
-        await _check(connection, size)
+        await quota.reserve(connection, tenant_id=principal.tenant_id, size=size)
+        await _check_count(connection)
         row = (file_id, principal.tenant_id, principal.id, purpose, name[-NAME_MAX_CHARS:], size, UPLOAD_MAX)
         await connection.execute(_BEGIN, row)
     try:
@@ -150,16 +142,12 @@ async def delete_file(*, principal: Principal, file_id: uuid.UUID | None) -> Non
 
 async def read_file(file: StoredFile) -> AsyncIterator[bytes]:
     """A file's bytes, piece by piece. Raises `FileNotThere` before the first when they are lost."""
+    pieces = object_pieces(objects.name_of(file.tenant_id, file.id))
     try:
-        opened = objects.opened(file.tenant_id, file.id)
-        content = await asyncio.to_thread(opened.__enter__)
-    except OSError as error:
-        raise FileNotThere from error
-    try:
-        while piece := await asyncio.to_thread(content.read, PIECE_BYTES):
+        async for piece in pieces:
             yield piece
-    finally:
-        await asyncio.to_thread(opened.__exit__, None, None, None)
+    except FileNotFoundError as error:
+        raise FileNotThere from error
 
 
 def bad_purpose() -> InvalidRequest:

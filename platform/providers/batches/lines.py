@@ -10,7 +10,8 @@ import msgspec
 from django.conf import settings
 
 from kernel.errors import InvalidRequest
-from providers.batches.bounds import CUSTOM_ID_MAX_CHARS, PIECE_BYTES
+from kernel.objects import PIECE_BYTES
+from providers.batches.bounds import CUSTOM_ID_MAX_CHARS
 
 
 class Asked(msgspec.Struct):

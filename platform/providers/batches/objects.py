@@ -2,13 +2,10 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import IO, Any
 
-from django.core.files.base import File as Content
-
-from kernel.objects import object_name, object_storage
-from providers.batches.bounds import PIECE_BYTES
+from kernel.objects import PIECE_BYTES, object_name, opened_object, put_object, remove_object
 
 
 def name_of(tenant_id: uuid.UUID, file_id: uuid.UUID) -> str:
@@ -18,25 +15,17 @@ def name_of(tenant_id: uuid.UUID, file_id: uuid.UUID) -> str:
 
 def put(tenant_id: uuid.UUID, file_id: uuid.UUID, content: IO[bytes]) -> None:
     """Store a file's bytes, from the beginning of `content`, in the place of what there was of it."""
-    content.seek(0)
-    name = name_of(tenant_id, file_id)
-    object_storage().delete(name)
-    kept = object_storage().save(name, Content(content, name=name))
-    if kept != name:
-        # Somebody else stored the same file at the same time.
-        object_storage().delete(kept)
+    put_object(name_of(tenant_id, file_id), content)
 
 
 def remove(tenant_id: uuid.UUID, file_id: uuid.UUID) -> None:
     """Delete a file's bytes, if there are any."""
-    object_storage().delete(name_of(tenant_id, file_id))
+    remove_object(name_of(tenant_id, file_id))
 
 
-@contextmanager
-def opened(tenant_id: uuid.UUID, file_id: uuid.UUID) -> Iterator[IO[Any]]:
+def opened(tenant_id: uuid.UUID, file_id: uuid.UUID) -> AbstractContextManager[IO[Any]]:
     """The bytes of a file, to be read. Raises FileNotFoundError."""
-    with object_storage().open(name_of(tenant_id, file_id), "rb") as content:
-        yield content
+    return opened_object(name_of(tenant_id, file_id))
 
 
 def pieces(content: IO[bytes]) -> Iterator[bytes]:

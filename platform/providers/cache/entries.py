@@ -20,7 +20,7 @@ PIECE_CHARS = 48
 
 class Kept(msgspec.Struct, frozen=True):
     """An answer and where it came from. `created` and `expires` are in seconds since 1970; `provider` and `model` are
-    whose it is; `dropped` is what had been left out of the request."""
+    whose it is; `dropped` is what had been left out of the request; `cost_nano` is what it was sold at."""
 
     answer: ChatAnswer
     created: float
@@ -28,6 +28,7 @@ class Kept(msgspec.Struct, frozen=True):
     provider: str
     model: str
     dropped: tuple[str, ...] = ()
+    cost_nano: int = 0
 
 
 class Entry:

@@ -14,6 +14,7 @@ from providers.cache.namespaces import Namespace, namespace_of
 from providers.cache.served import Served
 from providers.cache.stats import stats
 from providers.cache.writes import Write, writes
+from providers.pipeline.record import sold_nano
 from providers.pipeline.values import Job, Result
 from providers.types import AnswerChoice, ChatAnswer, ChatRequest, Request
 from tenants.principals import Principal
@@ -23,7 +24,7 @@ _WHOLE_REASONS = frozenset({"stop", "tool_calls"})
 
 class Place(msgspec.Struct, frozen=True):
     """Where a job's answer is kept, if it is. `whole`: the key holds all that was asked. `reads` and `stores` are what
-    the caller allows."""
+    the caller allows; `masks` say what is taken out of answers."""
 
     tenant_id: UUID
     key: bytes
@@ -31,6 +32,7 @@ class Place(msgspec.Struct, frozen=True):
     reads: bool
     stores: bool
     namespace: Namespace
+    masks: tuple[bool, ...] = ()
 
 
 async def place_of(job: Job, *, masks: tuple[bool, ...] = ()) -> Place | None:
@@ -44,9 +46,9 @@ async def place_of(job: Job, *, masks: tuple[bool, ...] = ()) -> Place | None:
         namespace = await namespace_of(principal.tenant_id)
         if _is_eligible(job, namespace):
             generations = namespace.generations(job.alias)
-            found = key_of(job, scope=_scope(principal, namespace), generations=generations, masks=masks)
+            found = key_of(job, scope=scope_of(principal, namespace), generations=generations, masks=masks)
             if found is not None:
-                return Place(principal.tenant_id, *found, reads, wishes.store_in_cache, namespace)
+                return Place(principal.tenant_id, *found, reads, wishes.store_in_cache, namespace, masks)
     stats().count(principal.tenant_id, "bypasses")
     return None
 
@@ -60,7 +62,7 @@ def _is_eligible(job: Job, namespace: Namespace) -> bool:
     return request.temperature is not None and request.temperature <= namespace.max_temperature
 
 
-def _scope(principal: Principal, namespace: Namespace) -> tuple[object, ...]:
+def scope_of(principal: Principal, namespace: Namespace) -> tuple[object, ...]:
     """Among whom an answer is shared: a group's members are those who are in exactly the same groups."""
     if namespace.sharing == "tenant":
         return ("tenant",)
@@ -89,7 +91,7 @@ async def look_up(job: Job, place: Place, cached: bytes | None = None) -> Served
         stats().count(place.tenant_id, "misses")
         return None
     kept = entry.kept
-    stats().hit(place.tenant_id, level, kept.answer.usage)
+    stats().hit(place.tenant_id, level, kept.answer.usage, saved_nano=kept.cost_nano)
     report = job.report
     report.cache = "exact"
     report.headers["x-parley-cache-age"] = str(max(0, int(time.time() - kept.created)))
@@ -105,7 +107,7 @@ async def look_up(job: Job, place: Place, cached: bytes | None = None) -> Served
 def remember(place: Place, result: Result) -> None:
     """Keep the answer of a settled job, if it is whole and not too long."""
     answer = result.answer
-    if not (place.stores and result.status == "complete" and _is_whole(result.job.request, answer)):
+    if not (place.stores and result.status == "complete" and is_whole(result.job.request, answer)):
         return
     made_by = result.attempts[-1].candidate.target
     now = time.time()
@@ -116,12 +118,13 @@ def remember(place: Place, result: Result) -> None:
         provider=made_by.provider,
         model=made_by.model,
         dropped=tuple(result.job.report.dropped),
+        cost_nano=sold_nano(result),
     )
     encoded = encode(kept)
     if len(encoded) > MAX_ENTRY_BYTES:
         return
     _keep(Entry(place.key, place.tenant_id, kept, len(encoded)))
-    if _write(place, kept, encoded, alias=result.job.alias):
+    if _write(place, kept, encoded, alias=result.job.alias, subject_id=result.job.payer.subject_id):
         stats().count(place.tenant_id, "stores")
 
 
@@ -151,7 +154,9 @@ def _keep(entry: Entry) -> None:
         stats().count(entry.tenant_id, "evictions", gone)
 
 
-def _write(place: Place, kept: Kept, encoded: bytes, *, alias: str | None = None) -> bool:
+def _write(
+    place: Place, kept: Kept, encoded: bytes, *, alias: str | None = None, subject_id: UUID | None = None
+) -> bool:
     """Have it written to Redis and, with the model's `alias`, to PostgreSQL."""
     return writes().add(
         Write(
@@ -164,12 +169,13 @@ def _write(place: Place, kept: Kept, encoded: bytes, *, alias: str | None = None
             expires=kept.expires,
             max_bytes=place.namespace.max_bytes,
             stored=alias is not None,
+            subject_id=subject_id,
         )
     )
 
 
-def _is_whole(request: Request, answer: ChatAnswer) -> bool:
-    """Whether the answer is complete: neither empty nor cut short, neither filtered nor refused."""
+def is_whole(request: Request, answer: ChatAnswer) -> bool:
+    """Whether an answer is complete: neither empty nor cut short, neither filtered nor refused."""
     if not isinstance(request, ChatRequest):
         return len(answer.vectors) == len(request.inputs)
     return len(answer.choices) == request.n and all(

@@ -6,18 +6,29 @@ from django.db import models
 from django.db.models import Q
 
 from kernel.models import TenantModel, unique_in_tenant
+from providers.semantic.embedders import DEFAULT as DEFAULT_EMBEDDER
 
 DEFAULT_NAME = "default"
 MIN_TTL_S, MAX_TTL_S, DEFAULT_TTL_S = 1, 30 * 86_400, 3_600
 MIN_BYTES, MAX_BYTES, DEFAULT_BYTES = 1024 * 1024, 16 * 1024**3, 256 * 1024**2
+MIN_RATE, MAX_RATE, DEFAULT_RATE = 0.001, 0.1, 0.01
+DEFAULT_SEMANTIC_TTL_S = 86_400
+DEFAULT_AUDIT_SHARE = 0.02
+MIN_ENTRIES, MAX_ENTRIES, DEFAULT_ENTRIES = 100, 200_000, 10_000
+EMBEDDER_CHARS_MAX = 300
+VERSION_CHARS_MAX = 100
+PROBLEM_CHARS_MAX = 300
 
 
 class CacheNamespace(TenantModel):
     """How a tenant wants its answers kept. There is one, named `DEFAULT_NAME`; without it, the defaults hold.
 
     `generation` and `model_generations` (alias → number) are part of every key: raising one forgets all that was kept
-    before. `evicted` holds the keys (hex) of single entries that were deleted, with the time in seconds since 1970:
-    older answers under them don't count, wherever they are still kept."""
+    before. `semantic_rate` is how often a semantic hit may be wrong; `semantic_since` (seconds since 1970) is from when
+    audits count, `semantic_tightened` how often they made the cut stricter, and `semantic_problem` what they found.
+    `semantic_calibration` is the version of the tenant's own calibration that holds, if any. `evicted` holds the keys (hex)
+    of single entries that were deleted, with the time in seconds since 1970: older answers under them don't count, wherever
+    they are still kept."""
 
     class Sharing(models.TextChoices):
         """Among whom an answer is shared."""
@@ -36,6 +47,16 @@ class CacheNamespace(TenantModel):
     generation = models.PositiveIntegerField(default=0)
     model_generations = models.JSONField(default=dict)
     evicted = models.JSONField(default=dict)
+    semantic = models.BooleanField(default=False)
+    semantic_rate = models.FloatField(default=DEFAULT_RATE)
+    semantic_ttl_s = models.PositiveIntegerField(default=DEFAULT_SEMANTIC_TTL_S)
+    semantic_audit_share = models.FloatField(default=DEFAULT_AUDIT_SHARE)
+    semantic_max_entries = models.PositiveIntegerField(default=DEFAULT_ENTRIES)
+    semantic_embedder = models.CharField(max_length=EMBEDDER_CHARS_MAX, default=DEFAULT_EMBEDDER)
+    semantic_calibration = models.CharField(max_length=VERSION_CHARS_MAX, default="", blank=True)
+    semantic_tightened = models.PositiveSmallIntegerField(default=0)
+    semantic_since = models.FloatField(default=0.0)
+    semantic_problem = models.CharField(max_length=PROBLEM_CHARS_MAX, default="", blank=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -49,6 +70,19 @@ class CacheNamespace(TenantModel):
             models.CheckConstraint(
                 name="cache_namespace_bytes", condition=Q(max_bytes__gte=MIN_BYTES, max_bytes__lte=MAX_BYTES)
             ),
+            models.CheckConstraint(
+                name="cache_namespace_semantic",
+                condition=Q(
+                    semantic_rate__gte=MIN_RATE,
+                    semantic_rate__lte=MAX_RATE,
+                    semantic_ttl_s__gte=MIN_TTL_S,
+                    semantic_ttl_s__lte=MAX_TTL_S,
+                    semantic_audit_share__gte=0,
+                    semantic_audit_share__lte=1,
+                    semantic_max_entries__gte=MIN_ENTRIES,
+                    semantic_max_entries__lte=MAX_ENTRIES,
+                ),
+            ),
         ]
 
 
@@ -58,6 +92,7 @@ class CacheEntry(TenantModel):
 
     key = models.BinaryField(max_length=32)
     alias = models.CharField(max_length=200)
+    subject_id = models.UUIDField(null=True, help_text="the room that asked, if one did")
     body = models.BinaryField(help_text="encrypted")
     size = models.PositiveIntegerField()
     tokens = models.PositiveBigIntegerField()
@@ -71,4 +106,7 @@ class CacheEntry(TenantModel):
         ]
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["expires_at"], name="cache_entry_expires"),
+            models.Index(
+                fields=["tenant", "subject_id"], name="cache_entry_subject", condition=Q(subject_id__isnull=False)
+            ),
         ]

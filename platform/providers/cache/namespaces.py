@@ -1,13 +1,12 @@
 """A tenant's settings of the cache, as the hot path reads them: from this process, at most a second old.
 
 PostgreSQL holds them; Redis has a copy, which whoever changes them overwrites after the commit. A process looks at Redis
-at most every `FRESH_S` per tenant, and only while the tenant asks for something. With Redis away PostgreSQL is read as
+about every `KEPT_S` per tenant, and only while the tenant asks for something. With Redis away PostgreSQL is read as
 often; with both away nothing is cached."""
 
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -17,15 +16,24 @@ from psycopg import Error
 
 from kernel import adb
 from kernel.errors import Unavailable
+from kernel.kept import Kept
 from kernel.redis import RedisError, line, sync_redis, tenant_key
-from providers.cache.models import DEFAULT_BYTES, DEFAULT_NAME, DEFAULT_TTL_S, CacheNamespace
+from providers.cache.models import (
+    DEFAULT_AUDIT_SHARE,
+    DEFAULT_BYTES,
+    DEFAULT_ENTRIES,
+    DEFAULT_NAME,
+    DEFAULT_RATE,
+    DEFAULT_SEMANTIC_TTL_S,
+    DEFAULT_TTL_S,
+    CacheNamespace,
+)
+from providers.semantic.embedders import DEFAULT as DEFAULT_EMBEDDER
 
 log = structlog.get_logger(__name__)
 
-FRESH_S = 0.4
-"""For so long nobody looks again."""
 KEPT_S = 0.9
-"""For so long the settings are used while somebody looks again."""
+"""For so long the settings are used."""
 SHARED_S = 60
 """How long Redis holds its copy."""
 _MAX_TENANTS = 10_000
@@ -45,51 +53,43 @@ class Namespace(msgspec.Struct, frozen=True):
     generation: int = 0
     model_generations: Mapping[str, int] = {}
     evicted: Mapping[str, float] = {}
+    semantic: bool = False
+    semantic_rate: float = DEFAULT_RATE
+    semantic_ttl_s: int = DEFAULT_SEMANTIC_TTL_S
+    semantic_audit_share: float = DEFAULT_AUDIT_SHARE
+    semantic_max_entries: int = DEFAULT_ENTRIES
+    semantic_embedder: str = DEFAULT_EMBEDDER
+    semantic_calibration: str = ""
+    semantic_tightened: int = 0
 
     def generations(self, alias: str) -> tuple[int, int]:
         """The tenant's generation and the model's."""
         return self.generation, self.model_generations.get(alias, 0)
 
+    @property
+    def effective_rate(self) -> float:
+        """The rate that semantic hits are held to: the stated one, halved each time that audits found more."""
+        return self.semantic_rate * 0.5**self.semantic_tightened
+
 
 OFF = Namespace(enabled=False)
-_SQL = """
-    SELECT enabled, ttl_s, sharing, max_bytes, opt_in_all, max_temperature, generation, model_generations, evicted
-    FROM providers_cachenamespace WHERE name = %s
-"""
+_COLUMNS = ", ".join(Namespace.__struct_fields__)
+_SQL = f"SELECT {_COLUMNS} FROM providers_cachenamespace WHERE name = %s"  # noqa: S608 - names of fields
 _decode = msgspec.json.Decoder(Namespace).decode
 
 
-class _Kept:
-    __slots__ = ("looking", "namespace", "read_at")
-
-    def __init__(self, namespace: Namespace) -> None:
-        self.namespace = namespace
-        self.read_at = time.monotonic()
-        self.looking = False
-
-
-_kept: "OrderedDict[uuid.UUID, _Kept]" = OrderedDict()
+_kept: Kept[uuid.UUID, Namespace] = Kept(ttl_s=lambda: KEPT_S, max_keys=_MAX_TENANTS)
 
 
 async def namespace_of(tenant_id: uuid.UUID) -> Namespace:
     """A tenant's settings. Never fails: what can't be read is `OFF`."""
-    kept = _kept.get(tenant_id)
-    if kept is not None:
-        age_s = time.monotonic() - kept.read_at
-        if age_s < FRESH_S or (kept.looking and age_s < KEPT_S):
-            return kept.namespace
-        kept.looking = True
-    namespace = await _read(tenant_id)
-    _kept[tenant_id] = _Kept(namespace)
-    _kept.move_to_end(tenant_id)
-    while len(_kept) > _MAX_TENANTS:
-        _kept.popitem(last=False)
-    return namespace
+    read = partial(_read, tenant_id)
+    return _kept.look(tenant_id, read) or await _kept.get(tenant_id, read)
 
 
 def forget(tenant_id: uuid.UUID) -> None:
     """Look again at the next request."""
-    _kept.pop(tenant_id, None)
+    _kept.forget(tenant_id)
 
 
 def announce(row: CacheNamespace) -> None:
@@ -105,6 +105,16 @@ def announce(row: CacheNamespace) -> None:
             log.warning("cache_settings_not_announced", tenant_id=str(tenant_id))
 
     transaction.on_commit(tell)
+
+
+async def announce_now(tenant_id: uuid.UUID) -> None:
+    """The same from the event loop, of a change that has been committed. Raises psycopg's errors and `Unavailable`."""
+    namespace = await _read_row(tenant_id)
+    forget(tenant_id)
+    try:
+        await line().call("SET", _key(tenant_id), msgspec.json.encode(namespace), "EX", SHARED_S)
+    except RedisError:
+        log.warning("cache_settings_not_announced", tenant_id=str(tenant_id))
 
 
 def of_row(row: CacheNamespace) -> Namespace:

@@ -21,7 +21,23 @@ NAMES = (
     "evictions",
     "saved_input_tokens",
     "saved_output_tokens",
+    "saved_nano",
+    "hits_semantic",
+    "semantic_lookups",
+    "semantic_lookup_us",
+    "semantic_slow",
+    "semantic_timeouts",
+    "semantic_ineligible",
+    "semantic_unconfirmed",
+    "semantic_confirmed",
+    "semantic_stores",
+    "semantic_dropped",
+    "semantic_audits",
+    "semantic_audits_wrong",
+    "semantic_reports",
 )
+SLOW_S = 0.015
+"""A look-up that takes longer counts as slow."""
 SINCE = "since"
 """The field that says when counting began, in seconds since 1970."""
 
@@ -38,12 +54,20 @@ class Stats:
         counters = self._of(tenant_id)
         counters[name] = counters.get(name, 0) + by
 
-    def hit(self, tenant_id: UUID, level: str, usage: Usage) -> None:
-        """Count a hit and the tokens it saved."""
+    def looked_up(self, tenant_id: UUID, took_s: float) -> None:
+        """Count a look-up among questions in other words, and its time."""
+        self.count(tenant_id, "semantic_lookups")
+        self.count(tenant_id, "semantic_lookup_us", round(took_s * 1e6))
+        if took_s > SLOW_S:
+            self.count(tenant_id, "semantic_slow")
+
+    def hit(self, tenant_id: UUID, level: str, usage: Usage, *, saved_nano: int = 0) -> None:
+        """Count a hit, and the tokens and the money it saved."""
         counters = self._of(tenant_id)
         counters[level] = counters.get(level, 0) + 1
         counters["saved_input_tokens"] = counters.get("saved_input_tokens", 0) + usage.prompt
         counters["saved_output_tokens"] = counters.get("saved_output_tokens", 0) + usage.completion
+        counters["saved_nano"] = counters.get("saved_nano", 0) + saved_nano
 
     def _of(self, tenant_id: UUID) -> dict[str, int]:
         """A tenant's counters. While Redis is away those of no more than `MAX_TENANTS` wait for it."""

@@ -21,14 +21,15 @@ TABLE = "providers_cacheentry"
 _encode = msgspec.json.Encoder().encode
 
 _INSERT = """
-    INSERT INTO providers_cacheentry (id, tenant_id, key, alias, body, size, tokens, created_at, expires_at)
-    SELECT id, %s, decode(key, 'base64'), alias, decode(body, 'base64'), size, tokens, to_timestamp(created_s),
+    INSERT INTO providers_cacheentry (id, tenant_id, key, alias, subject_id, body, size, tokens, created_at,
+                                      expires_at)
+    SELECT id, %s, decode(key, 'base64'), alias, subject, decode(body, 'base64'), size, tokens, to_timestamp(created_s),
            to_timestamp(expires_s)
-    FROM json_to_recordset(%s::json) AS new (id uuid, key text, alias text, body text, size int, tokens bigint,
-                                             created_s float8, expires_s float8)
-    ON CONFLICT (tenant_id, key) DO UPDATE SET (id, alias, body, size, tokens, created_at, expires_at) =
-        (EXCLUDED.id, EXCLUDED.alias, EXCLUDED.body, EXCLUDED.size, EXCLUDED.tokens, EXCLUDED.created_at,
-         EXCLUDED.expires_at)
+    FROM json_to_recordset(%s::json) AS new (id uuid, key text, alias text, subject uuid, body text, size int,
+                                             tokens bigint, created_s float8, expires_s float8)
+    ON CONFLICT (tenant_id, key) DO UPDATE SET (id, alias, subject_id, body, size, tokens, created_at, expires_at) =
+        (EXCLUDED.id, EXCLUDED.alias, EXCLUDED.subject_id, EXCLUDED.body, EXCLUDED.size, EXCLUDED.tokens,
+         EXCLUDED.created_at, EXCLUDED.expires_at)
 """
 """One JSON text for all rows costs this process a tenth of what arrays of columns do."""
 
@@ -50,6 +51,7 @@ class Row(msgspec.Struct, frozen=True):
     tokens: int
     created: float
     expires: float
+    subject_id: uuid.UUID | None = None
 
 
 async def get(tenant_id: uuid.UUID, key: bytes) -> tuple[Kept, int] | None:
@@ -89,6 +91,7 @@ def _fields(tenant_id: uuid.UUID, row: Row) -> dict[str, Any]:
         "id": row_id,
         "key": row.key,
         "alias": row.alias,
+        "subject": row.subject_id,
         "body": sealed(tenant_id, row_id, row.packed),
         "size": len(row.packed),
         "tokens": row.tokens,

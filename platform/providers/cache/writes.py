@@ -33,7 +33,7 @@ TRIM_AFTER = 16
 
 class Write(msgspec.Struct, frozen=True):
     """An encoded answer to be kept. `max_bytes` is the tenant's limit for what PostgreSQL keeps; without `stored` it has
-    the answer already."""
+    the answer already. `subject_id` is the room that asked, if one did."""
 
     tenant_id: UUID
     key: bytes
@@ -44,6 +44,7 @@ class Write(msgspec.Struct, frozen=True):
     expires: float
     max_bytes: int
     stored: bool = True
+    subject_id: UUID | None = None
 
 
 class Writes:
@@ -114,7 +115,7 @@ class Writes:
         for write, body in zip(batch, packed, strict=True):
             if not write.stored:
                 continue
-            row = stored.Row(write.key, write.alias, body, write.tokens, write.created, write.expires)
+            row = stored.Row(write.key, write.alias, body, write.tokens, write.created, write.expires, write.subject_id)
             tenants.setdefault(write.tenant_id, []).append(row)
         limits = {write.tenant_id: write.max_bytes for write in batch}
         for tenant_id, rows in tenants.items():

@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from uuid import UUID, uuid4
 
+from providers.cache.canonical import UNKEYED
 from providers.cache.entries import Entry
-from providers.cache.key import UNKEYED
 from providers.cache.memory import memory
 from providers.cache.served import Served
 from providers.gateway.http import Responder, dropped_header

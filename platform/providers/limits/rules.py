@@ -4,11 +4,9 @@ A tenant's limits are kept per process for `RATE_LIMITS_TTL_S`, and dropped as s
 `LIMITS_FIELD` among the epochs has changed.
 """
 
-import asyncio
-import time
 import uuid
-from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.conf import settings
 from psycopg import Error
@@ -16,7 +14,7 @@ from psycopg import Error
 from billing.scopes import BudgetScopes, budget_scopes
 from kernel import adb
 from kernel.errors import Unavailable
-from kernel.per_loop import PerLoop
+from kernel.kept import Kept
 from kernel.redis import RedisError, line, tenant_key
 from providers.limits.buckets import Bucket, Kind, depth_us
 from tenants.epochs import LIMITS_FIELD
@@ -53,13 +51,12 @@ class Rule:
 
 @dataclass(slots=True)
 class TenantRules:
-    """A tenant's limits, as they were at `read_at`. `version` is what the limits' field was before they were read, `UNKNOWN` if
+    """A tenant's limits. `version` is what the limits' field was before they were read, `UNKNOWN` if
     Redis could not be asked."""
 
     tenant_id: uuid.UUID
     rules: tuple[Rule, ...]
     budgeted: BudgetScopes
-    read_at: float
     version: bytes | None
     _plans: dict[tuple[uuid.UUID | None, str], tuple[Bucket, ...]] = field(default_factory=dict)
 
@@ -74,38 +71,29 @@ class TenantRules:
         return known
 
 
-_kept: "OrderedDict[uuid.UUID, TenantRules]" = OrderedDict()
-_reading: "PerLoop[dict[uuid.UUID, asyncio.Future[TenantRules]]]" = PerLoop(dict)
+_kept: Kept[uuid.UUID, TenantRules] = Kept(ttl_s=lambda: settings.RATE_LIMITS_TTL_S, max_keys=_MAX_TENANTS)
 
 
 async def rules_of(tenant_id: uuid.UUID) -> TenantRules:
     """The limits of a tenant. What was read before holds on while PostgreSQL can't be asked; raises `Unavailable` when nothing
     was.
     """
-    kept = _kept.get(tenant_id)
-    if kept is not None and time.monotonic() - kept.read_at < settings.RATE_LIMITS_TTL_S:
-        return kept
-    reading = _reading()
-    first = reading.get(tenant_id)
-    if first is not None:
-        return await asyncio.shield(first)
-    first = reading[tenant_id] = asyncio.ensure_future(_read(tenant_id, kept))
-    try:
-        return await asyncio.shield(first)
-    finally:
-        reading.pop(tenant_id, None)
+    read = partial(_read, tenant_id)
+    return _kept.look(tenant_id, read) or await _kept.get(tenant_id, read)
 
 
 def note_version(rules: TenantRules, version: bytes | None) -> bool:
     """A request saw the limits' field at this value: under another, what is kept is forgotten. Whether they still hold."""
     if version == rules.version:
         return True
-    if _kept.get(rules.tenant_id) is rules:
-        del _kept[rules.tenant_id]
+    last = _kept.last(rules.tenant_id)
+    if last is not None and last.version != version:
+        _kept.forget(rules.tenant_id)
     return False
 
 
-async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules:
+async def _read(tenant_id: uuid.UUID) -> TenantRules:
+    before = _kept.last(tenant_id)
     version = await _version(tenant_id)
     try:
         async with adb.transaction(tenant_id) as connection:
@@ -116,12 +104,7 @@ async def _read(tenant_id: uuid.UUID, before: TenantRules | None) -> TenantRules
         if before is None:
             raise Unavailable("The database can't be asked for limits.") from error
         rules, budgeted = before.rules, before.budgeted
-    found = TenantRules(tenant_id=tenant_id, rules=rules, budgeted=budgeted, read_at=time.monotonic(), version=version)
-    _kept[tenant_id] = found
-    _kept.move_to_end(tenant_id)
-    while len(_kept) > _MAX_TENANTS:
-        _kept.popitem(last=False)
-    return found
+    return TenantRules(tenant_id=tenant_id, rules=rules, budgeted=budgeted, version=version)
 
 
 async def _version(tenant_id: uuid.UUID) -> bytes | None:

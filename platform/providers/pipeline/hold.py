@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     """The job with its hold, and the cap that this allows. Raises `billing.errors.BudgetExceeded`."""
     request = job.request
-    cap = _cap(job)
+    cap = cap_of(job)
     choices = 1 if isinstance(request, EmbeddingRequest) else request.n
     facts = msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request))))
     scopes = _scopes(job) if budgeted else ()
@@ -62,7 +62,8 @@ def give_back(job: Job) -> None:
     settle_soon(job.hold, ())
 
 
-def _cap(job: Job) -> int:
+def cap_of(job: Job) -> int:
+    """The most tokens that the answer to a job may have, if its budgets allow them."""
     request: Request = job.request
     if isinstance(request, EmbeddingRequest):
         return 0

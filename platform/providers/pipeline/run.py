@@ -3,15 +3,19 @@
 Each stage is one line here. A stage before the pump may raise a ParleyError (nothing was used yet), replace the job, or
 answer it by returning another `Answering`."""
 
+from functools import partial
+
 from providers.cache.flights import follow, lead
 from providers.cache.lookups import Place, look_up, place_of, redis_key_of
+from providers.cache.semantic.lookups import look_up_alike
+from providers.cache.semantic.writes import remember_alike
 from providers.guardrails.stage import Inspected, inspect
 from providers.limits.stage import Admission, admit
 from providers.pipeline.accept import accept_again
 from providers.pipeline.answering import Answering
 from providers.pipeline.checkpoints import keep_checkpoints
 from providers.pipeline.hold import give_back, hold
-from providers.pipeline.pump import OnDisconnect
+from providers.pipeline.pump import OnDisconnect, Remember
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result
 from providers.pipeline.upkeep import keep_up
@@ -33,12 +37,16 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
             job = await accept_again(job, principal=admission.principal)
             priority_of(job)
             place, cached = await place_of(job, masks=inspected.masks), None
-        answering = None
+        answering: Answering | None = None
+        remember: tuple[Remember, ...] = ()
         if place is not None:
             answering = await look_up(job, place, cached) or follow(job, place, on_disconnect)
+            if answering is None and place.namespace.semantic:
+                answering, missed = await look_up_alike(job, place)
+                remember = (partial(remember_alike, missed),) if missed is not None else ()
         if answering is None:
-            answering = await _execute(job, admission, inspected, place, on_disconnect)
-        if job.report.cache in ("exact", "dedupe"):
+            answering = await _execute(job, admission, inspected, place, on_disconnect, remember=remember)
+        if job.report.cache in ("exact", "semantic", "dedupe"):
             # Another's answer takes none of this caller's tokens.
             await admission.correct(0)
         return answering
@@ -49,10 +57,16 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
 
 
 async def _execute(
-    job: Job, admission: Admission, inspected: Inspected, place: Place | None, on_disconnect: OnDisconnect
+    job: Job,
+    admission: Admission,
+    inspected: Inspected,
+    place: Place | None,
+    on_disconnect: OnDisconnect,
+    *,
+    remember: tuple[Remember, ...],
 ) -> Answering:
     """Hold what the job may cost, and have it done."""
-    remember, outward = (*admission.remember, *inspected.remember()), inspected.outward()
+    remember, outward = (*admission.remember, *inspected.remember(), *remember), inspected.outward()
     job = await hold(job, admission.budgeted)
     begun: Answering | None = None
     try:

@@ -45,14 +45,16 @@ NO_WISHES = Wishes()
 class Report(msgspec.Struct):
     """What the stages have to say of a job beside its answer; the gateway makes headers of it.
 
-    `dropped` are the names of what was left out of the request; `headers` (names in lower case) are ready to be sent;
-    `rate_limits` is how the tightest limit of each kind stands."""
+    `cache_entry` is the entry of the semantic cache that was served. `dropped` are the names of what was left out of the
+    request; `headers` (names in lower case) are ready to be sent; `rate_limits` is how the tightest limit of each kind
+    stands."""
 
     cache: CacheStatus = "bypass"
     dropped: list[str] = msgspec.field(default_factory=list)
     queued_ms: float = 0.0
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     rate_limits: tuple[LimitState, ...] = ()
+    cache_entry: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from providers.cache import namespaces, shared
 from providers.cache.models import DEFAULT_NAME, CacheEntry, CacheNamespace
 from providers.cache.stats import NAMES, SINCE, stats_key
 from providers.cache.stored import TRIM, opened
+from providers.services import semantic
 from tenants.principals import Principal
 from tenants.services.audit import record
 from tenants.services.provisioning import all_tenants, tenant_by_slug
@@ -26,7 +27,22 @@ MAX_EVICTED = 1_000
 MAX_MODEL_GENERATIONS = 1_000
 MAX_WARMED = 1_000
 
-CHANGEABLE = frozenset({"enabled", "ttl_s", "sharing", "max_bytes", "opt_in_all", "max_temperature"})
+CHANGEABLE = frozenset(
+    {
+        "enabled",
+        "ttl_s",
+        "sharing",
+        "max_bytes",
+        "opt_in_all",
+        "max_temperature",
+        "semantic",
+        "semantic_rate",
+        "semantic_ttl_s",
+        "semantic_audit_share",
+        "semantic_max_entries",
+        "semantic_embedder",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +63,11 @@ def settings_now() -> CacheNamespace:
 
 def change_settings(*, caller: Principal, changes: Mapping[str, Any]) -> CacheNamespace:
     """Change some settings, for every process within a second."""
-    row = _locked()
+    row = settings_locked()
     changes = {name: value for name, value in changes.items() if name in CHANGEABLE}
     for name, value in changes.items():
         setattr(row, name, value)
+    semantic.prepare_change(row, changes)
     row.save()
     _trim(row.max_bytes)
     record(action="cache.settings_changed", subject_kind="cache", subject_id=row.id, actor=caller, data=dict(changes))
@@ -60,8 +77,8 @@ def change_settings(*, caller: Principal, changes: Mapping[str, Any]) -> CacheNa
 
 def invalidate(*, caller: Principal | None, model: str | None) -> int:
     """Forget every answer of a model (by alias), or of all. How many PostgreSQL held; memory and Redis lose theirs by
-    a new generation of keys. Without `caller` an operator wants it."""
-    row = _locked()
+    a new generation of keys, which is in the scope of semantic entries, too. Without `caller` an operator wants it."""
+    row = settings_locked()
     if model is None or len(row.model_generations) >= MAX_MODEL_GENERATIONS:
         row.generation += 1
         row.model_generations, row.evicted = {}, {}
@@ -69,8 +86,19 @@ def invalidate(*, caller: Principal | None, model: str | None) -> int:
         row.model_generations[model] = row.model_generations.get(model, 0) + 1
     row.save()
     entries = CacheEntry.objects.all() if model is None else CacheEntry.objects.filter(alias=model)
-    deleted, _ = entries.delete()
+    deleted = entries.delete()[0] + semantic.forget_alias(model)
     record(action="cache.invalidated", subject_kind="cache", subject_id=row.id, actor=caller, data={"model": model})
+    namespaces.announce(row)
+    return deleted
+
+
+def invalidate_prefix(*, caller: Principal, prefix: str) -> int:
+    """Forget what was answered to questions that begin so. Only the semantic cache knows questions: the exact cache forgets
+    the answers of those. How many."""
+    row = settings_locked()
+    deleted, keys = semantic.forget_prefix(prefix)
+    _evict(row, keys)
+    record(action="cache.invalidated", subject_kind="cache", subject_id=row.id, actor=caller, data={"prefix": True})
     namespaces.announce(row)
     return deleted
 
@@ -85,24 +113,21 @@ def invalidate_tenants(*, slug: str | None, model: str | None) -> int:
 
 
 def delete_entry(*, caller: Principal, entry_id: uuid.UUID) -> None:
-    """Forget one answer, wherever it is kept. Raises NotFound."""
+    """Forget one answer, of the exact cache or the semantic, wherever it is kept. Raises NotFound."""
     entry = CacheEntry.objects.filter(id=entry_id).first()
-    if entry is None:
+    key = bytes(entry.key) if entry is not None else semantic.forget_entry(entry_id)
+    if key is None:
         raise NotFound("There is no such entry.")
-    row = _locked()
-    now = time.time()
-    # What was deleted longer ago than anything may live needs no mention any more.
-    row.evicted = {key: at for key, at in row.evicted.items() if at > now - row.ttl_s}
-    if len(row.evicted) >= MAX_EVICTED:
-        row.generation += 1
-        row.model_generations, row.evicted = {}, {}
-    else:
-        row.evicted[bytes(entry.key).hex()] = now
-    row.save()
-    key = shared.redis_key(row.tenant_id, bytes(entry.key))
-    entry.delete()
+    row = settings_locked()
+    _evict(row, [key])
     record(action="cache.entry_deleted", subject_kind="cache_entry", subject_id=entry_id, actor=caller)
-    transaction.on_commit(lambda: _forget(key))
+    namespaces.announce(row)
+
+
+def evict(keys: Sequence[bytes]) -> None:
+    """Have every process, and every store, forget the answers under these keys of the tenant's."""
+    row = settings_locked()
+    _evict(row, keys)
     namespaces.announce(row)
 
 
@@ -161,11 +186,28 @@ def _snapshot(*, reset: bool) -> Snapshot:
     )
 
 
-def _locked() -> CacheNamespace:
-    """The tenant's row, made if there is none yet."""
+def settings_locked() -> CacheNamespace:
+    """The tenant's row, made if there is none yet, for whoever changes it."""
     tenant_id = current_tenant_id()
     CacheNamespace.objects.bulk_create([CacheNamespace(tenant_id=tenant_id)], ignore_conflicts=True)
     return CacheNamespace.objects.select_for_update().get(name=DEFAULT_NAME)
+
+
+def _evict(row: CacheNamespace, keys: Sequence[bytes]) -> None:
+    """Have the answers under some of the exact cache's keys forgotten, wherever they are kept."""
+    now = time.time()
+    # What was deleted longer ago than anything may live needs no mention any more.
+    row.evicted = {key: at for key, at in row.evicted.items() if at > now - row.ttl_s}
+    if len(row.evicted) + len(keys) > MAX_EVICTED:
+        row.generation += 1
+        row.model_generations, row.evicted = {}, {}
+    else:
+        row.evicted |= dict.fromkeys((key.hex() for key in keys), now)
+    row.save()
+    for start in range(0, len(keys), MAX_EVICTED):
+        CacheEntry.objects.filter(key__in=keys[start : start + MAX_EVICTED]).delete()
+    names = [shared.redis_key(row.tenant_id, key) for key in keys]
+    transaction.on_commit(lambda: _forget(names))
 
 
 def _trim(max_bytes: int) -> None:
@@ -173,9 +215,11 @@ def _trim(max_bytes: int) -> None:
         cursor.execute(TRIM, [max_bytes])
 
 
-def _forget(key: str) -> None:
+def _forget(names: Sequence[str]) -> None:
     """Spare Redis what nobody will read; it would go by itself."""
+    if not names:
+        return
     try:
-        sync_cache_redis().delete(key)
+        sync_cache_redis().delete(*names)
     except RedisError:
         return

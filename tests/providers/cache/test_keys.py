@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from billing.types import Payer, Tariff
 from providers.adapters.fake import FakeAdapter
 from providers.base import Target
-from providers.cache.key import IGNORED, KEYED, UNKEYED, key_of
+from providers.cache.canonical import IGNORED, KEYED, UNKEYED
+from providers.cache.key import key_of
 from providers.pipeline.values import Candidate, Job, Wishes
 from providers.routes import ResolvedDeployment
 from providers.types import (

@@ -1,8 +1,9 @@
 """A room's question that was asked before: its answer comes from the cache, shows its tokens, and costs nothing."""
 
 import asyncio
+from dataclasses import replace
 
-from chat.answering import Ending, Question, Turn
+from chat.answering import Aside, Ending, Question, Turn
 from chat.pipeline_answering import PipelineAnswering
 from chat.shapes import Usage
 from kernel.ids import uuid7
@@ -26,7 +27,7 @@ async def put_question(house: House, text: str) -> tuple[str, Ending]:
     async with asyncio.timeout(5):
         while answer.ending is None:
             await asyncio.sleep(0.01)
-    return "".join(pieces), answer.ending
+    return "".join(piece.text for piece in pieces), answer.ending
 
 
 async def test_an_answer_from_the_cache_shows_its_tokens_and_costs_nothing(house: House) -> None:
@@ -56,3 +57,35 @@ async def test_a_question_asked_twice_at_once_is_paid_for_once(house: House) -> 
     assert costs[0] == 0
     assert costs[1] is not None
     assert costs[1] > 0
+
+
+async def test_an_aside_is_billed_as_the_rooms(house: House) -> None:
+    room_id = uuid7()
+    aside = Aside(
+        purpose="title",
+        principal=house.company.alice.principal,
+        room_id=room_id,
+        alias=house.model,
+        asked="Give this a title.",
+        text="How high is it?",
+        max_tokens=64,
+    )
+    said = await PipelineAnswering().aside(aside)
+    assert said.text == "You said: How high is it?"
+    (record,) = await house.usage(1)
+    assert (record.subject_kind, record.subject_id, record.request_id) == ("room", room_id, said.request_id)
+    assert record.sell_nano == said.cost_nano
+    assert said.cost_nano is not None
+    assert said.cost_nano > 0
+
+
+async def test_a_model_of_a_role_is_asked_only_by_those_who_may(house: House) -> None:
+    alice, pipeline = house.company.alice.principal, PipelineAnswering()
+    assert await pipeline.helper_model(principal=alice, purpose="title", alias="mine") == "mine"
+    await house.rest("PUT", "model-roles", {"roles": {"title": house.model}})
+    assert await pipeline.helper_model(principal=alice, purpose="title", alias="mine") == house.model
+    keyed = replace(alice, allowed_models=frozenset({"mine"}))
+    assert await pipeline.helper_model(principal=keyed, purpose="title", alias="mine") == "mine"
+    window = await pipeline.window(principal=alice, alias=house.model)
+    assert window.answer_tokens == 4_096
+    assert pipeline.tokens_of("x" * 400) == 104

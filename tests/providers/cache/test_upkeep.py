@@ -23,6 +23,12 @@ async def test_settings_begin_with_the_defaults_and_can_be_changed(house: House)
         "max_bytes": 256 * 1024**2,
         "opt_in_all": False,
         "max_temperature": 0.0,
+        "semantic": False,
+        "semantic_rate": 0.01,
+        "semantic_ttl_s": 86_400,
+        "semantic_audit_share": 0.02,
+        "semantic_max_entries": 10_000,
+        "semantic_embedder": "all-MiniLM-L6-v2-int8",
     }
     changed = await house.rest("PATCH", "cache", {"ttl_s": 60, "sharing": "group"})
     assert changed == before | {"ttl_s": 60, "sharing": "group"}
@@ -204,7 +210,7 @@ async def test_settings_are_looked_up_once_for_many_requests(house: House, monke
         return await real(tenant_id)  # type: ignore[arg-type]
 
     monkeypatch.setattr(namespaces, "_read", noting)
-    monkeypatch.setattr(namespaces, "FRESH_S", 60.0)
+    monkeypatch.setattr(namespaces, "KEPT_S", 60.0)
     for number in range(10):
         await house.ask(f"Question {number}")
     assert looked == [house.company.id]

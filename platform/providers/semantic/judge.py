@@ -1,0 +1,55 @@
+"""The verdict: whether one of the candidates' answers may be given, and which.
+
+The candidates fall into clusters of one answer. Of the cluster that the score prefers, the answer is served from the
+nearest entry that the guard has nothing against; if the guard has something against them all, nothing is served. The
+other clusters stay in view as what the question might have meant instead."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from providers.semantic import guard, score
+from providers.semantic.values import Calibration, Candidate, Features, Question, Verdict
+
+CANDIDATES = score.NEAREST
+"""How many of the nearest entries the score was made for; further ones aren't looked at."""
+
+
+def judge(question: Question, candidates: Sequence[Candidate], *, calibration: Calibration, rate: float) -> Verdict:
+    """The verdict on a question, for the nearest entries of its scope and a stated rate of wrong hits (0.01: one of a
+    hundred).
+
+    `candidates` come in any order, from one scope; those of another guard's version are never served."""
+    return verdict(question.features, candidates, calibration=calibration, rate=rate)
+
+
+def verdict(asked: Features, candidates: Sequence[Candidate], *, calibration: Calibration, rate: float) -> Verdict:
+    """`judge`, of the question's features alone."""
+    if not candidates:
+        return Verdict(None, 0.0, "no_candidate")
+    if (
+        calibration.cut_for(rate) is None
+        or calibration.guard_version != guard.VERSION
+        or calibration.features != score.NAMES
+    ):
+        return Verdict(None, 0.0, "uncalibrated")
+    nearest = nearest_of(candidates)
+    objections = objections_to(asked, nearest)
+    best, likely, stratum = score.best(asked, nearest, objections, calibration)
+    if best is None or stratum is None:
+        return Verdict(None, 0.0, "guard", objections[nearest[0].id] or "")
+    cut = stratum.cut_for(rate)
+    if cut is None:
+        return Verdict(None, likely, "uncalibrated")
+    if likely < cut.cut:
+        return Verdict(None, likely, "score")
+    return Verdict(best, likely, "accepted")
+
+
+def nearest_of(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that are looked at, the nearest first."""
+    return sorted(candidates, key=lambda candidate: -candidate.cosine)[:CANDIDATES]
+
+
+def objections_to(asked: Features, nearest: Sequence[Candidate]) -> dict[UUID, str | None]:
+    """What the guard has against each candidate."""
+    return {candidate.id: guard.disagreement(asked, candidate.features) for candidate in nearest}

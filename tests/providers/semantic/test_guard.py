@@ -1,0 +1,86 @@
+"""What two questions must agree in."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from providers.semantic import guard
+from providers.semantic.values import Features
+
+pytestmark = pytest.mark.no_database
+
+
+def between(one: str, other: str) -> str | None:
+    first, second = guard.features_of(one), guard.features_of(other)
+    assert guard.disagreement(first, second) == guard.disagreement(second, first)
+    return guard.disagreement(first, second)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        ("Does the plan cover five users?", "Does the plan cover 6 users?", "numbers"),
+        ("Is 1,000 enough?", "Is 10,000 enough?", "numbers"),
+        ("How far is 3 miles?", "How far is 3 kilometres?", "numbers"),
+        ("What is the price in dollars?", "What is the price in euros?", "units"),
+        ("Is the shop open on Monday?", "Is the shop open on Sunday?", "dates"),
+        ("What happened in 1929?", "What happened in 1992?", "dates"),
+        ("How do I install Python 3.9?", "How do I install Python 3.11?", "versions"),
+        ("Which creams contain soy?", "Which creams do not contain soy?", "negation"),
+        ("Can I travel with a visa?", "Can I travel without a visa?", "negation"),
+        ("Why does the job fail?", "Why does the job not fail?", "negation"),
+        ("Do all members vote?", "Do some members vote?", "quantifiers"),
+        ("Which has more sugar than milk?", "Which has less sugar than milk?", "comparatives"),
+        ("How do I turn on two-factor login?", "How do I disable two-factor login?", "antonyms"),
+        ("Why is the port open?", "Why is the port closed?", "antonyms"),
+        ("Is this reversible?", "Is this irreversible?", "antonyms"),
+        ("What is the capital of Austria?", "What is the capital of Australia?", "names"),
+        ("Who wrote Hamlet?", "Who wrote Faust?", "names"),
+        ("When was the tower built?", "Where was the tower built?", "question word"),
+        ("How do bees swarm?", "Why do bees swarm?", "question word"),
+        (
+            "How do I move data from the phone to the laptop?",
+            "How do I move data from the laptop to the phone?",
+            "roles",
+        ),
+        ("Can a cat infect a dog?", "Can a dog infect a cat?", "roles"),
+        ("How do I convert binary to decimal?", "How do I convert decimal to binary?", "roles"),
+        ("How do I reset the router?", "How do I sell the router?", None),
+        ("How do I paint the garden fence?", "How do I move the garden fence?", "replaced words"),
+        ("What is photosynthesis?", "Was ist Photosynthese?", "language"),
+        ("¿Qué es la fotosíntesis?", "O que é a fotossíntese?", "language"),
+    ],
+)
+def test_what_matters_and_differs_is_named(one: str, other: str, differ: str | None) -> None:
+    assert between(one, other) == differ
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("How do I activate my card?", "What are the steps to activate a card?"),
+        ("Does the plan cover five users?", "Is the plan good for 5 users?"),
+        ("Is 1000 dollars enough for a week in Spain?", "In Spain, is $1,000 enough for a week?"),
+        ("How do I turn on two-factor login?", "What is the way to enable 2FA when signing in?"),
+        ("Did Spain defeat England?", "Was England beaten by Spain?"),
+        ("Why isn't the card working?", "What is the reason the card does not work?"),
+        ("What is the difference between Java and Python?", "What is the difference between Python and Java?"),
+    ],
+)
+def test_two_ways_to_ask_one_thing_agree(one: str, other: str) -> None:
+    assert between(one, other) is None
+
+
+def test_features_of_another_version_agree_with_nothing() -> None:
+    features = guard.features_of("How do I activate my card?")
+    older = msgspec.structs.replace(features, version=guard.VERSION - 1)
+    assert guard.disagreement(features, older) == "version"
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(max_size=80))
+def test_any_text_has_features_that_survive_storage_and_agrees_with_itself(text: str) -> None:
+    features = guard.features_of(text)
+    assert msgspec.json.decode(msgspec.json.encode(features), type=Features) == features
+    assert guard.disagreement(features, features) is None
