@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from chat.shapes import preset_id
 from chat.store import Connection, every
 from kernel.errors import Conflict, NotFound, PermissionDenied
 from tenants.principals import Principal
@@ -25,6 +26,9 @@ class RoomAccess(msgspec.Struct, frozen=True):
     membership_id: uuid.UUID
     name: str
     role: str
+    answers: str = "always"
+    archived: bool = False
+    preset: uuid.UUID | None = None
 
     @property
     def is_owner(self) -> bool:
@@ -36,10 +40,24 @@ class RoomAccess(msgspec.Struct, frozen=True):
         if not self.is_owner:
             raise PermissionDenied("Only an owner of the room may do this.", details={"reason": "not_room_owner"})
 
+    def require_moderator(self) -> None:
+        """Raises `PermissionDenied` for all but the room's owners and moderators."""
+        if self.role not in ("owner", "moderator"):
+            raise PermissionDenied(
+                "Only an owner or a moderator of the room may do this.", details={"reason": "not_room_moderator"}
+            )
+
+    def require_writable(self) -> None:
+        """Raises `PermissionDenied` for readers, and `Conflict` in an archived room."""
+        if self.role == "reader":
+            raise PermissionDenied("You may only read in this room.", details={"reason": "room_reader"})
+        if self.archived:
+            raise Conflict("This room is archived. Its owner can open it again.", details={"reason": "archived"})
+
 
 _ACCESS = """
     SELECT r.tenant_id, r.id AS room_id, r.kind, r.settings, r.epoch, r.head_seq, rm.id AS room_member_id,
-           rm.membership_id, p.name, rm.role
+           rm.membership_id, p.name, rm.role, r.archived_at IS NOT NULL AS archived
     FROM chat_room r
     JOIN chat_roommember rm ON rm.tenant_id = r.tenant_id AND rm.room_id = r.id
     JOIN tenants_membership m ON m.tenant_id = rm.tenant_id AND m.id = rm.membership_id
@@ -58,16 +76,21 @@ async def access_rooms(
 
 
 async def access_room(
-    connection: Connection, *, member: Principal, room_id: uuid.UUID, write: bool = False
+    connection: Connection, *, member: Principal, room_id: uuid.UUID, write: bool = False, manage: bool = False
 ) -> RoomAccess:
-    """The room, if the member is in it. Raises `NotFound` for strangers, as if there were no such room, and
-    `PermissionDenied` without `rooms.read`, or `rooms.write` where that is wanted.
+    """The room, if the member is in it. With `write` something is to be said or done there, with `manage` the room itself is
+    to be changed, also an archived one; what role that takes is asked of what this answers.
+
+    Raises `NotFound` for strangers, as if there were no such room, and `PermissionDenied` without `rooms.read`, or
+    `rooms.write` where one of both is wanted. With `write` also for readers, and `Conflict` in an archived room.
     """
     found = await access_rooms(connection, member=member, room_ids=[room_id])
     if room_id not in found:
         raise NotFound
-    if write:
+    if write or manage:
         member.require("rooms.write")
+    if write:
+        found[room_id].require_writable()
     return found[room_id]
 
 
@@ -79,11 +102,13 @@ class GenerationAccess(msgspec.Struct, frozen=True):
     status: str
     lease_owner: uuid.UUID | None
     requested_by_id: uuid.UUID
+    prompt_id: uuid.UUID
+    model: str
 
     def require_may_stop(self) -> None:
-        """Raises `PermissionDenied` for all but who asked for it and the room's owners."""
+        """Raises `PermissionDenied` for all but who asked for it and the room's owners and moderators."""
         if self.requested_by_id != self.room.membership_id:
-            self.room.require_owner()
+            self.room.require_moderator()
 
 
 async def access_generation(
@@ -92,7 +117,7 @@ async def access_generation(
     """The generation, if the member is in its room. Raises as `access_room` does."""
     rows = await every(
         connection,
-        "SELECT id, room_id, status, lease_owner, requested_by_id FROM chat_generation WHERE id = %s",
+        "SELECT id, room_id, status, lease_owner, requested_by_id, prompt_id, model FROM chat_generation WHERE id = %s",
         (generation_id,),
     )
     if not rows:
@@ -105,7 +130,63 @@ async def access_generation(
         status=row["status"],
         lease_owner=row["lease_owner"],
         requested_by_id=row["requested_by_id"],
+        prompt_id=row["prompt_id"],
+        model=row["model"],
     )
+
+
+class MessageAccess(msgspec.Struct, frozen=True):
+    """A message in a room that the member is in. `asked_by_id` is who asked for it, where a model wrote it."""
+
+    room: RoomAccess
+    message_id: uuid.UUID
+    parent_id: uuid.UUID | None
+    author_kind: str
+    author_membership_id: uuid.UUID | None
+    generation_id: uuid.UUID | None
+    asked_by_id: uuid.UUID | None
+    model: str
+    deleted: bool
+
+    @property
+    def told_with(self) -> uuid.UUID:
+        """The message on every path to what this one was told before: an answer may be on it beside its question."""
+        return self.parent_id if self.author_kind == "model" and self.parent_id is not None else self.message_id
+
+    def require_own(self) -> None:
+        """Raises `PermissionDenied` for all but who wrote it."""
+        if self.author_membership_id != self.room.membership_id:
+            raise PermissionDenied("This was written by somebody else.", details={"reason": "not_author"})
+
+    def require_may_delete(self) -> None:
+        """Raises `PermissionDenied` for all but who wrote it, who asked for it, and the room's owners and moderators."""
+        if self.room.membership_id not in (self.author_membership_id, self.asked_by_id):
+            self.room.require_moderator()
+
+    def require_there(self) -> None:
+        """Raises `Conflict` for a message that was deleted."""
+        if self.deleted:
+            raise Conflict("This message was deleted.", details={"reason": "deleted"})
+
+
+_MESSAGE = """
+    SELECT m.id AS message_id, m.room_id, m.parent_id, m.author_kind, m.author_membership_id, m.generation_id, m.model,
+           m.deleted_at IS NOT NULL AS deleted, g.requested_by_id AS asked_by_id
+    FROM chat_message m LEFT JOIN chat_generation g ON g.tenant_id = m.tenant_id AND g.id = m.generation_id
+    WHERE m.id = %s
+"""
+
+
+async def access_message(
+    connection: Connection, *, member: Principal, message_id: uuid.UUID, write: bool = False
+) -> MessageAccess:
+    """The message, if the member is in its room. Raises as `access_room` does."""
+    rows = await every(connection, _MESSAGE, (message_id,))
+    if not rows:
+        raise NotFound
+    row = rows[0]
+    room = await access_room(connection, member=member, room_id=row.pop("room_id"), write=write)
+    return MessageAccess(room=room, **row)
 
 
 def require_shared(room: RoomAccess) -> None:
@@ -116,4 +197,10 @@ def require_shared(room: RoomAccess) -> None:
 
 def _accessed(row: dict[str, Any]) -> RoomAccess:
     settings = row.pop("settings")
-    return RoomAccess(**row, model=settings.get("model"), instructions=settings.get("instructions", ""))
+    return RoomAccess(
+        **row,
+        model=settings.get("model"),
+        instructions=settings.get("instructions", ""),
+        answers=settings.get("answers", "always"),
+        preset=preset_id(settings),
+    )

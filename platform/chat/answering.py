@@ -9,20 +9,35 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from chat.parameters import PLAIN, Parameters
+from chat.parts import Kind, Parts
 from chat.shapes import Usage
 from kernel.errors import Unavailable
 from tenants.principals import Principal
 
 
+class SeenFile(msgspec.Struct, frozen=True):
+    """A file, as a model is given it: an `image` as a data URL, or `text`. `note` says why it isn't all there."""
+
+    name: str
+    text: str | None = None
+    image: str | None = None
+    note: str = ""
+
+
 class Turn(msgspec.Struct, frozen=True):
-    """Something said earlier in the room."""
+    """Something said earlier in the room, with the files that came with it."""
 
     role: Literal["user", "assistant"]
     text: str
+    files: tuple[SeenFile, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What a model is asked, by whom, and what for. The principal pays."""
+    """What a model is asked, by whom, and what for. The principal pays. What is asked `anew` no cache answers.
+
+    `notes` are told after the `instructions`, before the turns.
+    """
 
     principal: Principal
     request_id: uuid.UUID
@@ -32,6 +47,44 @@ class Question(msgspec.Struct, frozen=True):
     alias: str
     instructions: str
     turns: tuple[Turn, ...]
+    anew: bool = False
+    notes: tuple[str, ...] = ()
+    parameters: Parameters = PLAIN
+
+
+class Window(msgspec.Struct, frozen=True):
+    """How many tokens a model takes at most, None where that isn't known, and how many of them its answer may be."""
+
+    tokens: int | None
+    answer_tokens: int
+
+
+class Aside(msgspec.Struct, frozen=True):
+    """A small question beside the conversation, such as for a title. The principal pays; it counts as the room's."""
+
+    purpose: Literal["title", "summary"]
+    principal: Principal
+    room_id: uuid.UUID
+    alias: str
+    asked: str
+    text: str
+    max_tokens: int
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What was answered to it, settled."""
+
+    request_id: uuid.UUID
+    alias: str
+    text: str
+    cost_nano: int | None
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A piece of an answer as it comes."""
+
+    text: str
+    kind: Kind = "text"
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -52,8 +105,8 @@ class Answer(Protocol):
         """What must be known to bill it if this process dies, to be stored first; JSON-serialisable."""
         ...
 
-    def pieces(self) -> AsyncIterator[str]:
-        """Begin, and give the text as it comes. Raises the `ParleyError` that the answer failed with."""
+    def pieces(self) -> AsyncIterator[Piece]:
+        """Begin, and give what it says as it comes. Raises the `ParleyError` that the answer failed with."""
         ...
 
     def stop(self) -> None:
@@ -80,7 +133,7 @@ class Orphan(msgspec.Struct, frozen=True):
     membership_id: uuid.UUID
     alias: str
     attempt: Mapping[str, Any]
-    text: str
+    parts: Parts
 
 
 class Answering(Protocol):
@@ -93,8 +146,24 @@ class Answering(Protocol):
         """
         ...
 
-    async def context_tokens(self, *, principal: Principal, alias: str) -> int | None:
-        """How much the model reads at most, where that is known."""
+    async def helper_model(self, *, principal: Principal, purpose: Literal["title", "summary"], alias: str) -> str:
+        """The alias that the tenant has chosen for a purpose, if the principal may use it, else the one given."""
+        ...
+
+    async def window(self, *, principal: Principal, alias: str) -> Window:
+        """How much the model reads and writes."""
+        ...
+
+    def tokens_of(self, text: str) -> int:
+        """An estimate of a message's tokens."""
+        ...
+
+    async def aside(self, aside: Aside) -> Said:
+        """Ask it, and wait for the whole answer. Raises the `ParleyError` that it failed with."""
+        ...
+
+    async def sees_images(self, *, principal: Principal, alias: str) -> bool:
+        """Whether the model can look at images, as far as that is known."""
         ...
 
     async def begin(self, question: Question) -> Answer:

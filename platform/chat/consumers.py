@@ -4,14 +4,16 @@ No middleware and no channel layer: a socket authenticates by its first frame, a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from chat import lifecycle
 from chat.access import access_rooms
 from chat.bounds import FRAME_BYTES_MAX, HEARTBEAT_S, INFLIGHT_COMMANDS_MAX, ROOMS_PER_SOCKET_MAX
 from chat.realtime.commands import carry_out
@@ -38,7 +40,8 @@ from chat.realtime.sessions import open_session
 from chat.realtime.socket import Socket
 from chat.services.members import mark_seen
 from chat.store import transaction
-from kernel.errors import NotAuthenticated, ParleyError, PermissionDenied
+from kernel.ending import end
+from kernel.errors import NotAuthenticated, NotFound, ParleyError, PermissionDenied
 from kernel.net import client_address
 from tenants.principals import Principal
 
@@ -93,6 +96,7 @@ class _Conversation:
     async def run(self) -> None:
         """From the accept to the close, whoever closes."""
         self._hub.add(self._socket)
+        await lifecycle.start()
         tasks = [
             asyncio.create_task(self._listen(), name=f"socket {self._socket.sid} listens"),
             asyncio.create_task(self._socket.send_all(), name=f"socket {self._socket.sid} sends"),
@@ -101,9 +105,7 @@ class _Conversation:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.remove(self._socket)
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(tasks)
 
     async def _listen(self) -> None:
         try:
@@ -150,7 +152,7 @@ class _Conversation:
             await self._renew(frame)
         elif isinstance(frame, Command):
             await carry_out(frame, socket=socket, hub=self._hub)
-        elif frame.room in socket.places:
+        else:
             await self._seen(frame, socket.session.principal)
 
     async def _greet(self, hello: Hello) -> None:
@@ -171,20 +173,14 @@ class _Conversation:
             return
         limits = Limits(frame_bytes=FRAME_BYTES_MAX, inflight=INFLIGHT_COMMANDS_MAX, rooms=ROOMS_PER_SOCKET_MAX)
         socket.say(Welcome(sid=socket.sid, hb=int(HEARTBEAT_S), limits=limits))
+        self._hub.notes.look([socket])
         await self._resume(session.principal, hello.resume)
 
     async def _resume(self, member: Principal, positions: tuple[Position, ...]) -> None:
         """Attach the rooms that the client follows. What can't be resumed is reset: its snapshot tells why."""
         if not positions:
             return
-        try:
-            async with transaction(member.tenant_id) as connection:
-                found = await access_rooms(
-                    connection, member=member, room_ids={position.room for position in positions}
-                )
-        except ParleyError as error:
-            log.warning("rooms_not_resumed", error=repr(error))
-            found = {}
+        found = await self._accessible(member, {position.room for position in positions})
         for position in positions:
             if position.room not in found:
                 self._socket.say(reset(position.room, "not_found"))
@@ -193,9 +189,32 @@ class _Conversation:
                 place = Place(self._socket, await self._hub.feed(member.tenant_id, position.room))
                 self._socket.enter(place)
                 await place.resume(position)
+                place.show_present()
+            except NotFound:
+                self._socket.say(reset(position.room, "not_found"))
             except ParleyError as error:
                 log.warning("room_not_resumed", room_id=str(position.room), error=repr(error))
-                self._socket.say(reset(position.room, error.code))
+                self._socket.close(_close_code(error), "not now")
+                return
+
+    async def _accessible(self, member: Principal, room_ids: set[UUID]) -> Collection[UUID]:
+        if not member.may("rooms.read"):
+            return ()
+        known = {
+            room_id
+            for room_id in room_ids
+            if self._hub.admitted(member.tenant_id, room_id, membership_id=member.membership_id)
+        }
+        if known == room_ids:
+            return known
+        try:
+            async with transaction(member.tenant_id) as connection:
+                return known | (await access_rooms(connection, member=member, room_ids=room_ids - known)).keys()
+        except ParleyError as error:
+            # A client that was told of no such rooms would go on without them: it comes back instead.
+            log.warning("rooms_not_resumed", error=repr(error))
+            self._socket.close(_close_code(error), "not now")
+            return ()
 
     async def _renew(self, auth: Auth) -> None:
         socket = self._socket

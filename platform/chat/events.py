@@ -10,8 +10,11 @@ from msgspec import UNSET, UnsetType
 from psycopg.types.json import Jsonb
 
 from chat import selectors
+from chat.message_parts import answer_parts
+from chat.parts import Parts
 from chat.store import Connection, every, first, transaction
 from kernel.errors import NotFound
+from kernel.ids import NIL, uuid7s
 
 
 class EventIds(msgspec.Struct, frozen=True):
@@ -34,10 +37,12 @@ class RoomEvent(msgspec.Struct, frozen=True):
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """Numbers taken from a room: the first of them, and the epoch in force."""
+    """Numbers taken from a room: the first of them, and the epoch in force. `ids` are for its next messages and generations:
+    rising, and greater than those of all before."""
 
     first_seq: int
     epoch: int
+    ids: tuple[uuid.UUID, ...] = ()
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -47,22 +52,34 @@ class Head(msgspec.Struct, frozen=True):
     seq: int
 
 
+_TAKE = """
+    UPDATE chat_room
+    SET head_seq = head_seq + %(count)s,
+        last_message_at = CASE WHEN %(message)s THEN %(now)s ELSE last_message_at END,
+        last_id = CASE WHEN last_id < %(first)s THEN %(last)s ELSE last_id END
+    WHERE id = %(room)s RETURNING head_seq, epoch, last_id
+"""
+
+
 async def take_numbers(
-    connection: Connection, *, room_id: uuid.UUID, count: int, now: datetime, message: bool = False
+    connection: Connection, *, room_id: uuid.UUID, count: int, now: datetime, message: bool = False, ids: int = 0
 ) -> Numbers:
-    """The room's next `count` numbers. Locks the room until the transaction ends, so events commit in their order.
+    """The room's next `count` numbers, and so many `ids`. Locks the room until the transaction ends, so events commit in their
+    order.
 
     Raises `NotFound` when there is no such room. A deleted room still counts, for answers that end after it.
     """
-    row = await first(
-        connection,
-        "UPDATE chat_room SET head_seq = head_seq + %s, last_message_at = CASE WHEN %s THEN %s ELSE last_message_at END "
-        "WHERE id = %s RETURNING head_seq, epoch",
-        (count, message, now, room_id),
-    )
+    made = uuid7s(ids)
+    bounds = {"first": made[0], "last": made[-1]} if made else {"first": NIL, "last": NIL}
+    taken = {"room": room_id, "count": count, "message": message, "now": now, **bounds}
+    row = await first(connection, _TAKE, taken)
     if row is None:
         raise NotFound
-    return Numbers(first_seq=row["head_seq"] - count + 1, epoch=row["epoch"])
+    if made and row["last_id"] != made[-1]:
+        # Another host's clock is ahead of ours, or it made an id in this very millisecond.
+        made = uuid7s(ids, after=row["last_id"])
+        await connection.execute("UPDATE chat_room SET last_id = %s WHERE id = %s", (made[-1], room_id))
+    return Numbers(first_seq=row["head_seq"] - count + 1, epoch=row["epoch"], ids=made)
 
 
 async def insert_event(
@@ -101,6 +118,27 @@ async def events_after(
             (room_id, seq, limit),
         )
         return head, await _with_content(connection, room_id, rows)
+
+
+async def finished_event(
+    tenant_id: uuid.UUID, room_id: uuid.UUID, generation_id: uuid.UUID
+) -> tuple[Head, RoomEvent, Parts] | None:
+    """The event that ended a generation, the parts of its answer, and where the room stands; None before its end."""
+    async with transaction(tenant_id) as connection:
+        head = await head_of(connection, room_id)
+        rows = await every(
+            connection,
+            "SELECT seq, type, ids, at FROM chat_roomevent WHERE room_id = %s AND type = 'generation.finished' "
+            "AND ids->>'generation' = %s ORDER BY seq DESC LIMIT 1",
+            (room_id, str(generation_id)),
+        )
+        if head is None or not rows:
+            return None
+        message_id = msgspec.convert(rows[0]["ids"], EventIds).message
+        messages = await selectors.messages(connection, [message_id] if message_id else [])
+        parts = answer_parts(messages[message_id].parts) if message_id and message_id in messages else ()
+        [event] = await _with_content(connection, room_id, rows)
+        return head, event, parts
 
 
 async def head_of(connection: Connection, room_id: uuid.UUID) -> Head | None:

@@ -2,8 +2,13 @@
 
 import asyncio
 
-from chat.generations import runs
-from chat.realtime import hub, subscriptions
+from chat.generations import runs, titles
+from chat.realtime import hub, subscriptions, unread
+
+
+async def start() -> None:
+    """Hear of answers that other processes left."""
+    await runs.listen()
 
 
 async def drain(timeout_s: float) -> None:
@@ -15,4 +20,6 @@ async def close() -> None:
     """Let go of everything that this event loop holds for rooms."""
     await hub.close()
     await runs.close()
+    await titles.close()
+    await unread.close()
     await subscriptions.close()

@@ -10,16 +10,41 @@ from typing import Any, ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
-from chat.bounds import ALIAS_CHARS_MAX, CID_CHARS_MAX, TITLE_CHARS_MAX
+from chat.attachment_models import Attachment
+from chat.bounds import ALIAS_CHARS_MAX, CID_CHARS_MAX, FOLDER_CHARS_MAX, TITLE_CHARS_MAX
+from chat.history_models import Feedback, Reaction, Summary
+from chat.library_models import Preset, Prompt
+from chat.note_models import Note
+from chat.policy_models import RoomPolicy, retention_days_check
+from chat.share_models import Share
+from chat.transfer_models import Transfer
 from kernel.constraints import TenantForeignKey
-from kernel.models import TenantModel, unique_in_tenant
+from kernel.ids import NIL
+from kernel.models import TenantModel, unique_in_tenant, within_tenant
 
+__all__ = [
+    "ENDED_STATUSES",
+    "LIVE_STATUSES",
+    "Attachment",
+    "CommandReceipt",
+    "Feedback",
+    "Generation",
+    "Message",
+    "Note",
+    "Preset",
+    "Prompt",
+    "Reaction",
+    "Room",
+    "RoomEvent",
+    "RoomMember",
+    "RoomPolicy",
+    "Share",
+    "Summary",
+    "Transfer",
+]
 
-def _within_tenant(target: str, **options: Any) -> Any:
-    """A pointer to another tenant table; the composite constraint beside it is the real foreign key."""
-    return models.ForeignKey(
-        target, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+", **options
-    )
+IMPORTED_ROLES = ("user", "assistant", "system", "tool")
+IMPORTED_NAME_CHARS_MAX = 100
 
 
 class Room(TenantModel):
@@ -31,14 +56,18 @@ class Room(TenantModel):
 
     kind = models.CharField(max_length=16, choices=Kind)
     title = models.CharField(max_length=TITLE_CHARS_MAX)
-    created_by = _within_tenant("tenants.Membership")
+    created_by = within_tenant("tenants.Membership")
     head_seq = models.BigIntegerField(default=0, db_default=0)
+    last_id = models.UUIDField(default=NIL, db_default=NIL, help_text="no message or generation has a greater one")
     epoch = models.BigIntegerField(default=1, db_default=1, help_text="rises when the Redis stream was lost")
     settings = models.JSONField(default=dict, help_text="model (alias or null), instructions")
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
     last_message_at = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True)
+    erased_at = models.DateTimeField(null=True, help_text="when what a deleted room held was deleted")
+    retention_days = models.PositiveIntegerField(null=True, help_text="less than the tenant's; null: as the tenant's")
+    archived_at = models.DateTimeField(null=True, help_text="nothing is said here any more")
 
     created_by_id: uuid.UUID
 
@@ -48,6 +77,15 @@ class Room(TenantModel):
             TenantForeignKey(name="room_created_by_fk", field="created_by"),
             models.CheckConstraint(name="room_kind", condition=models.Q(kind__in=["private", "shared"])),
             models.CheckConstraint(name="room_head_seq_not_negative", condition=models.Q(head_seq__gte=0)),
+            retention_days_check("room_retention"),
+        ]
+        indexes: ClassVar[list[Any]] = [
+            models.Index(
+                fields=["tenant", "id"],
+                name="rooms_that_expire",
+                condition=models.Q(retention_days__isnull=False)
+                | models.Q(deleted_at__isnull=False, erased_at__isnull=True),
+            )
         ]
 
 
@@ -56,14 +94,20 @@ class RoomMember(TenantModel):
 
     class Role(models.TextChoices):
         OWNER = "owner"
+        MODERATOR = "moderator"
         MEMBER = "member"
+        READER = "reader"
 
-    room = _within_tenant("chat.Room")
-    membership = _within_tenant("tenants.Membership")
+    room = within_tenant("chat.Room")
+    membership = within_tenant("tenants.Membership")
     role = models.CharField(max_length=16, choices=Role)
     seen_seq = models.BigIntegerField(default=0, db_default=0)
     joined_at = models.DateTimeField(db_default=Now())
     left_at = models.DateTimeField(null=True)
+    pinned_at = models.DateTimeField(null=True)
+    muted = models.BooleanField(default=False, db_default=False)
+    folder = models.CharField(max_length=FOLDER_CHARS_MAX, default="", db_default="")
+    branch = within_tenant("chat.Message", null=True, help_text="what is read on from; null: the newest")
 
     room_id: uuid.UUID
     membership_id: uuid.UUID
@@ -74,28 +118,40 @@ class RoomMember(TenantModel):
             models.UniqueConstraint(fields=["tenant", "room", "membership"], name="room_member_key"),
             TenantForeignKey(name="room_member_room_fk", field="room"),
             TenantForeignKey(name="room_member_membership_fk", field="membership"),
-            models.CheckConstraint(name="room_member_role", condition=models.Q(role__in=["owner", "member"])),
+            models.CheckConstraint(
+                name="room_member_role", condition=models.Q(role__in=["owner", "moderator", "member", "reader"])
+            ),
+            TenantForeignKey(name="room_member_branch_fk", field="branch"),
         ]
         indexes: ClassVar[list[Any]] = [models.Index(fields=["tenant", "membership", "room"], name="rooms_of_member")]
 
 
 class Message(TenantModel):
-    """What a member or a model said. `text` is the text of `parts`, joined."""
+    """What a member or a model said, or somebody elsewhere, who is nobody here: an imported one has a role and a name of
+    its own words. `text` is the text of `parts`, joined."""
 
     class Author(models.TextChoices):
         MEMBER = "member"
         MODEL = "model"
+        IMPORTED = "imported"
 
-    room = _within_tenant("chat.Room")
-    parent = _within_tenant("self", null=True)
+    room = within_tenant("chat.Room")
+    parent = within_tenant("self", null=True)
     author_kind = models.CharField(max_length=16, choices=Author)
-    author_membership = _within_tenant("tenants.Membership", null=True)
+    author_membership = within_tenant("tenants.Membership", null=True)
     model = models.CharField(
         max_length=ALIAS_CHARS_MAX, default="", db_default="", help_text="alias, if a model wrote it"
     )
-    generation = _within_tenant("chat.Generation", null=True)
+    imported_role = models.CharField(max_length=16, default="", db_default="")
+    imported_name = models.CharField(max_length=IMPORTED_NAME_CHARS_MAX, default="", db_default="")
+    generation = within_tenant("chat.Generation", null=True)
     parts = models.JSONField(default=list)
     text = models.TextField()
+    mentions = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        help_text="ids of the memberships that are named in it",
+    )
     created_at = models.DateTimeField(db_default=Now())
     edited_at = models.DateTimeField(null=True)
     deleted_at = models.DateTimeField(null=True)
@@ -112,15 +168,22 @@ class Message(TenantModel):
             models.CheckConstraint(
                 name="message_has_one_author",
                 condition=models.Q(author_kind="member", author_membership__isnull=False, model="")
-                | (models.Q(author_kind="model", author_membership__isnull=True) & ~models.Q(model="")),
+                | (models.Q(author_kind="model", author_membership__isnull=True) & ~models.Q(model=""))
+                | models.Q(
+                    author_kind="imported", author_membership__isnull=True, model="", imported_role__in=IMPORTED_ROLES
+                ),
             ),
         ]
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["tenant", "room", "id"], name="messages_of_room"),
+            models.Index(fields=["tenant", "room", "parent", "id"], name="messages_by_parent"),
             models.Index(
                 fields=["tenant", "generation"],
                 name="message_of_generation",
                 condition=models.Q(generation__isnull=False),
+            ),
+            models.Index(
+                fields=["tenant", "created_at"], name="messages_by_age", condition=models.Q(deleted_at__isnull=True)
             ),
         ]
 
@@ -144,25 +207,30 @@ class Generation(TenantModel):
         FAILED = "failed"
         INTERRUPTED = "interrupted"
 
-    room = _within_tenant("chat.Room")
-    prompt = _within_tenant("chat.Message")
-    answer = _within_tenant("chat.Message", null=True)
+    room = within_tenant("chat.Room")
+    prompt = within_tenant("chat.Message")
+    answer = within_tenant("chat.Message", null=True)
     model = models.CharField(max_length=ALIAS_CHARS_MAX, help_text="alias")
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED, db_default="queued")
     lease_owner = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
     checkpoint = models.TextField(default="", db_default="")
     checkpoint_length = models.IntegerField(default=0, db_default=0, help_text="code points")
+    checkpoint_parts = models.JSONField(null=True, help_text="kind and length of each part; null: all is text")
     attempt = models.JSONField(default=dict)
     usage = models.JSONField(null=True)
     cost_nano = models.BigIntegerField(null=True)
     error_code = models.CharField(max_length=64, default="", db_default="")
     error_message = models.CharField(max_length=1000, default="", db_default="")
-    requested_by = _within_tenant("tenants.Membership")
+    requested_by = within_tenant("tenants.Membership")
+    requested_key_id = models.UUIDField(null=True, help_text="the API key that asked, if one did")
     request_id = models.UUIDField()
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
     stop_requested_at = models.DateTimeField(null=True)
+    anew = models.BooleanField(default=False, db_default=False, help_text="asked again: never from a cache")
+    context = models.JSONField(null=True, help_text="what of the branch the model was told: summary, left_out")
+    restarted_at = models.DateTimeField(null=True, help_text="begun anew, once, because its process died before a word")
 
     room_id: uuid.UUID
 
@@ -200,7 +268,7 @@ class RoomEvent(models.Model):
 
     pk = models.CompositePrimaryKey("tenant_id", "room_id", "seq")
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.DO_NOTHING, db_index=False, related_name="+")
-    room = _within_tenant("chat.Room")
+    room = within_tenant("chat.Room")
     seq = models.BigIntegerField()
     type = models.CharField(max_length=32)
     ids = models.JSONField(default=dict)
@@ -213,7 +281,7 @@ class RoomEvent(models.Model):
 class CommandReceipt(TenantModel):
     """The answer that a command got, kept for ever: the same `cid` of the same member gets it again."""
 
-    membership = _within_tenant("tenants.Membership")
+    membership = within_tenant("tenants.Membership")
     cid = models.CharField(max_length=CID_CHARS_MAX)
     ack = models.JSONField()
     created_at = models.DateTimeField(db_default=Now())

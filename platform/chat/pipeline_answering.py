@@ -1,28 +1,33 @@
 """Rooms' questions, answered by the completion pipeline."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from billing.types import METERS
-from chat.answering import Answer, Ending, Orphan, Question
+from chat.answering import Answer, Aside, Ending, Orphan, Piece, Question, Said, SeenFile, Window
+from chat.parts import joined
 from chat.shapes import Usage
 from kernel.errors import ParleyError
-from providers.estimate import estimate_input, estimate_tokens
+from kernel.ids import uuid7
+from providers.capabilities import known_capabilities
+from providers.estimate import TOKENS_PER_MESSAGE, estimate_input, estimate_tokens
 from providers.pipeline import run
 from providers.pipeline.accept import accept
 from providers.pipeline.answering import Answering
+from providers.pipeline.hold import DEFAULT_CAP_TOKENS
 from providers.pipeline.record import OrphanFacts, orphan_facts, record_orphan, sold_nano
-from providers.pipeline.values import Job
+from providers.pipeline.values import NO_WISHES, Job, Wishes
 from providers.profiles import profile
 from providers.route_rows import WILDCARD
-from providers.routes import DEFAULT_MODEL, ModelNotFound, list_models, resolve_route
-from providers.types import ChatRequest, Message, TextDelta, TextPart
+from providers.routes import DEFAULT_MODEL, ModelNotFound, list_models, model_of_role, resolve_route
+from providers.types import ChatRequest, ImagePart, Message, Part, ReasoningDelta, TextDelta, TextPart, ToolCallDelta
 from tenants.principals import Principal
 
 SUBJECT = "room"
+_ANEW = Wishes(use_cache=False)
 
 
 class PipelineAnswering:
@@ -39,11 +44,53 @@ class PipelineAnswering:
             raise ModelNotFound("There is no model that you may use yet.")
         return named[0]
 
-    async def context_tokens(self, *, principal: Principal, alias: str) -> int | None:
-        """The least that any deployment of the model reads."""
+    async def helper_model(self, *, principal: Principal, purpose: Literal["title", "summary"], alias: str) -> str:
+        """The tenant's model of that role, else the one given."""
+        chosen = await model_of_role(principal, purpose)
+        with suppress(ModelNotFound):
+            if chosen is not None:
+                return (await resolve_route(principal, chosen)).alias
+        return alias
+
+    async def window(self, *, principal: Principal, alias: str) -> Window:
+        """The least that any deployment of the model reads, and what its route lets it write."""
         route = await resolve_route(principal, alias)
         known = [profile(deployment.model).context_tokens for deployment in route.deployments]
-        return min((tokens for tokens in known if tokens is not None), default=None)
+        tokens = min((tokens for tokens in known if tokens is not None), default=None)
+        return Window(tokens=tokens, answer_tokens=route.max_output_tokens or DEFAULT_CAP_TOKENS)
+
+    def tokens_of(self, text: str) -> int:
+        """By its bytes."""
+        return estimate_tokens(len(text.encode())) + TOKENS_PER_MESSAGE
+
+    async def aside(self, aside: Aside) -> Said:
+        """A completion of its own: accepted, held for and settled as every other."""
+        request = ChatRequest(
+            model=aside.alias,
+            messages=(_message("system", aside.asked), _message("user", aside.text)),
+            max_output_tokens=aside.max_tokens,
+        )
+        job = await accept(
+            principal=aside.principal,
+            request=request,
+            request_id=uuid7(),
+            surface=SUBJECT,
+            subject_kind=SUBJECT,
+            subject_id=aside.room_id,
+        )
+        pump = await run.start(job, on_disconnect="stop")
+        try:
+            answer = await pump.answer()
+        finally:
+            pump.disconnect()
+        cost_nano = sold_nano(pump.result) if pump.result is not None else None
+        return Said(request_id=job.request_id, alias=aside.alias, text=answer.text, cost_nano=cost_nano)
+
+    async def sees_images(self, *, principal: Principal, alias: str) -> bool:
+        """Whether any deployment of the model can."""
+        route = await resolve_route(principal, alias)
+        known = [known_capabilities(deployment.provider, deployment.model) for deployment in route.deployments]
+        return any(able is None or "images" in able for able in known)
 
     async def begin(self, question: Question) -> Answer:
         """Accept the question; the provider is asked when the pieces are."""
@@ -53,6 +100,7 @@ class PipelineAnswering:
             request=request,
             request_id=question.request_id,
             surface=SUBJECT,
+            wishes=_ANEW if question.anew else NO_WISHES,
             subject_kind=SUBJECT,
             subject_id=question.room_id,
         )
@@ -61,7 +109,7 @@ class PipelineAnswering:
     async def settle_orphan(self, orphan: Orphan) -> Ending:
         """Bill the estimate of what was sent and of what had come."""
         facts = msgspec.convert(dict(orphan.attempt), OrphanFacts)
-        event = await record_orphan(facts, output_tokens=estimate_tokens(len(orphan.text.encode())))
+        event = await record_orphan(facts, output_tokens=estimate_tokens(len(joined(orphan.parts).encode())))
         return Ending(
             status="interrupted",
             usage=Usage(**event.tokens.by_meter()),
@@ -83,7 +131,7 @@ class _PipelineAnswer:
         stored: dict[str, Any] = msgspec.to_builtins(facts)
         return stored
 
-    async def pieces(self) -> AsyncIterator[str]:
+    async def pieces(self) -> AsyncIterator[Piece]:
         if self._has_ended_early():
             return
         self._pump = await run.start(self._job, on_disconnect="continue")
@@ -91,8 +139,13 @@ class _PipelineAnswer:
             self._pump.stop()
         try:
             async for event in self._pump.events():
-                if isinstance(event, TextDelta):
-                    yield event.text
+                match event:
+                    case TextDelta(text=text):
+                        yield Piece(text)
+                    case ReasoningDelta(text=text):
+                        yield Piece(text, kind="reasoning")
+                    case ToolCallDelta(arguments=arguments):
+                        yield Piece(arguments, kind="tool_args")
         except ParleyError:
             # An answer that a restart interrupts is no failure: what came of it stands.
             if not (self._pump.result and self._pump.result.status == "interrupted"):
@@ -129,10 +182,36 @@ class _PipelineAnswer:
 
 
 def _request(question: Question) -> ChatRequest:
-    system = (_message("system", question.instructions),) if question.instructions else ()
-    turns = tuple(_message(turn.role, turn.text) for turn in question.turns)
-    return ChatRequest(model=question.alias, messages=system + turns, stream=True, include_usage=True)
+    told = "\n\n".join(note for note in (question.instructions, *question.notes) if note)
+    system = (_message("system", told),) if told else ()
+    turns = tuple(_message(turn.role, turn.text, turn.files) for turn in question.turns)
+    return ChatRequest(
+        model=question.alias,
+        messages=system + turns,
+        temperature=question.parameters.temperature,
+        top_p=question.parameters.top_p,
+        max_output_tokens=question.parameters.max_output_tokens,
+        stop=question.parameters.stop,
+        stream=True,
+        include_usage=True,
+    )
 
 
-def _message(role: Any, text: str) -> Message:
-    return Message(role=role, content=(TextPart(text),))
+def _message(role: Any, text: str, files: Sequence[SeenFile] = ()) -> Message:
+    """A turn: its files, then what was said of them."""
+    parts: list[Part] = [part for file in files for part in _file(file)]
+    if text or not parts:
+        parts.append(TextPart(text))
+    return Message(role=role, content=tuple(parts))
+
+
+def _file(file: SeenFile) -> Iterator[Part]:
+    """A file's parts. Formats have text and images alone, so its name is said beside it."""
+    note = f" ({file.note})" if file.note else ""
+    if file.image is not None:
+        yield TextPart(f"[File: {file.name}{note}]\n")
+        yield ImagePart(file.image)
+    elif file.text is not None:
+        yield TextPart(f"[File: {file.name}{note}]\n{file.text}\n[End of {file.name}]\n\n")
+    else:
+        yield TextPart(f"[File: {file.name}{note}]\n")

@@ -7,6 +7,7 @@ from channels.routing import URLRouter
 from django.urls import path, re_path
 
 from chat.consumers import rooms_socket
+from chat.realtime.frames import SUBPROTOCOL
 
 
 async def _nowhere(
@@ -14,8 +15,10 @@ async def _nowhere(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """There is no socket at this path: the handshake is refused."""
+    """There is no socket at this path. Accepted first, so that a browser learns why."""
     await receive()
+    spoken = SUBPROTOCOL in scope.get("subprotocols", ())
+    await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if spoken else None})
     await send({"type": "websocket.close", "code": 4404, "reason": "no such socket"})
 
 

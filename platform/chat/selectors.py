@@ -4,30 +4,51 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from chat.bounds import CONTEXT_MESSAGES_MAX, SNAPSHOT_MESSAGES
+import msgspec
+
+from chat.bounds import REACTORS_SHOWN_MAX, UNREAD_MAX
+from chat.parameters import PLAIN, Parameters
+from chat.parts import Layout, Parts, split
 from chat.shapes import (
     GenerationShape,
     MessageShape,
+    ReactionShape,
     RoomMemberShape,
     RoomShape,
+    SummaryShape,
     generation_shape,
     message_shape,
     room_member_shape,
     room_shape,
+    summary_shape,
 )
 from chat.store import Connection, every, first
 
 ROOMS = """
-    SELECT r.id, r.title, r.kind, r.settings, r.epoch, r.head_seq, r.created_at, r.updated_at, r.last_message_at
+    SELECT r.id, r.title, r.kind, r.settings, r.epoch, r.head_seq, r.created_at, r.updated_at, r.last_message_at,
+           r.archived_at IS NOT NULL AS archived, r.retention_days
     FROM chat_room r
 """
 
-MY_ROOMS = """
+UNREAD = f"""(
+    SELECT count(*) FROM (
+        SELECT 1 FROM chat_roomevent e
+        JOIN chat_message said ON said.tenant_id = e.tenant_id AND said.id = (e.ids->>'message')::uuid
+        WHERE e.tenant_id = rm.tenant_id AND e.room_id = rm.room_id AND e.seq > rm.seen_seq
+          AND e.type IN ('message.created', 'generation.finished') AND said.deleted_at IS NULL
+          AND said.author_membership_id IS DISTINCT FROM rm.membership_id
+        LIMIT {UNREAD_MAX}
+    ) unread
+)"""  # noqa: S608 - of constants
+"""How many messages of others the member of the place `rm` hasn't seen; counted up to `UNREAD_MAX`."""
+
+MY_ROOMS = f"""
     SELECT r.id, r.title, r.kind, r.settings, r.epoch, r.head_seq, r.created_at, r.updated_at, r.last_message_at,
-           rm.role, rm.seen_seq
+           r.archived_at IS NOT NULL AS archived, r.retention_days, rm.role, rm.seen_seq,
+           rm.pinned_at IS NOT NULL AS pinned, rm.muted, rm.folder, {UNREAD} AS unread
     FROM chat_room r JOIN chat_roommember rm ON rm.tenant_id = r.tenant_id AND rm.room_id = r.id
     WHERE rm.membership_id = %s AND rm.left_at IS NULL AND r.deleted_at IS NULL AND r.id = ANY(%s)
-"""
+"""  # noqa: S608 - of constants
 
 ROOM_MEMBERS = """
     SELECT rm.id, rm.membership_id, p.name, rm.role, rm.joined_at
@@ -38,7 +59,8 @@ ROOM_MEMBERS = """
 
 MESSAGES = """
     SELECT m.id, m.room_id, m.parent_id, m.author_kind, m.author_membership_id, p.name AS author_name, m.model,
-           m.generation_id, m.parts, m.text, m.created_at, m.edited_at, m.deleted_at, g.status, g.error_code,
+           m.imported_role, m.imported_name,
+           m.generation_id, m.parts, m.text, m.mentions, m.created_at, m.edited_at, m.deleted_at, g.status, g.error_code,
            g.error_message, g.usage, g.cost_nano
     FROM chat_message m
     LEFT JOIN chat_generation g ON g.tenant_id = m.tenant_id AND g.id = m.generation_id
@@ -48,9 +70,50 @@ MESSAGES = """
 
 GENERATIONS = """
     SELECT g.id, g.room_id, g.prompt_id, g.answer_id, g.model, g.status, g.error_code, g.error_message, g.usage,
-           g.cost_nano, g.requested_by_id, g.started_at, g.finished_at
+           g.cost_nano, g.requested_by_id, g.started_at, g.finished_at, g.anew, g.context
     FROM chat_generation g
 """
+
+
+REACTIONS = """
+    SELECT message_id, emoji, count(*) AS count, (array_agg(membership_id ORDER BY id))[1:%s] AS members
+    FROM chat_reaction WHERE message_id = ANY(%s) GROUP BY message_id, emoji
+    ORDER BY message_id, (array_agg(id ORDER BY id))[1]
+"""
+
+SUMMARIES = """
+    SELECT s.id, s.room_id, s.until_id, s.covers, s.text, s.model, s.cost_nano, s.created_at FROM chat_summary s
+"""
+
+SUMMARY_ON_PATH = f"""
+    WITH RECURSIVE line AS (
+        SELECT id, parent_id, 0 AS depth FROM chat_message WHERE room_id = %(room)s AND id = %(leaf)s
+          AND EXISTS (SELECT 1 FROM chat_summary WHERE room_id = %(room)s)
+        UNION ALL
+        SELECT p.id, p.parent_id, line.depth + 1 FROM line
+        JOIN chat_message p ON p.room_id = %(room)s AND p.id = line.parent_id
+    )
+    {SUMMARIES} JOIN line ON line.id = s.until_id WHERE s.room_id = %(room)s ORDER BY line.depth LIMIT 1
+"""  # noqa: S608 - constants
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What holds for the answers in a room. With `summaries` old turns are summarised where they don't fit, else left out."""
+
+    title: str
+    kind: str
+    model: str | None
+    instructions: str
+    summaries: bool
+    parameters: Parameters = PLAIN
+
+
+class PresetTerms(msgspec.Struct, frozen=True):
+    """What a preset says of answers."""
+
+    model: str | None
+    instructions: str
+    parameters: Parameters
 
 
 async def room(connection: Connection, room_id: uuid.UUID) -> RoomShape | None:
@@ -84,28 +147,98 @@ async def messages(connection: Connection, ids: Collection[uuid.UUID]) -> dict[u
     if not ids:
         return {}
     rows = await every(connection, f"{MESSAGES} WHERE m.id = ANY(%s)", (list(ids),))
-    return {row["id"]: message_shape(row) for row in rows}
+    reactions = await _reactions(connection, ids)
+    return {row["id"]: message_shape(row, reactions=reactions.get(row["id"], ())) for row in rows}
 
 
-async def latest_messages(connection: Connection, room_id: uuid.UUID) -> tuple[list[MessageShape], bool]:
-    """The room's newest messages, oldest first, and whether there are older ones."""
+async def _reactions(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[ReactionShape, ...]]:
+    """The emoji under messages, in the order in which each was first chosen."""
+    rows = await every(connection, REACTIONS, (REACTORS_SHOWN_MAX, list(ids)))
+    found: dict[uuid.UUID, tuple[ReactionShape, ...]] = {}
+    for row in rows:
+        shape = ReactionShape(emoji=row["emoji"], count=row["count"], members=tuple(row["members"]))
+        found[row["message_id"]] = (*found.get(row["message_id"], ()), shape)
+    return found
+
+
+async def is_in_room(connection: Connection, *, room_id: uuid.UUID, message_id: uuid.UUID) -> bool:
+    """Whether a message is one of the room's."""
+    row = await first(connection, "SELECT 1 FROM chat_message WHERE room_id = %s AND id = %s", (room_id, message_id))
+    return row is not None
+
+
+async def chosen_branch(connection: Connection, room_member_id: uuid.UUID) -> uuid.UUID | None:
+    """The message whose branch a member chose to read; None: the newest."""
+    row = await first(connection, "SELECT branch_id FROM chat_roommember WHERE id = %s", (room_member_id,))
+    return row["branch_id"] if row else None
+
+
+async def own_feedback(
+    connection: Connection, ids: Collection[uuid.UUID], *, membership_id: uuid.UUID
+) -> dict[uuid.UUID, str]:
+    """What a member thinks of answers, where they said so."""
     rows = await every(
         connection,
-        f"{MESSAGES} WHERE m.room_id = %s ORDER BY m.id DESC LIMIT %s",
-        (room_id, SNAPSHOT_MESSAGES + 1),
+        "SELECT message_id, rating FROM chat_feedback WHERE message_id = ANY(%s) AND membership_id = %s",
+        (list(ids), membership_id),
     )
-    kept = rows[:SNAPSHOT_MESSAGES]
-    return [message_shape(row) for row in reversed(kept)], len(rows) > len(kept)
+    return {row["message_id"]: row["rating"] for row in rows}
 
 
-async def context_messages(connection: Connection, *, room_id: uuid.UUID, until: uuid.UUID) -> list[MessageShape]:
-    """The turns that lead to the message `until`, it included, oldest first."""
+async def summary_ids(connection: Connection, ids: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    """Those of the summaries that are still there."""
+    rows = await every(connection, "SELECT id FROM chat_summary WHERE id = ANY(%s)", (list(ids),))
+    return [row["id"] for row in rows]
+
+
+async def summaries(
+    connection: Connection, *, room_id: uuid.UUID, before: uuid.UUID | None, limit: int
+) -> list[SummaryShape]:
+    """A room's summaries, newest first, those older than `before`."""
     rows = await every(
         connection,
-        f"{MESSAGES} WHERE m.room_id = %s AND m.id <= %s AND m.deleted_at IS NULL ORDER BY m.id DESC LIMIT %s",
-        (room_id, until, CONTEXT_MESSAGES_MAX),
+        f"{SUMMARIES} WHERE s.room_id = %(room)s AND (%(before)s::uuid IS NULL OR s.id < %(before)s::uuid) "
+        "ORDER BY s.id DESC LIMIT %(limit)s",
+        {"room": room_id, "before": before, "limit": limit},
     )
-    return [message_shape(row) for row in reversed(rows)]
+    return [summary_shape(row) for row in rows]
+
+
+async def terms_of_room(connection: Connection, room: RoomShape, *, membership_id: uuid.UUID) -> Terms:
+    """What models in a room are told and asked with when this member asks: as the room says, and first as its preset does,
+    if the member sees that."""
+    preset = await preset_terms(connection, room.preset, membership_id=membership_id)
+    if preset is None:
+        preset = PresetTerms(model=None, instructions="", parameters=PLAIN)
+    return Terms(
+        title=room.title,
+        kind=room.kind,
+        model=room.model or preset.model,
+        instructions="\n\n".join(told for told in (preset.instructions, room.instructions) if told),
+        summaries=room.summaries,
+        parameters=preset.parameters,
+    )
+
+
+async def preset_terms(
+    connection: Connection, preset_id: uuid.UUID | None, *, membership_id: uuid.UUID
+) -> PresetTerms | None:
+    """A preset, if it is there and the member sees it."""
+    if preset_id is None:
+        return None
+    row = await first(
+        connection,
+        "SELECT model, instructions, parameters FROM chat_preset "
+        "WHERE id = %s AND (owner_id = %s OR visibility = 'shared')",
+        (preset_id, membership_id),
+    )
+    return msgspec.convert(row, PresetTerms) if row else None
+
+
+async def summary_on_path(connection: Connection, *, room_id: uuid.UUID, leaf: uuid.UUID | None) -> SummaryShape | None:
+    """What covers most of the way to `leaf`, of what was made of a room's turns."""
+    row = await first(connection, SUMMARY_ON_PATH, {"room": room_id, "leaf": leaf})
+    return summary_shape(row) if row else None
 
 
 async def generations(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, GenerationShape]:
@@ -141,14 +274,20 @@ async def unanswered_generation_ids(
 
 async def checkpoints(
     connection: Connection, room_id: uuid.UUID, ids: Collection[uuid.UUID]
-) -> Mapping[uuid.UUID, str]:
-    """The texts of a room's live generations as PostgreSQL last heard of them."""
+) -> Mapping[uuid.UUID, Parts]:
+    """The parts of a room's live generations as PostgreSQL last heard of them."""
     if not ids:
         return {}
     rows = await every(
         connection,
-        "SELECT id, checkpoint FROM chat_generation WHERE room_id = %s AND id = ANY(%s) "
+        "SELECT id, checkpoint, checkpoint_parts FROM chat_generation WHERE room_id = %s AND id = ANY(%s) "
         "AND status IN ('queued', 'streaming')",
         (room_id, list(ids)),
     )
-    return {row["id"]: row["checkpoint"] for row in rows}
+    return {row["id"]: checkpoint(row) for row in rows}
+
+
+def checkpoint(row: Mapping[str, Any]) -> Parts:
+    """The parts that a generation's row keeps."""
+    sizes = row["checkpoint_parts"]
+    return split(row["checkpoint"], None if sizes is None else msgspec.convert(sizes, Layout))

@@ -18,10 +18,10 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 @asynccontextmanager
-async def transaction(tenant_id: uuid.UUID) -> AsyncIterator[Connection]:
-    """A transaction as a tenant. Raises `Unavailable` when the database is away, busy or too slow."""
+async def transaction(tenant_id: uuid.UUID, *, person_id: uuid.UUID | None = None) -> AsyncIterator[Connection]:
+    """A transaction as a tenant (and a person of it). Raises `Unavailable` when the database is away, busy or too slow."""
     try:
-        async with adb.transaction(tenant_id) as connection:
+        async with adb.transaction(tenant_id, person_id=person_id) as connection:
             yield connection
     except OperationalError as error:
         raise Unavailable("The database can't do this at the moment.") from error

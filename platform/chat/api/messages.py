@@ -1,25 +1,56 @@
 """Messages and the answers to them."""
 
 import uuid
+from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api.base import RoomsAPIView
-from chat.api.serializers import GenerationOutput, MessageInput, MessageOutput, SentOutput
+from chat.api.inputs import MessageInput
+from chat.api.serializers import GenerationOutput, MessagePage, SentOutput
 from chat.models import Message
-from chat.services.messages import send_message
+from chat.reading import read_branch, read_messages
+from chat.services.messages import Sent, send_message
 from chat.services.stops import stop_generation
 from chat.shapes import body
-from chat.snapshots import generation, messages_by_id, own_room
+from chat.snapshots import generation, own_room
 from kernel.api.idempotency import command_id
-from kernel.api.pagination import Page, paginate
+from kernel.api.pagination import Cursor, Page, paginate
 from kernel.api.schema import PAGE_PARAMETERS
-from kernel.api.serializers import page_of
+from kernel.errors import InvalidRequest
+from kernel.ids import parse_uuid
 from kernel.loop import on_loop
 from tenants.api.base import principal_of
+
+BRANCH_PARAMETER = OpenApiParameter(
+    "branch", OpenApiTypes.STR, description="A message's id, or `all`. Without it, the branch that the caller reads."
+)
+
+
+def shown_sent(sent: Sent) -> dict[str, Any]:
+    """A message that was sent, and the answers to it."""
+    return {
+        "message": body(sent.message),
+        "generation": body(sent.generation) if sent.generation else None,
+        "generations": [body(generation) for generation in sent.generations],
+    }
+
+
+def _id(message: Message) -> uuid.UUID:
+    return message.id
+
+
+def _message_id(branch: str | None) -> uuid.UUID | None:
+    if branch is None:
+        return None
+    known = parse_uuid(branch)
+    if known is None:
+        raise InvalidRequest("branch: this is no message's id, nor `all`.", details={"param": "branch"})
+    return known
 
 
 class MessagesView(RoomsAPIView):
@@ -29,18 +60,32 @@ class MessagesView(RoomsAPIView):
 
     @extend_schema(
         operation_id="messages_list",
-        description="Newest first.",
-        parameters=PAGE_PARAMETERS,
-        responses=page_of(MessageOutput(many=True), "MessagePage"),
+        description="Newest first: those of the branch that the caller reads, of the one through a message, or `all`.",
+        parameters=[*PAGE_PARAMETERS, BRANCH_PARAMETER],
+        responses=MessagePage,
         tags=["messages"],
     )
     def get(self, request: Request, room_id: uuid.UUID) -> Response:
         member = principal_of(request)
-        on_loop(own_room(member=member, room_id=room_id))
-        said = Message.objects.filter(room=room_id).only("id")
-        page = paginate(request, said, render=lambda message: message.id, descending=True)
-        shown = on_loop(messages_by_id(member.tenant_id, page.data))
-        return Response(Page([body(message) for message in shown], page.next_cursor).body())
+        branch = request.query_params.get("branch")
+        if branch == "all":
+            on_loop(own_room(member=member, room_id=room_id))
+            page = paginate(request, Message.objects.filter(room=room_id).only("id"), render=_id, descending=True)
+            shown = on_loop(read_messages(member=member, room_id=room_id, ids=page.data))
+            return Response(Page([body(message) for message in shown], page.next_cursor).body())
+        asked = Cursor.of(request)
+        found = on_loop(
+            read_branch(
+                member=member,
+                room_id=room_id,
+                through=_message_id(branch),
+                after=asked.uuid(),
+                limit=asked.limit + 1,
+            )
+        )
+        stretches = asked.page(found, render=lambda stretch: stretch.messages, key=lambda stretch: str(stretch.id))
+        rows = [body(message) for messages in stretches.data for message in messages]
+        return Response(Page(rows, stretches.next_cursor).body())
 
     @extend_schema(
         operation_id="messages_send",
@@ -55,11 +100,7 @@ class MessagesView(RoomsAPIView):
         member = principal_of(request)
         said = {"cid": command_id(request, member.id), **given.validated_data}
         sent = await send_message(member=member, room_id=room_id, **said)
-        shown = {
-            "message": body(sent.message),
-            "generation": body(sent.generation) if sent.generation else None,
-        }
-        return Response(shown, status=status.HTTP_201_CREATED)
+        return Response(shown_sent(sent), status=status.HTTP_201_CREATED)
 
 
 class GenerationView(RoomsAPIView):

@@ -1,6 +1,7 @@
 """Rooms, their snapshots and their members."""
 
 import uuid
+from typing import Any
 
 from drf_spectacular.utils import extend_schema
 from msgspec import UNSET
@@ -9,21 +10,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api.base import RoomsAPIView
-from chat.api.serializers import (
-    RoomChangeInput,
-    RoomInput,
-    RoomMemberInput,
-    RoomMemberOutput,
-    RoomOutput,
-    SnapshotOutput,
-)
-from chat.models import Room, RoomMember
+from chat.api.inputs import OwnPlaceInput, RoomChangeInput, RoomFilterInput, RoomInput, RoomMemberInput, RoomRoleInput
+from chat.api.serializers import RoomMemberOutput, RoomOutput, SnapshotOutput
+from chat.models import RoomMember
+from chat.reading_rooms import listed_rooms
 from chat.services import members, rooms
 from chat.shapes import body
 from chat.snapshots import members_by_id, own_room, rooms_by_id, snapshot
 from kernel.api.idempotency import command_id
 from kernel.api.pagination import Page, paginate
-from kernel.api.schema import PAGE_PARAMETERS
+from kernel.api.schema import PAGE_PARAMETERS, PAGING
 from kernel.api.serializers import page_of
 from kernel.loop import on_loop
 from tenants.api.base import principal_of
@@ -37,14 +33,13 @@ class RoomsView(RoomsAPIView):
     @extend_schema(
         operation_id="rooms_list",
         description="The rooms one is in, newest first.",
-        parameters=PAGE_PARAMETERS,
+        parameters=[*PAGE_PARAMETERS, RoomFilterInput],
         responses=page_of(RoomOutput(many=True), "RoomPage"),
         tags=["rooms"],
     )
     def get(self, request: Request) -> Response:
         member = principal_of(request)
-        mine = RoomMember.objects.filter(membership=member.membership_id, left_at=None).values("room_id")
-        found = Room.objects.filter(deleted_at=None, id__in=mine).only("id")
+        found = listed_rooms(member.membership_id, _filters(request)).only("id")
         page = paginate(request, found, render=lambda room: room.id, descending=True)
         shown = on_loop(rooms_by_id(member=member, ids=page.data))
         return Response(Page([body(room) for room in shown], page.next_cursor).body())
@@ -57,6 +52,12 @@ class RoomsView(RoomsAPIView):
             member=principal_of(request), cid=command_id(request, principal_of(request).id), **given.validated_data
         )
         return Response(body(room), status=status.HTTP_201_CREATED)
+
+
+def _filters(request: Request) -> dict[str, Any]:
+    given = RoomFilterInput(data={name: value for name, value in request.query_params.items() if name not in PAGING})
+    given.is_valid(raise_exception=True)
+    return dict(given.validated_data)
 
 
 class RoomView(RoomsAPIView):
@@ -123,7 +124,10 @@ class RoomMembersView(RoomsAPIView):
         given = RoomMemberInput(data=request.data)
         given.is_valid(raise_exception=True)
         added = await members.add_member(
-            member=principal_of(request), room_id=room_id, membership_id=given.validated_data["member"]
+            member=principal_of(request),
+            room_id=room_id,
+            membership_id=given.validated_data["member"],
+            role=given.validated_data["role"],
         )
         return Response(body(added.member), status=status.HTTP_201_CREATED if added.new else status.HTTP_200_OK)
 
@@ -131,7 +135,22 @@ class RoomMembersView(RoomsAPIView):
 class RoomMemberView(RoomsAPIView):
     """One member's place in a room."""
 
-    permissions = {"DELETE": "rooms.read"}
+    permissions = {"PATCH": "rooms.write", "DELETE": "rooms.read"}
+
+    @extend_schema(
+        operation_id="room_members_update",
+        description="Gives somebody another role. Owners of the room may.",
+        request=RoomRoleInput,
+        responses=RoomMemberOutput,
+        tags=["rooms"],
+    )
+    async def patch(self, request: Request, room_id: uuid.UUID, room_member_id: uuid.UUID) -> Response:
+        given = RoomRoleInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        place = await members.change_role(
+            member=principal_of(request), room_id=room_id, room_member_id=room_member_id, **given.validated_data
+        )
+        return Response(body(place))
 
     @extend_schema(
         operation_id="room_members_remove",
@@ -142,3 +161,22 @@ class RoomMemberView(RoomsAPIView):
     async def delete(self, request: Request, room_id: uuid.UUID, room_member_id: uuid.UUID) -> Response:
         await members.remove_member(member=principal_of(request), room_id=room_id, room_member_id=room_member_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class OwnPlaceView(RoomsAPIView):
+    """A room in the caller's own list."""
+
+    permissions = {"PATCH": "rooms.read"}
+
+    @extend_schema(
+        operation_id="rooms_arrange",
+        description="Pins, mutes or files a room, for oneself alone.",
+        request=OwnPlaceInput,
+        responses=RoomOutput,
+        tags=["rooms"],
+    )
+    async def patch(self, request: Request, room_id: uuid.UUID) -> Response:
+        given = OwnPlaceInput(data=request.data, partial=True)
+        given.is_valid(raise_exception=True)
+        place = members.OwnPlace(**given.validated_data)
+        return Response(body(await members.arrange_room(member=principal_of(request), room_id=room_id, place=place)))

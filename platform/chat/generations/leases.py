@@ -11,17 +11,32 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
-from chat.bounds import LEASE_S
+from chat.bounds import LEASE_S, QUEUED_MAX_S
+from chat.parts import Parts, joined, layout, length
 from chat.store import first, transaction
+from kernel.ids import uuid7
+from tenants.epochs import Subject
 
 _REMEMBER = "UPDATE chat_generation SET attempt = %s WHERE id = %s AND status = 'streaming' AND lease_owner = %s"
 
 _RENEW = """
     UPDATE chat_generation
     SET lease_until = now() + make_interval(secs => %s),
-        checkpoint = coalesce(%s, checkpoint), checkpoint_length = coalesce(%s, checkpoint_length)
+        checkpoint = coalesce(%s, checkpoint), checkpoint_length = coalesce(%s, checkpoint_length),
+        checkpoint_parts = coalesce(%s, checkpoint_parts)
     WHERE id = %s AND status = 'streaming' AND lease_owner = %s
     RETURNING stop_requested_at IS NOT NULL AS stop_requested
+"""
+
+
+_RESTART = """
+    UPDATE chat_generation
+    SET status = 'queued', lease_owner = NULL, lease_until = NULL, request_id = %s, attempt = '{}', restarted_at = now(),
+        started_at = now()
+    WHERE id = %s AND restarted_at IS NULL AND stop_requested_at IS NULL
+      AND (status = 'streaming' AND lease_until < now()
+           OR status = 'queued' AND started_at < now() - make_interval(secs => %s))
+    RETURNING id
 """
 
 
@@ -32,6 +47,7 @@ class Claimed(msgspec.Struct, frozen=True):
     prompt_id: uuid.UUID
     model: str
     request_id: uuid.UUID
+    anew: bool
     stop_requested: bool
 
 
@@ -42,7 +58,7 @@ async def claim(tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.U
             connection,
             "UPDATE chat_generation SET status = 'streaming', lease_owner = %s, "
             "lease_until = now() + make_interval(secs => %s) WHERE id = %s AND status = 'queued' "
-            "RETURNING room_id, prompt_id, model, request_id, stop_requested_at IS NOT NULL AS stop_requested",
+            "RETURNING room_id, prompt_id, model, request_id, anew, stop_requested_at IS NOT NULL AS stop_requested",
             (owner, LEASE_S, generation_id),
         )
     return Claimed(**row) if row else None
@@ -56,6 +72,23 @@ async def remember_attempt(
         await connection.execute(_REMEMBER.encode(), (Jsonb(dict(attempt)), generation_id, owner))
 
 
+async def restart(tenant_id: uuid.UUID, generation_id: uuid.UUID) -> bool:
+    """Queue a generation that nobody writes any more once again, as a new request; False when that isn't so."""
+    async with transaction(tenant_id) as connection:
+        return await first(connection, _RESTART, (uuid7(), generation_id, QUEUED_MAX_S)) is not None
+
+
+async def asked_by(tenant_id: uuid.UUID, generation_id: uuid.UUID) -> Subject | None:
+    """Who asked for a queued generation; None when it isn't queued any more."""
+    async with transaction(tenant_id) as connection:
+        row = await first(
+            connection,
+            "SELECT requested_by_id, requested_key_id FROM chat_generation WHERE id = %s AND status = 'queued'",
+            (generation_id,),
+        )
+    return Subject(tenant_id, row["requested_by_id"], row["requested_key_id"]) if row else None
+
+
 class Renewed(msgspec.Struct, frozen=True):
     """The lease holds for another while."""
 
@@ -63,10 +96,10 @@ class Renewed(msgspec.Struct, frozen=True):
 
 
 async def renew(
-    tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.UUID, checkpoint: str | None
+    tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.UUID, checkpoint: Parts | None
 ) -> Renewed | None:
-    """Prolong the lease, and keep the text so far unless it is None; None when the lease is lost."""
-    length = None if checkpoint is None else len(checkpoint)
+    """Prolong the lease, and keep the answer so far unless it is None; None when the lease is lost."""
+    kept = None if checkpoint is None else (joined(checkpoint), length(checkpoint), Jsonb(layout(checkpoint)))
     async with transaction(tenant_id) as connection:
-        row = await first(connection, _RENEW, (LEASE_S, checkpoint, length, generation_id, owner))
+        row = await first(connection, _RENEW, (LEASE_S, *(kept or (None,) * 3), generation_id, owner))
     return Renewed(**row) if row else None

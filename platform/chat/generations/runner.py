@@ -18,7 +18,8 @@ from chat.generations import leases
 from chat.generations.context import question_of
 from chat.generations.ending import Outcome, end_generation
 from chat.generations.leases import Claimed
-from chat.generations.text import GrowingText
+from chat.generations.text import GrowingAnswer
+from chat.generations.titles import titles
 from chat.realtime import texts
 from kernel.errors import InternalError, ParleyError, Unavailable
 from kernel.redis import RedisError
@@ -35,7 +36,7 @@ class GenerationRun:
         self._principal = principal
         self._tenant_id = principal.tenant_id
         self._owner = owner
-        self._text = GrowingText()
+        self._said = GrowingAnswer()
         self._answer: Answer | None = None
         self._stopping = False
         self._interrupting = False
@@ -65,7 +66,7 @@ class GenerationRun:
             self._stopping = self._stopping or claimed.stop_requested
             keeper = asyncio.create_task(self._keep())
             try:
-                await self._end(await self._write(claimed), claimed.room_id)
+                await self._end(await self._write(claimed), claimed)
             finally:
                 keeper.cancel()
                 await asyncio.wait([keeper])
@@ -77,7 +78,7 @@ class GenerationRun:
     async def _write(self, claimed: Claimed) -> Outcome:
         """Everything between the lease and the end; failures become the outcome they are."""
         if self._stopping:
-            return Outcome(status="stopped", text="")
+            return Outcome(status="stopped", parts=())
         try:
             question = await question_of(self.id, claimed, principal=self._principal)
             answer = await answering().begin(question)
@@ -108,12 +109,12 @@ class GenerationRun:
         return msgspec.structs.replace(outcome, error_code=error.code, error_message=error.message)
 
     def _ended(self, ending: Ending) -> Outcome:
-        return Outcome(status=ending.status, text=self._text.whole(), usage=ending.usage, cost_nano=ending.cost_nano)
+        return Outcome(status=ending.status, parts=self._said.whole(), usage=ending.usage, cost_nano=ending.cost_nano)
 
     async def _relay(self, answer: Answer, room_id: uuid.UUID) -> None:
         reader = asyncio.create_task(self._read(answer))
         try:
-            while not (reader.done() and not self._text.pending):
+            while not (reader.done() and not self._said.pending):
                 await self._arrived.wait()
                 self._arrived.clear()
                 delay_s = DELTA_INTERVAL_S
@@ -126,10 +127,11 @@ class GenerationRun:
                     log.warning("delta_not_shown", generation_id=str(self.id), error=repr(error))
                     delay_s = REDIS_RETRY_S
                     self._arrived.set()
+                if self._said.pending:
+                    # Of one part at a time, and more may have come meanwhile.
+                    self._arrived.set()
                 if not reader.done():
                     await asyncio.sleep(delay_s)
-                elif self._text.pending:
-                    self._arrived.set()
             await reader
         finally:
             if not reader.done():
@@ -140,36 +142,36 @@ class GenerationRun:
     async def _read(self, answer: Answer) -> None:
         try:
             async for piece in answer.pieces():
-                self._text.add(piece)
-                if self._text.pending:
+                self._said.add(piece.kind, piece.text)
+                if self._said.pending:
                     self._arrived.set()
-                if self._text.full:
+                if self._said.full:
                     answer.stop()
                 if self._lost:
                     answer.interrupt()
         finally:
-            self._text.finish()
+            self._said.finish()
             self._arrived.set()
 
     async def _show(self, room_id: uuid.UUID) -> None:
-        """Append what came to Redis, which tells everybody. Raises `RedisError`."""
-        if not self._text.pending or self._lost:
-            self._drop_if_lost()
+        """Append what came of one part to Redis, which tells everybody. Raises `RedisError`."""
+        pending = self._said.pending
+        if pending is None:
             return
-        piece = self._text.peek()
-        offset = self._text.taken_length
-        appended = await texts.append_piece(self._tenant_id, room_id, self.id, offset=offset, piece=piece)
+        if self._lost:
+            pending[2].take(len(pending[2].peek()))
+            return
+        number, kind, text = pending
+        piece = text.peek()
+        place = texts.Place(part=number, kind=kind, offset=text.taken_length, before=self._said.taken_length)
+        appended = await texts.append_piece(self._tenant_id, room_id, self.id, place=place, piece=piece)
         if not appended.accepted:
-            await texts.put_text(self._tenant_id, room_id, self.id, self._text.taken())
-            appended = await texts.append_piece(self._tenant_id, room_id, self.id, offset=offset, piece=piece)
+            await texts.put_parts(self._tenant_id, room_id, self.id, self._said.taken())
+            appended = await texts.append_piece(self._tenant_id, room_id, self.id, place=place, piece=piece)
         if appended.accepted:
-            self._text.take(len(piece))
-        if self._text.taken_length - self._checkpointed >= CHECKPOINT_CHARS:
+            text.take(len(piece))
+        if self._said.taken_length - self._checkpointed >= CHECKPOINT_CHARS:
             self._checkpoint_due.set()
-
-    def _drop_if_lost(self) -> None:
-        if self._lost and self._text.pending:
-            self._text.take(len(self._text.peek()))
 
     async def _keep(self) -> None:
         """Renew the lease until cancelled."""
@@ -178,8 +180,8 @@ class GenerationRun:
                 async with asyncio.timeout(LEASE_RENEW_S):
                     await self._checkpoint_due.wait()
             self._checkpoint_due.clear()
-            length = self._text.taken_length
-            checkpoint = self._text.taken() if length > self._checkpointed else None
+            length = self._said.taken_length
+            checkpoint = self._said.taken() if length > self._checkpointed else None
             try:
                 renewed = await leases.renew(self._tenant_id, self.id, owner=self._owner, checkpoint=checkpoint)
             except Unavailable as error:
@@ -193,7 +195,7 @@ class GenerationRun:
             if renewed.stop_requested and not self._stopping:
                 self.stop()
 
-    async def _end(self, outcome: Outcome, room_id: uuid.UUID) -> None:
+    async def _end(self, outcome: Outcome, claimed: Claimed) -> None:
         for _ in range(END_TRIES):
             if self._lost:
                 break
@@ -204,8 +206,10 @@ class GenerationRun:
                 await asyncio.sleep(END_RETRY_S)
                 continue
             if ended:
+                if outcome.status == "complete":
+                    titles().begin(principal=self._principal, claimed=claimed)
                 with contextlib.suppress(RedisError):
-                    await texts.let_expire(self._tenant_id, room_id, self.id)
+                    await texts.let_expire(self._tenant_id, claimed.room_id, self.id)
                 return
             break
         log.warning("generation_lease_lost", generation_id=str(self.id))

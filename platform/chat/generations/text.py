@@ -1,6 +1,7 @@
 """The text of an answer while it grows, counted in code points."""
 
-from chat.bounds import ANSWER_CHARS_MAX
+from chat.bounds import ANSWER_CHARS_MAX, ANSWER_PARTS_MAX
+from chat.parts import Kind, Part, Parts
 
 _HIGH = range(0xD800, 0xDC00)
 _REPLACEMENT = "\ufffd"
@@ -13,7 +14,8 @@ class GrowingText:
     replaced. `taken` marks how far the text was handed on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, chars_max: int = ANSWER_CHARS_MAX) -> None:
+        self._chars_max = chars_max
         self._pieces: list[str] = []
         self._pending: list[str] = []
         self._half = ""
@@ -42,7 +44,12 @@ class GrowingText:
     @property
     def full(self) -> bool:
         """Whether the text is as long as it may become."""
-        return self._length + self._pending_length >= ANSWER_CHARS_MAX
+        return self.length >= self._chars_max
+
+    @property
+    def length(self) -> int:
+        """Code points, taken and pending."""
+        return self._length + self._pending_length
 
     @property
     def taken_length(self) -> int:
@@ -74,10 +81,58 @@ class GrowingText:
         return self.taken() + self.peek()
 
     def _append(self, piece: str) -> None:
-        piece = _storable(piece)[: ANSWER_CHARS_MAX - self._length - self._pending_length]
+        piece = _storable(piece)[: self._chars_max - self.length]
         if piece:
             self._pending.append(piece)
             self._pending_length += len(piece)
+
+
+class GrowingAnswer:
+    """The parts of an answer while they grow: a piece of another kind than the last begins a new one."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Kind, GrowingText]] = []
+
+    def add(self, kind: Kind, piece: str) -> None:
+        """Append what came. The last of `ANSWER_PARTS_MAX` parts is text: what else would come after it is left out."""
+        if not piece:
+            return
+        if not self._parts or self._parts[-1][0] != kind:
+            if len(self._parts) >= ANSWER_PARTS_MAX - (kind != "text"):
+                return
+            if self._parts:
+                self._parts[-1][1].finish()
+            left = ANSWER_CHARS_MAX - sum(text.length for _, text in self._parts)
+            self._parts.append((kind, GrowingText(chars_max=left)))
+        self._parts[-1][1].add(piece)
+
+    def finish(self) -> None:
+        """No more comes."""
+        for _, text in self._parts:
+            text.finish()
+
+    @property
+    def pending(self) -> tuple[int, Kind, GrowingText] | None:
+        """The first part with text that wasn't taken: its number, its kind and its text."""
+        return next(((number, kind, text) for number, (kind, text) in enumerate(self._parts) if text.pending), None)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is as long as it may become."""
+        return bool(self._parts) and self._parts[-1][1].full
+
+    @property
+    def taken_length(self) -> int:
+        """Code points taken, of all parts."""
+        return sum(text.taken_length for _, text in self._parts)
+
+    def taken(self) -> Parts:
+        """All that was taken."""
+        return tuple(Part(kind, text.taken()) for kind, text in self._parts if text.taken_length)
+
+    def whole(self) -> Parts:
+        """All of it."""
+        return tuple(Part(kind, text.whole()) for kind, text in self._parts if text.length)
 
 
 def _storable(text: str) -> str:

@@ -46,12 +46,12 @@ class BalanceNotes:
             # The member may have lost the right, or the socket its session, while the balance was read.
             if self._told.get(socket) != balance and _watched_by(socket) == tenant:
                 self._told[socket] = balance
-                socket.note("balance", asdict(balance))
+                socket.balance(asdict(balance))
 
 
 def _watched_by(socket: Socket) -> uuid.UUID | None:
     """The tenant whose balance a socket's member may see."""
-    if socket.session is None or socket.closing:
+    if socket.session is None or socket.closing or not socket.hears_notes:
         return None
     principal = socket.session.principal
     return principal.tenant_id if principal.may(SEES_BALANCE) else None

@@ -6,6 +6,7 @@ stands.
 """
 
 import asyncio
+import time
 import uuid
 from collections import deque
 from typing import Protocol
@@ -13,13 +14,15 @@ from typing import Protocol
 import structlog
 
 from chat import selectors
-from chat.bounds import FEED_BACKLOG_MAX, FILL_EVENTS_MAX
+from chat.bounds import EPHEMERAL_PER_S, FEED_BACKLOG_MAX, FILL_EVENTS_MAX
 from chat.events import events_after
 from chat.realtime import streams
 from chat.realtime.envelopes import Envelope, delta_payload, event_payload, open_payload
 from chat.realtime.outbox import Frame
-from chat.snapshots import live_texts
+from chat.realtime.presence import RoomPresence, Shown
+from chat.snapshots import live_parts
 from chat.store import transaction
+from kernel.ending import end
 from kernel.errors import NotFound, ParleyError
 from kernel.redis import RedisError
 
@@ -30,6 +33,11 @@ _RETRY_S = 0.5
 
 class Attached(Protocol):
     """A socket's place in a feed. Neither method blocks or raises."""
+
+    @property
+    def shows(self) -> tuple[uuid.UUID, Shown] | None:
+        """Who is there by it, and how; None for one that isn't shown."""
+        ...
 
     def on_envelope(self, envelope: Envelope, frame: Frame) -> None:
         """Something happened in the room."""
@@ -50,12 +58,24 @@ class Feed:
         self.epoch = ""
         self.head = -1
         self.attached: set[Attached] = set()
+        self.admitted: set[uuid.UUID] = set()
+        """Memberships known to be in the room: they were let in, and nothing was heard since of their leaving."""
+        self.presence = RoomPresence(tenant_id, room_id)
+        self.present: dict[uuid.UUID, Shown] = {}
+        """Who is there, as far as this process has heard."""
         self.idle_since: float | None = None
         self.subscribed = asyncio.Event()
         self.opened = asyncio.Event()
         self._backlog: deque[Envelope] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._deltas_missed = False
+        self._fleeting = 0.0
+        self._fleeting_at = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that happened was heard."""
+        return self.opened.is_set() and self._filling is None
 
     def open_at(self, *, epoch: str, head: int) -> None:
         """Begin to follow after `head`, which was read while subscribed."""
@@ -100,8 +120,7 @@ class Feed:
     async def close(self) -> None:
         """Stop filling."""
         if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.wait([self._filling])
+            await end([self._filling])
 
     def _take(self, envelope: Envelope) -> None:
         if envelope.kind == "event":
@@ -113,9 +132,37 @@ class Feed:
                 return
             self.head = envelope.seq
             self.epoch = envelope.epoch
+        elif envelope.kind == "presence":
+            self._know(envelope)
+        elif envelope.kind == "typing" and not self._affordable():
+            return
         self._deliver(envelope)
 
+    def _know(self, envelope: Envelope) -> None:
+        """Keep who is there."""
+        if envelope.subject is None:
+            return
+        if envelope.type == "offline":
+            self.present.pop(envelope.subject, None)
+            self.presence.heard_offline(envelope.subject)
+        else:
+            self.present[envelope.subject] = "online" if envelope.type == "online" else "away"
+
+    def _affordable(self) -> bool:
+        """Whether what nobody misses may be delivered, so that a crowd that types costs no more than so much."""
+        now = time.monotonic()
+        self._fleeting = max(0.0, self._fleeting - (now - self._fleeting_at) * EPHEMERAL_PER_S)
+        self._fleeting_at = now
+        if self._fleeting > EPHEMERAL_PER_S:
+            return False
+        self._fleeting += len(self.attached)
+        return True
+
     def _deliver(self, envelope: Envelope) -> None:
+        if envelope.type == "member.left" and envelope.subject is not None:
+            self.admitted.discard(envelope.subject)
+        elif envelope.kind == "gone":
+            self.admitted.clear()
         frame = Frame.of(envelope)
         for place in tuple(self.attached):
             place.on_envelope(envelope, frame)
@@ -146,6 +193,7 @@ class Feed:
         try:
             payloads = await self._missing()
         except NotFound:
+            self.admitted.clear()
             for place in tuple(self.attached):
                 place.on_gone()
             return True
@@ -172,14 +220,15 @@ class Feed:
         try:
             async with transaction(self.tenant_id) as connection:
                 live = await selectors.live_generation_ids(connection, self.room_id)
-            held = await live_texts(self.tenant_id, self.room_id, live)
+            held = await live_parts(self.tenant_id, self.room_id, live)
         except ParleyError as error:
             log.warning("feed_not_filled", room_id=str(self.room_id), error=repr(error))
             return False
         self._deltas_missed = False
-        for gid, text in held.items():
-            if text:
-                self._deliver(open_payload(delta_payload(self.room_id, gid=gid, offset=0, text=text)))
+        for gid, parts in held.items():
+            for number, part in enumerate(parts):
+                slice_ = delta_payload(self.room_id, gid=gid, part=number, kind=part.kind, offset=0, text=part.text)
+                self._deliver(open_payload(slice_))
         return True
 
     async def _missing(self) -> list[bytes]:

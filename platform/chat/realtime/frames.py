@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chat.bounds import ALIAS_CHARS_MAX, CID_CHARS_MAX, MESSAGE_CHARS_MAX, ROOMS_PER_SOCKET_MAX
+from chat.bounds import CID_CHARS_MAX, ROOMS_PER_SOCKET_MAX
 
 SUBPROTOCOL = "parley.v1"
 VERSION = 1
@@ -30,6 +30,7 @@ class CloseCode:
     BAD_FRAME = 4400
     UNAUTHENTICATED = 4401  # with a fresh token
     FORBIDDEN = 4403
+    NO_ROOM = 4404
     TIMED_OUT = 4408  # comes back
     REPLACED = 4409
     TOO_LARGE = 4413
@@ -72,7 +73,7 @@ class Command(msgspec.Struct, frozen=True, tag="cmd", tag_field="op"):
     cid: Annotated[str, Meta(min_length=1, max_length=CID_CHARS_MAX)]
     type: Annotated[str, Meta(max_length=64)]
     room: uuid.UUID | None = None
-    body: msgspec.Raw = msgspec.Raw(b"{}")
+    body: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
 
 
 class Seen(msgspec.Struct, frozen=True, tag="seen", tag_field="op"):
@@ -95,24 +96,6 @@ class Pong(msgspec.Struct, frozen=True, tag="pong", tag_field="op"):
 
 
 ClientFrame = Hello | Auth | Command | Seen | Ping | Pong
-
-
-class SendBody(msgspec.Struct, frozen=True):
-    """The body of `message.send`."""
-
-    text: Annotated[str, Meta(min_length=1, max_length=MESSAGE_CHARS_MAX)]
-    model: Annotated[str, Meta(min_length=1, max_length=ALIAS_CHARS_MAX)] | None = None
-    generate: bool = True
-
-
-class StopBody(msgspec.Struct, frozen=True):
-    """The body of `generation.stop`."""
-
-    gid: uuid.UUID
-
-
-class TypingBody(msgspec.Struct, frozen=True):
-    """The body of `typing`."""
 
 
 _decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
@@ -201,11 +184,20 @@ class Typing(msgspec.Struct, frozen=True, tag="typing", tag_field="op"):
     who: uuid.UUID
 
 
+class Presence(msgspec.Struct, frozen=True, tag="presence", tag_field="op"):
+    """A member came, went or is away. `who` is the membership."""
+
+    room: uuid.UUID
+    who: uuid.UUID
+    state: Literal["online", "away", "offline"]
+
+
 class Note(msgspec.Struct, frozen=True, tag="note", tag_field="op"):
-    """Something that concerns the member, not a room. `seq` grows from note to note; a `balance` replaces the one before."""
+    """Something that concerns the member, not a room. `seq` grows from note to note, but a `balance` has the number of the
+    note before it, and replaces the balance before."""
 
     seq: int
-    type: Literal["balance"]
+    type: str
     at: datetime
     body: Any
 
@@ -216,6 +208,9 @@ class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="op"):
     room: uuid.UUID
     reason: str
     snapshot: str
+
+
+ServerFrame = Welcome | Expiring | Ack | Err | Event | Delta | Typing | Presence | Note | Reset | Ping | Pong
 
 
 def reset(room_id: uuid.UUID, reason: str) -> Reset:

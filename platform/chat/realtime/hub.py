@@ -7,15 +7,14 @@ import uuid
 from collections import Counter
 
 import structlog
+from django.conf import settings
 
 from chat.bounds import (
     BALANCES_EVERY_S,
     EPOCH_CHECK_S,
     GAP_CHECK_S,
     IDLE_FEED_S,
-    SOCKETS_MAX,
     SOCKETS_PER_MEMBER_MAX,
-    SOCKETS_PER_TENANT_MAX,
     SOCKETS_UNAUTHENTICATED_MAX,
     SOCKETS_UNAUTHENTICATED_PER_ADDRESS_MAX,
     SUBSCRIBE_WAIT_S,
@@ -25,10 +24,13 @@ from chat.realtime import streams
 from chat.realtime.balances import BalanceNotes
 from chat.realtime.feeds import Feed
 from chat.realtime.frames import CloseCode
+from chat.realtime.noted import NoteFeeds
+from chat.realtime.presence import read_present, tell_all
 from chat.realtime.sessions import ended
 from chat.realtime.socket import Socket
 from chat.realtime.subscriptions import subscriptions
 from chat.store import transaction
+from kernel.ending import end
 from kernel.errors import NotFound, ParleyError, PermissionDenied
 from kernel.per_loop import PerLoop
 from kernel.redis import RedisError
@@ -46,11 +48,14 @@ class Hub:
     def __init__(self) -> None:
         self.sockets: set[Socket] = set()
         self.draining = False
+        self._process = uuid.uuid4()
         self._feeds: dict[Key, Feed] = {}
         self._opening: dict[Key, asyncio.Task[Feed]] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._balances = BalanceNotes()
         self._teller: asyncio.Task[None] | None = None
+        self.notes = NoteFeeds(self.sockets)
+        self._noter: asyncio.Task[None] | None = None
 
     # --- sockets ------------------------------------------------------------------------------------------------------
 
@@ -60,7 +65,7 @@ class Hub:
             return CloseCode.DRAINING, "draining"
         waiting = [socket for socket in self.sockets if socket.session is None]
         if (
-            len(self.sockets) >= SOCKETS_MAX
+            len(self.sockets) >= settings.SOCKETS_PER_PROCESS
             or len(waiting) >= SOCKETS_UNAUTHENTICATED_MAX
             or Counter(socket.address for socket in waiting)[address] >= SOCKETS_UNAUTHENTICATED_PER_ADDRESS_MAX
         ):
@@ -74,6 +79,8 @@ class Hub:
             self._keeper = asyncio.create_task(self._keep(), name="hub-keeper")
         if self._teller is None or self._teller.done():
             self._teller = asyncio.create_task(self._tell_balances(), name="hub-balances")
+        if self._noter is None or self._noter.done():
+            self._noter = asyncio.create_task(self.notes.run(), name="hub-notes")
 
     def remove(self, socket: Socket) -> None:
         """The socket is closed."""
@@ -100,7 +107,7 @@ class Hub:
             oldest = min(of_member, key=lambda socket: socket.opened_at)
             oldest.close(CloseCode.REPLACED, "replaced by a newer session")
             return True
-        return len(of_tenant) < SOCKETS_PER_TENANT_MAX
+        return len(of_tenant) < settings.SOCKETS_PER_TENANT
 
     # --- feeds --------------------------------------------------------------------------------------------------------
 
@@ -115,6 +122,11 @@ class Hub:
             opening = self._opening[key] = asyncio.create_task(self._open(key))
             opening.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(opening)
+
+    def admitted(self, tenant_id: uuid.UUID, room_id: uuid.UUID, *, membership_id: uuid.UUID) -> bool:
+        """Whether a member is known to be in a room without asking PostgreSQL: a crowd that comes back costs it nothing."""
+        feed = self._feeds.get((tenant_id, room_id))
+        return feed is not None and feed.whole and membership_id in feed.admitted
 
     async def _open(self, key: Key) -> Feed:
         feed = Feed(*key)
@@ -136,6 +148,8 @@ class Hub:
         except BaseException:
             await subscriptions().unsubscribe(feed.channel)
             raise
+        with contextlib.suppress(RedisError):
+            feed.present |= await read_present(*key)
         feed.open_at(epoch=str(head.epoch), head=head.seq)
         self._feeds[key] = feed
         return feed
@@ -149,6 +163,9 @@ class Hub:
             now = time.monotonic()
             for socket in tuple(self.sockets):
                 socket.tick(now)
+            await tell_all(
+                ((feed.presence, feed.attached) for feed in tuple(self._feeds.values())), process=self._process, now=now
+            )
             await self._drop_idle(now)
             if now >= next_epochs:
                 next_epochs = now + EPOCH_CHECK_S
@@ -156,6 +173,7 @@ class Hub:
             if now >= next_gaps:
                 next_gaps = now + GAP_CHECK_S
                 await self._check_gaps()
+                await self.notes.check()
 
     async def _tell_balances(self) -> None:
         while self.sockets:
@@ -167,7 +185,7 @@ class Hub:
 
     async def _drop_idle(self, now: float) -> None:
         for key, feed in list(self._feeds.items()):
-            if feed.attached:
+            if feed.attached or not feed.presence.idle:
                 feed.idle_since = None
             elif feed.idle_since is None:
                 feed.idle_since = now
@@ -215,11 +233,9 @@ class Hub:
 
     async def close(self) -> None:
         """Stop looking after anything."""
-        tasks = [*self._opening.values(), *(task for task in (self._keeper, self._teller) if task)]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        tasks = [*self._opening.values(), *(task for task in (self._keeper, self._teller, self._noter) if task)]
+        await end(tasks)
+        await self.notes.close()
         for feed in self._feeds.values():
             await feed.close()
         self._feeds.clear()

@@ -18,20 +18,49 @@ from chat.realtime.frames import Delta, encode
 class Frame:
     """A frame on its way out, encoded once, shared by all sockets that get it."""
 
-    __slots__ = ("barrier", "delta", "message", "size")
+    __slots__ = ("barrier", "delta", "mark", "message", "op", "size")
 
-    def __init__(self, data: bytes, *, delta: tuple[str, int] | None = None, barrier: bool = False) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        *,
+        op: str = "",
+        mark: str = "",
+        delta: tuple[str, int] | None = None,
+        barrier: bool = False,
+    ) -> None:
         self.size = len(data)
         self.message = {"type": "websocket.send", "text": data.decode()}
+        self.op = op
+        self.mark = mark
+        """Where a client is that has this: `<epoch>:<seq>` of an event, `<part>:<end>` of a delta."""
         self.delta = delta
         self.barrier = barrier
 
     @classmethod
+    def saying(cls, frame: msgspec.Struct, *, barrier: bool = False) -> "Frame":
+        """A frame for one socket alone."""
+        return cls(encode(frame), op=str(frame.__struct_config__.tag), barrier=barrier)
+
+    @classmethod
+    def of_delta(cls, delta: Delta) -> "Frame":
+        """A delta for one socket alone."""
+        mark = f"{delta.part}:{delta.off + len(delta.text)}"
+        return cls(encode(delta), op="delta", mark=mark, delta=(str(delta.gid), delta.part))
+
+    @classmethod
     def of(cls, envelope: Envelope) -> "Frame":
         """The frame of an envelope."""
-        if envelope.kind == "delta":
-            return cls(envelope.frame, delta=(envelope.gid, envelope.part))
-        return cls(envelope.frame, barrier=envelope.kind == "gone")
+        match envelope.kind:
+            case "event":
+                return cls(envelope.frame, op="ev", mark=f"{envelope.epoch}:{envelope.seq}")
+            case "delta":
+                mark = f"{envelope.part}:{envelope.end}"
+                return cls(envelope.frame, op="delta", mark=mark, delta=(envelope.gid, envelope.part))
+            case "gone":
+                return cls(envelope.frame, op="reset", barrier=True)
+            case _:
+                return cls(envelope.frame, op=envelope.kind)
 
 
 class TooSlow(Exception):
@@ -130,4 +159,4 @@ def _slice(deltas: list[Delta]) -> Frame:
         pieces.append(delta.text[max(0, end - delta.off) :])
         end = max(end, delta.off + len(delta.text))
     whole = msgspec.structs.replace(first, text="".join(pieces))
-    return Frame(encode(whole), delta=(str(first.gid), first.part))
+    return Frame.of_delta(whole)

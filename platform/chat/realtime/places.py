@@ -5,17 +5,21 @@ PostgreSQL; then what was held back follows, without what the replay already sai
 `reset`: never a part.
 """
 
+import time
 import uuid
+from collections.abc import Mapping
 from typing import Protocol
 
-from chat.bounds import ATTACH_BUFFER_FRAMES_MAX, REPLAY_EVENTS_MAX
+from chat.bounds import ATTACH_BUFFER_FRAMES_MAX, PRESENCE_SHOWN_MAX, REPLAY_EVENTS_MAX, TYPING_EVERY_S
 from chat.events import events_after
+from chat.parts import Part
 from chat.realtime import streams
 from chat.realtime.envelopes import Envelope, event_payload, open_payload
 from chat.realtime.feeds import Feed
-from chat.realtime.frames import Delta, Position, encode, reset
+from chat.realtime.frames import Delta, Position, Presence, reset
 from chat.realtime.outbox import Frame
-from chat.snapshots import live_texts
+from chat.realtime.presence import Shown
+from chat.snapshots import live_parts
 from kernel.redis import RedisError
 
 _REPLAY_ROUNDS_MAX = 10
@@ -27,6 +31,11 @@ class Recipient(Protocol):
     @property
     def membership_id(self) -> uuid.UUID:
         """Whose socket it is."""
+        ...
+
+    @property
+    def shows(self) -> tuple[uuid.UUID, Shown] | None:
+        """Who is there by it, and how; None for one that isn't shown."""
         ...
 
     @property
@@ -64,7 +73,28 @@ class Place:
         self._recipient = recipient
         self._held: list[tuple[Envelope, Frame]] | None = None
         self._overflowed = False
+        self._typed_at = float("-inf")
         feed.attached.add(self)
+        feed.admitted.add(recipient.membership_id)
+
+    @property
+    def shows(self) -> tuple[uuid.UUID, Shown] | None:
+        """Who is there by it, and how."""
+        return self._recipient.shows
+
+    def show_present(self) -> None:
+        """Tell who is in the room, where they are few."""
+        if len(self.feed.present) <= PRESENCE_SHOWN_MAX:
+            for who, state in self.feed.present.items():
+                self._recipient.offer(Frame.saying(Presence(room=self.feed.room_id, who=who, state=state)))
+
+    def may_type(self) -> bool:
+        """Whether it is time to tell again that somebody types here."""
+        now = time.monotonic()
+        if now - self._typed_at < TYPING_EVERY_S:
+            return False
+        self._typed_at = now
+        return True
 
     def leave(self) -> None:
         """Hear nothing more."""
@@ -81,16 +111,20 @@ class Place:
 
     def on_gone(self) -> None:
         """There is no such room any more: its snapshot will say so."""
-        self._recipient.offer(Frame(encode(reset(self.feed.room_id, "deleted")), barrier=True))
+        self._recipient.offer(Frame.saying(reset(self.feed.room_id, "deleted"), barrier=True))
         self._end()
 
     async def resume(self, position: Position) -> None:
         """Bring the client from its position to now. Raises `Unavailable`; the place is as good as new then."""
+        await self.catch_up(position, replay=True)
+
+    async def catch_up(self, position: Position, *, replay: bool) -> None:
+        """The same, with the events that were missed or only with the answers that the position names."""
         self._held, self._overflowed = [], False
         try:
-            if not position.seq and position.epoch is None:
+            if replay and not position.seq and position.epoch is None:
                 raise CantReplay("fresh")
-            replayed = await self._replay(position)
+            replayed = await self._replay(position) if replay else []
             ends = await self._slices(position, replayed)
             if self._overflowed:
                 raise CantReplay("busy")
@@ -98,7 +132,7 @@ class Place:
         except CantReplay as outcome:
             self.seq = self.feed.head
             self._held = None
-            await self._recipient.put(Frame(encode(reset(self.feed.room_id, outcome.reason)), barrier=True))
+            await self._recipient.put(Frame.saying(reset(self.feed.room_id, outcome.reason), barrier=True))
         except BaseException:
             self._held = None
             raise
@@ -141,31 +175,35 @@ class Place:
             raise CantReplay("too_far")
         return [event_payload(feed.room_id, epoch=head.epoch, event=event) for event in events]
 
-    async def _slices(self, position: Position, replayed: list[Envelope]) -> dict[str, int]:
-        """Send each live answer from where the client holds it; answers how far each was sent."""
-        gens: dict[uuid.UUID, int] = {gid: offsets.get(0, 0) for gid, offsets in position.gens.items()}
+    async def _slices(self, position: Position, replayed: list[Envelope]) -> dict[tuple[str, int], int]:
+        """Send each part of each live answer from where the client holds it; answers how far each was sent."""
+        gens: dict[uuid.UUID, Mapping[int, int]] = dict(position.gens)
         for envelope in replayed:
             if envelope.subject is not None and envelope.type == "generation.started":
-                gens.setdefault(envelope.subject, 0)
+                gens.setdefault(envelope.subject, {})
             elif envelope.subject is not None and envelope.type == "generation.finished":
                 gens.pop(envelope.subject, None)
-        held = await live_texts(self.feed.tenant_id, self.feed.room_id, list(gens))
-        ends: dict[str, int] = {}
-        for gid, offset in gens.items():
-            text = held.get(gid)
-            if text is None:
+        held = await live_parts(self.feed.tenant_id, self.feed.room_id, list(gens))
+        ends: dict[tuple[str, int], int] = {}
+        for gid, offsets in gens.items():
+            parts = held.get(gid)
+            if parts is None:
                 continue
-            if offset > len(text):
+            if any(
+                offset > (len(parts[number].text) if number < len(parts) else 0) for number, offset in offsets.items()
+            ):
                 raise CantReplay("behind")
-            if offset < len(text):
-                await self._recipient.put(_slice(self.feed.room_id, gid, offset, text[offset:]))
-            ends[str(gid)] = len(text)
+            for number, part in enumerate(parts):
+                offset = offsets.get(number, 0)
+                if offset < len(part.text):
+                    await self._recipient.put(part_slice(self.feed.room_id, gid, number, part, offset))
+                ends[str(gid), number] = len(part.text)
         return ends
 
-    def _release(self, ends: dict[str, int]) -> None:
+    def _release(self, ends: dict[tuple[str, int], int]) -> None:
         held, self._held = self._held or [], None
         for envelope, frame in held:
-            if envelope.kind == "delta" and envelope.part == 0 and envelope.end <= ends.get(envelope.gid, -1):
+            if envelope.kind == "delta" and envelope.end <= ends.get((envelope.gid, envelope.part), -1):
                 continue
             self._pass(envelope, frame)
 
@@ -180,7 +218,7 @@ class Place:
                     self._end()
             case "delta":
                 self._recipient.offer(frame)
-            case "typing":
+            case "typing" | "presence":
                 if not self._recipient.busy:
                     self._recipient.offer(frame)
             case "gone":
@@ -192,6 +230,7 @@ class Place:
         self._recipient.left(self.feed.room_id)
 
 
-def _slice(room_id: uuid.UUID, gid: uuid.UUID, offset: int, text: str) -> Frame:
-    delta = Delta(room=room_id, gid=gid, part=0, kind="text", off=offset, text=text)
-    return Frame(encode(delta), delta=(str(gid), 0))
+def part_slice(room_id: uuid.UUID, gid: uuid.UUID, number: int, part: Part, offset: int) -> Frame:
+    """What a part says from `offset` on, in one delta."""
+    delta = Delta(room=room_id, gid=gid, part=number, kind=part.kind, off=offset, text=part.text[offset:])
+    return Frame.of_delta(delta)

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,9 +19,10 @@ from chat.bounds import (
     HELLO_S,
     SILENCE_S,
 )
-from chat.realtime.frames import CloseCode, Expiring, Note, Ping, encode
+from chat.realtime.frames import CloseCode, Expiring, Note, Ping
 from chat.realtime.outbox import Frame, Outbox, TooSlow
 from chat.realtime.places import Place
+from chat.realtime.presence import Shown
 from chat.realtime.sessions import Session
 from kernel.errors import NotAuthenticated
 
@@ -34,12 +35,15 @@ _REASON_BYTES_MAX = 120
 class Socket:
     """A connection from its accept to its close. Made by the consumer; looked after by the hub."""
 
+    hears_notes = True
+
     def __init__(self, *, send: Send, address: str) -> None:
         self.sid = uuid.uuid4().hex
         self.address = address
         self.session: Session | None = None
         self.places: dict[uuid.UUID, Place] = {}
         self.noted_seq = 0
+        self.state: Shown = "online"
         self.opened_at = self._heard_at = time.monotonic()
         self._send = send
         self._outbox = Outbox()
@@ -58,6 +62,13 @@ class Socket:
         return self.session.principal.membership_id
 
     @property
+    def shows(self) -> tuple[uuid.UUID, Shown] | None:
+        """Who is there by this socket, and how. A program isn't."""
+        if self.session is None or self.session.key is not None:
+            return None
+        return self.session.principal.membership_id, self.state
+
+    @property
     def busy(self) -> bool:
         """Whether it should be spared what isn't needed."""
         return self._outbox.half_full
@@ -71,13 +82,17 @@ class Socket:
 
     def say(self, frame: msgspec.Struct) -> None:
         """Queue a frame for this socket alone."""
-        self.offer(Frame(encode(frame)))
+        self.offer(Frame.saying(frame))
 
-    def note(self, type_: Literal["balance"], body: Any) -> None:
-        """Tell the member something. Notes are numbered by the clock, in ms, so that they grow from socket to socket too."""
-        at = datetime.now(UTC)
-        self.noted_seq = max(self.noted_seq + 1, int(at.timestamp() * 1000))
-        self.say(Note(seq=self.noted_seq, type=type_, at=at, body=body))
+    def balance(self, body: Any) -> None:
+        """Tell the member a balance: it stands between the notes, under the number of the last."""
+        self.say(Note(seq=self.noted_seq, type="balance", at=datetime.now(UTC), body=body))
+
+    def noted(self, note: Note) -> None:
+        """Tell the member a note, unless this or a later one was told."""
+        if note.seq > self.noted_seq:
+            self.noted_seq = note.seq
+            self.say(note)
 
     def offer(self, frame: Frame) -> None:
         """Queue a frame; a socket that is too slow for it is closed, and resumes."""
@@ -99,7 +114,7 @@ class Socket:
         try:
             while self._closing is None:
                 frame = await self._outbox.get()
-                await self._send(frame.message)
+                await self._deliver(frame)
         except asyncio.CancelledError:
             if self._closing is None or self._sender is None:
                 raise
@@ -110,13 +125,19 @@ class Socket:
             return
         await self._say_goodbye()
 
+    async def _deliver(self, frame: Frame) -> None:
+        await self._send(frame.message)
+
+    async def _end(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
     async def _say_goodbye(self) -> None:
         if self._closing is None:
             return
         code, reason = self._closing
         try:
             async with asyncio.timeout(CLOSE_WAIT_S):
-                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                await self._end(code, reason)
         except (OSError, RuntimeError, TimeoutError) as error:
             log.debug("socket_lost", sid=self.sid, error=repr(error))
 
@@ -127,7 +148,7 @@ class Socket:
         self._closing = (code, reason.encode()[:_REASON_BYTES_MAX].decode("utf-8", "ignore"))
         self._outbox.clear()
         self.leave_all()
-        if self._sender is not None:
+        if self._sender is not None and self._sender is not asyncio.current_task():
             self._sender.cancel()
 
     # --- rooms --------------------------------------------------------------------------------------------------------
@@ -176,14 +197,16 @@ class Socket:
             if now - self.opened_at > HELLO_S:
                 self.close(CloseCode.TIMED_OUT, "no hello came")
             return
+        self._mind_silence(now)
+        self._mind_expiry(self.session)
+
+    def _mind_silence(self, now: float) -> None:
         silent_s = now - self._heard_at
         if silent_s > SILENCE_S:
             self.close(CloseCode.TIMED_OUT, "the heartbeat stopped")
-            return
-        if silent_s > HEARTBEAT_S and not self._pinged:
+        elif silent_s > HEARTBEAT_S and not self._pinged:
             self._pinged = True
             self.say(Ping(t=round(time.time() * 1000)))
-        self._mind_expiry(self.session)
 
     def _mind_expiry(self, session: Session) -> None:
         if session.expires_at is None:

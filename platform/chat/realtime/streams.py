@@ -15,6 +15,7 @@ import structlog
 from chat.bounds import FILL_EVENTS_MAX, REPLAY_EVENTS_MAX, STREAM_EVENTS_MAX
 from chat.events import Head, RoomEvent, events_after
 from chat.realtime.envelopes import event_payload
+from chat.realtime.unread import unread
 from chat.store import first, transaction
 from kernel.errors import NotFound, ParleyError
 from kernel.redis import RedisError, async_redis, tenant_key
@@ -22,6 +23,7 @@ from kernel.redis import RedisError, async_redis, tenant_key
 log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 8
+_SAYING = ("message.created", "generation.finished")
 
 APPEND = """
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'head')
@@ -82,6 +84,8 @@ async def publish(tenant_id: uuid.UUID, room_id: uuid.UUID, *, epoch: int, event
         await _publish(tenant_id, room_id, epoch, list(events))
     except (RedisError, ParleyError) as error:
         log.warning("room_not_told", room_id=str(room_id), error=repr(error))
+    if any(event.type in _SAYING for event in events):
+        unread().said(tenant_id, room_id)
 
 
 async def _publish(tenant_id: uuid.UUID, room_id: uuid.UUID, epoch: int, events: list[RoomEvent]) -> None:
@@ -124,6 +128,17 @@ async def _reopen(tenant_id: uuid.UUID, room_id: uuid.UUID, *, head: int) -> int
     epoch: int = row["epoch"]
     await open_stream(tenant_id, room_id, Head(epoch=epoch, seq=head))
     return epoch
+
+
+async def forget_before(tenant_id: uuid.UUID, room_id: uuid.UUID, *, seq: int) -> None:
+    """Drop the events before `seq`, which may tell what was since edited or deleted: from now on they come from PostgreSQL.
+    Where Redis is away the room gets a new epoch, with which its stream begins anew."""
+    try:
+        await async_redis().xtrim(stream_key(tenant_id, room_id), minid=f"{seq}-0", approximate=False)
+    except RedisError as error:
+        log.warning("stream_not_trimmed", room_id=str(room_id), error=repr(error))
+        async with transaction(tenant_id) as connection:
+            await connection.execute("UPDATE chat_room SET epoch = epoch + 1 WHERE id = %s", (room_id,))
 
 
 async def open_stream(tenant_id: uuid.UUID, room_id: uuid.UUID, head: Head) -> bool:

@@ -11,6 +11,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from kernel.ending import end
 from kernel.per_loop import PerLoop
 from kernel.redis import RedisError, subscribing_redis
 
@@ -39,6 +40,8 @@ class Subscriptions:
         self._pubsub: PubSub | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
+        self._asking = asyncio.Lock()
+        """Held by who sends on the connection, or closes it."""
 
     async def subscribe(self, channel: str, listener: Listener) -> None:
         """Have `listener` hear a channel. Returns at once; `on_subscribed` tells when it does."""
@@ -48,9 +51,11 @@ class Subscriptions:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="redis-subscriptions")
         elif self._pubsub is not None:
-            # Without a connection the next one subscribes to all.
-            with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.subscribe(name)
+            async with self._asking:
+                if self._pubsub is not None:
+                    # Without a connection the next one subscribes to all.
+                    with contextlib.suppress(RedisError, OSError):
+                        await self._pubsub.subscribe(name)
 
     async def unsubscribe(self, channel: str) -> None:
         """Stop hearing a channel."""
@@ -60,17 +65,18 @@ class Subscriptions:
             # Before anything is waited for: who listens would else find nothing to listen to, and that it is wanted, for ever.
             self._wanted.clear()
         if heard and self._pubsub is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(name)
+            async with self._asking:
+                if self._pubsub is not None:
+                    with contextlib.suppress(RedisError, OSError):
+                        await self._pubsub.unsubscribe(name)
 
     async def close(self) -> None:
         """Stop."""
         self._listeners.clear()
         self._wanted.clear()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+            await end([self._task])
+        self._task = None
 
     async def _run(self) -> None:
         client = subscribing_redis()
@@ -97,9 +103,10 @@ class Subscriptions:
             while self._listeners:
                 await self._hear(pubsub)
         finally:
-            self._pubsub = None
-            with contextlib.suppress(RedisError, OSError):
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+            async with self._asking:
+                self._pubsub = None
+                with contextlib.suppress(RedisError, OSError):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _hear(self, pubsub: PubSub) -> None:
         message = await pubsub.get_message(timeout=None)

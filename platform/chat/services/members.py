@@ -1,16 +1,21 @@
 """Who is in a room: add, remove, leave; and how far each has read."""
 
 import uuid
+from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from chat import selectors
 from chat.access import RoomAccess, access_room, require_shared
-from chat.bounds import ROOM_MEMBERS_MAX
+from chat.bounds import FOLDER_CHARS_MAX, ROOM_MEMBERS_MAX
+from chat.checks import check_text
 from chat.events import EventIds, RoomEvent, insert_event, room_event, take_numbers
 from chat.realtime import streams
-from chat.shapes import RoomMemberShape
+from chat.services.notes import forget_unread, tell_notes, write_notes
+from chat.shapes import RoomMemberShape, RoomShape
 from chat.store import Connection, first, transaction
 from kernel.errors import Conflict, NotFound
 from kernel.ids import uuid7
@@ -24,15 +29,16 @@ class Added(msgspec.Struct, frozen=True):
     new: bool
 
 
-async def add_member(*, member: Principal, room_id: uuid.UUID, membership_id: uuid.UUID) -> Added:
-    """Let another member of the tenant into a shared room. Its owners may; adding somebody twice is adding them once.
+async def add_member(*, member: Principal, room_id: uuid.UUID, membership_id: uuid.UUID, role: str = "member") -> Added:
+    """Let another member of the tenant into a shared room. Its owners may, and its moderators as members or readers; adding
+    somebody twice is adding them once.
 
     Raises `NotFound` also for a membership that isn't there, `PermissionDenied`, `Conflict`.
     """
     now = datetime.now(UTC)
     async with transaction(member.tenant_id) as connection:
-        room = await access_room(connection, member=member, room_id=room_id, write=True)
-        room.require_owner()
+        room = await access_room(connection, member=member, room_id=room_id, manage=True)
+        require_over(room, role)
         await _check_addable(connection, membership_id)
         require_shared(room)
         if (present := await _present(connection, room_id, membership_id)) is not None:
@@ -42,54 +48,195 @@ async def add_member(*, member: Principal, room_id: uuid.UUID, membership_id: uu
         row = await first(
             connection,
             "INSERT INTO chat_roommember AS rm (tenant_id, id, room_id, membership_id, role, seen_seq, joined_at) "
-            "VALUES (%s, %s, %s, %s, 'member', %s, %s) ON CONFLICT (tenant_id, room_id, membership_id) DO UPDATE "
-            "SET left_at = NULL, role = 'member', joined_at = excluded.joined_at WHERE rm.left_at IS NOT NULL "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (tenant_id, room_id, membership_id) DO UPDATE "
+            "SET left_at = NULL, role = excluded.role, joined_at = excluded.joined_at WHERE rm.left_at IS NOT NULL "
             "RETURNING id",
-            (member.tenant_id, uuid7(), room_id, membership_id, numbers.first_seq, now),
+            (member.tenant_id, uuid7(), room_id, membership_id, role, numbers.first_seq, now),
         )
         if row is None:
             raise Conflict("They are being added already.")
         added = (await selectors.room_members(connection, ids=[row["id"]]))[row["id"]]
         event = await _event(connection, room, "member.joined", added, seq=numbers.first_seq, now=now)
+        body = {"room": str(room_id), "by": str(member.membership_id)}
+        noted = await write_notes(
+            connection, tenant_id=member.tenant_id, type_="invited", bodies={membership_id: body}, room_id=room_id
+        )
+    await tell_notes(noted)
     await streams.publish(member.tenant_id, room_id, epoch=numbers.epoch, events=[event])
     return Added(member=added, new=True)
 
 
-async def remove_member(*, member: Principal, room_id: uuid.UUID, room_member_id: uuid.UUID) -> None:
-    """Take somebody out of a room: its owners anybody, everybody themselves.
-
-    Raises `NotFound`, `PermissionDenied`, and `Conflict` when the room would have no owner.
+async def change_role(
+    *, member: Principal, room_id: uuid.UUID, room_member_id: uuid.UUID, role: str
+) -> RoomMemberShape:
+    """Give somebody another role in a room. Its owners may. Raises `NotFound`, `PermissionDenied`, and `Conflict` when the
+    room would have no owner.
     """
     now = datetime.now(UTC)
+    async with transaction(member.tenant_id) as connection:
+        room = await access_room(connection, member=member, room_id=room_id, manage=True)
+        room.require_owner()
+        numbers = await take_numbers(connection, room_id=room_id, count=1, now=now)
+        places = await selectors.room_members(connection, room_id=room_id)
+        place = places.get(room_member_id)
+        if place is None:
+            raise NotFound
+        if role != "owner" and _is_last_owner(place, places.values()):
+            raise Conflict("A room needs an owner. Make somebody else one first.")
+        if role != "owner":
+            require_shared(room)
+        changed, event = await _promote(connection, room, place, role, seq=numbers.first_seq, now=now)
+    await streams.publish(member.tenant_id, room_id, epoch=numbers.epoch, events=[event])
+    return changed
+
+
+async def remove_member(*, member: Principal, room_id: uuid.UUID, room_member_id: uuid.UUID) -> None:
+    """Take somebody out of a room: its owners anybody, moderators those below them, everybody themselves. The last owner's
+    place passes to whoever stands next.
+
+    Raises `NotFound`, `PermissionDenied`, and `Conflict` when nobody would be left.
+    """
     async with transaction(member.tenant_id) as connection:
         room = await access_room(connection, member=member, room_id=room_id)
         leaving = room_member_id == room.room_member_id
         if not leaving:
             member.require("rooms.write")
-            room.require_owner()
-        numbers = await take_numbers(connection, room_id=room_id, count=1, now=now)
-        places = await selectors.room_members(connection, room_id=room_id)
-        removed = places.get(room_member_id)
-        if removed is None:
-            raise NotFound
-        if removed.role == "owner" and sum(place.role == "owner" for place in places.values()) == 1:
-            raise Conflict("The last owner can't leave the room. Delete it instead.")
+            room.require_moderator()
+        events, epoch = await _take_out(connection, room, room_member_id, leaving=leaving)
+    await streams.publish(member.tenant_id, room_id, epoch=epoch, events=events)
+
+
+async def _take_out(
+    connection: Connection, room: RoomAccess, room_member_id: uuid.UUID, *, leaving: bool
+) -> tuple[list[RoomEvent], int]:
+    now = datetime.now(UTC)
+    numbers = await take_numbers(connection, room_id=room.room_id, count=1, now=now)
+    places = await selectors.room_members(connection, room_id=room.room_id)
+    removed = places.get(room_member_id)
+    if removed is None:
+        raise NotFound
+    if not leaving:
+        require_over(room, removed.role)
+    heir = None
+    if _is_last_owner(removed, places.values()):
+        heir = next_owner([place for place in places.values() if place.id != removed.id])
+        if heir is None:
+            raise Conflict("You are alone in this room. Delete it instead.")
+    await connection.execute(
+        "UPDATE chat_roommember SET left_at = %s WHERE id = %s AND left_at IS NULL", (now, room_member_id)
+    )
+    events = [await _event(connection, room, "member.left", removed, seq=numbers.first_seq, now=now)]
+    if heir is not None:
+        one_more = await take_numbers(connection, room_id=room.room_id, count=1, now=now)
+        _, event = await _promote(connection, room, heir, "owner", seq=one_more.first_seq, now=now)
+        events.append(event)
+    return events, numbers.epoch
+
+
+async def leave_all_rooms(tenant_id: uuid.UUID, membership_id: uuid.UUID) -> int:
+    """Take somebody who is no longer of the tenant out of all rooms with others in them, which pass to those. Rooms in which
+    they were alone stay theirs: nobody else may read them. How many they left."""
+    left = 0
+    while True:
+        async with transaction(tenant_id) as connection:
+            row = await first(connection, _NEXT_ROOM, (membership_id,))
+            if row is None:
+                return left
+            place_id = row.pop("room_member_id")
+            events, epoch = await _take_out(connection, _left_room(row, place_id), place_id, leaving=True)
+        await streams.publish(tenant_id, row["room_id"], epoch=epoch, events=events)
+        left += 1
+
+
+_NEXT_ROOM = """
+    SELECT p.tenant_id, p.room_id, p.membership_id, p.id AS room_member_id, p.role
+    FROM chat_roommember p JOIN tenants_membership m ON m.tenant_id = p.tenant_id AND m.id = p.membership_id
+    WHERE p.membership_id = %s AND p.left_at IS NULL AND m.status <> 'active' AND EXISTS (
+        SELECT 1 FROM chat_roommember o WHERE o.room_id = p.room_id AND o.id <> p.id AND o.left_at IS NULL
+    ) LIMIT 1
+"""
+
+
+def _left_room(row: dict[str, Any], place_id: uuid.UUID) -> RoomAccess:
+    return RoomAccess(
+        **row, room_member_id=place_id, kind="shared", model=None, instructions="", epoch=0, head_seq=0, name=""
+    )
+
+
+class OwnPlace(msgspec.Struct, frozen=True):
+    """How a member has a room in their own list; what isn't set stays."""
+
+    pinned: bool | UnsetType = UNSET
+    muted: bool | UnsetType = UNSET
+    folder: str | UnsetType = UNSET
+
+
+async def arrange_room(*, member: Principal, room_id: uuid.UUID, place: OwnPlace) -> RoomShape:
+    """Pin, mute or file a room for oneself alone. Raises `NotFound`, `PermissionDenied`, `InvalidRequest`."""
+    if place.folder is not UNSET:
+        check_text(place.folder, field="folder", chars_max=FOLDER_CHARS_MAX, blank=True)
+    pinned = None if place.pinned is UNSET else place.pinned
+    async with transaction(member.tenant_id) as connection:
+        room = await access_room(connection, member=member, room_id=room_id)
         await connection.execute(
-            "UPDATE chat_roommember SET left_at = %s WHERE id = %s AND left_at IS NULL", (now, room_member_id)
+            "UPDATE chat_roommember SET muted = coalesce(%s, muted), folder = coalesce(%s, folder), "
+            "pinned_at = CASE WHEN %s::bool IS NULL THEN pinned_at WHEN %s::bool THEN coalesce(pinned_at, now()) END "
+            "WHERE id = %s",
+            (
+                None if place.muted is UNSET else place.muted,
+                None if place.folder is UNSET else place.folder.strip(),
+                pinned,
+                pinned,
+                room.room_member_id,
+            ),
         )
-        event = await _event(connection, room, "member.left", removed, seq=numbers.first_seq, now=now)
-    await streams.publish(member.tenant_id, room_id, epoch=numbers.epoch, events=[event])
+        found = await selectors.my_rooms(connection, membership_id=member.membership_id, ids=[room_id])
+    if room_id not in found:
+        raise NotFound
+    return found[room_id]
+
+
+RANKS = ("reader", "member", "moderator", "owner")
+"""Roles in a room, from what may do least."""
+
+
+def require_over(room: RoomAccess, role: str) -> None:
+    """Raises `PermissionDenied` unless the member may have somebody in that role, or take them out: owners all, moderators
+    those below themselves."""
+    room.require_moderator()
+    if RANKS.index(role) >= RANKS.index("moderator"):
+        room.require_owner()
+
+
+def next_owner(places: Collection[RoomMemberShape]) -> RoomMemberShape | None:
+    """Who becomes owner when the last one goes: of the highest role whoever has been there longest."""
+    return min(places, key=lambda place: (-RANKS.index(place.role), place.joined_at, place.id), default=None)
+
+
+def _is_last_owner(place: RoomMemberShape, places: Collection[RoomMemberShape]) -> bool:
+    return place.role == "owner" and sum(other.role == "owner" for other in places) == 1
+
+
+async def _promote(
+    connection: Connection, room: RoomAccess, place: RoomMemberShape, role: str, *, seq: int, now: datetime
+) -> tuple[RoomMemberShape, RoomEvent]:
+    """Another role, and the event of it: that of somebody who joins, with the place as it is now."""
+    await connection.execute("UPDATE chat_roommember SET role = %s WHERE id = %s", (role, place.id))
+    changed = msgspec.structs.replace(place, role=role)
+    return changed, await _event(connection, room, "member.joined", changed, seq=seq, now=now)
 
 
 async def mark_seen(*, member: Principal, room_id: uuid.UUID, seq: int) -> None:
     """Remember how far the member has read; it never goes back, nor beyond what there is. Strangers change nothing."""
     async with transaction(member.tenant_id) as connection:
-        await connection.execute(
+        moved = await connection.execute(
             "UPDATE chat_roommember rm SET seen_seq = least(%s, r.head_seq) FROM chat_room r "
             "WHERE r.id = rm.room_id AND rm.room_id = %s AND rm.membership_id = %s AND rm.left_at IS NULL "
             "AND rm.seen_seq < least(%s, r.head_seq)",
             (seq, room_id, member.membership_id, seq),
         )
+        if moved.rowcount:
+            await forget_unread(connection, membership_id=member.membership_id, room_id=room_id)
 
 
 async def _check_addable(connection: Connection, membership_id: uuid.UUID) -> None:

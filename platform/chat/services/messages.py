@@ -1,42 +1,52 @@
-"""Say something in a room, and let a model answer."""
+"""Say something in a room, and let models answer."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from psycopg.types.json import Jsonb
 
-from chat import selectors
+from chat import selectors, tree
 from chat.access import RoomAccess, access_room
-from chat.answering import answering
-from chat.bounds import LIVE_GENERATIONS_PER_ROOM_MAX, MESSAGE_CHARS_MAX
+from chat.bounds import MESSAGE_CHARS_MAX
 from chat.checks import check_text
-from chat.events import EventIds, RoomEvent, insert_event, room_event, take_numbers
+from chat.events import RoomEvent, take_numbers
 from chat.generations.runs import runs
+from chat.message_parts import FilePart
 from chat.realtime import streams
-from chat.services.receipts import AlreadyDone, Receipt, find_receipt, write_receipt
-from chat.shapes import Author, GenerationShape, MessageShape, TextPart
-from chat.store import Connection, first, transaction
-from kernel import lifecycle
-from kernel.errors import Conflict, RateLimited, Unavailable
-from kernel.ids import uuid7
+from chat.services.answerers import Addressed, addressed
+from chat.services.notes import note_mentions, tell_notes
+from chat.services.once import once
+from chat.services.receipts import Receipt, write_receipt
+from chat.services.writing import Draft, begun, choose_branch, insert_generations, insert_message, said, write_events
+from chat.shapes import GenerationShape, MessageShape
+from chat.store import Connection, transaction
+from kernel.errors import Conflict, InvalidRequest
 from tenants.principals import Principal
+
+SEND = "message.send"
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """A message that is in the room, and the answer to it that was begun, if any."""
+    """A message that is in the room, and the answers to it that were begun."""
 
     message: MessageShape
-    generation: GenerationShape | None
+    generations: tuple[GenerationShape, ...]
     seq: int
 
+    @property
+    def generation(self) -> GenerationShape | None:
+        """The first of the answers, if any."""
+        return self.generations[0] if self.generations else None
 
-class _Draft(msgspec.Struct, frozen=True):
-    """What to write, once the room's numbers are known."""
 
-    text: str
-    alias: str | None
-    now: datetime
+class Place(msgspec.Struct, frozen=True):
+    """Where a message goes: after `parent`, None for the beginning of the room. `moves` the writer to the new branch. `files`
+    are those of the writer's own message that it is beside."""
+
+    parent: uuid.UUID | None
+    moves: bool
+    files: tuple[FilePart, ...] = ()
 
 
 async def send_message(
@@ -44,154 +54,152 @@ async def send_message(
     member: Principal,
     room_id: uuid.UUID,
     text: str,
+    parent: uuid.UUID | None = None,
     model: str | None = None,
+    models: Sequence[str] = (),
     generate: bool = True,
+    attachments: Sequence[uuid.UUID] = (),
     cid: str | None = None,
 ) -> Sent:
-    """Write a message and, with `generate`, queue the answer of `model` (or the room's, or the default).
+    """Write a message after `parent`, else at the end of the branch that the member reads; and, with `generate`, queue the
+    answers of `models`, of `model`, or of whom the message addresses (`chat.services.answerers`).
+
+    `attachments` are files of the member's own that no message has yet; with some, the text may be empty.
 
     The same `cid` again writes nothing and answers what the first did. Raises `NotFound`, `PermissionDenied`,
     `InvalidRequest`, `Conflict` when a `cid` was another command's, and `Unavailable` in a process that is going down.
     """
-    check_text(text, field="text", chars_max=MESSAGE_CHARS_MAX)
+    check_text(text, field="text", chars_max=MESSAGE_CHARS_MAX, blank=bool(attachments))
     async with transaction(member.tenant_id) as connection:
         room = await access_room(connection, member=member, room_id=room_id, write=True)
-        if cid and (receipt := await find_receipt(connection, membership_id=member.membership_id, cid=cid)):
-            return await _sent_before(connection, receipt, room_id)
-    alias = None
-    if generate:
-        member.require("models.use")
-        if lifecycle.is_draining():
-            raise Unavailable("This process is about to restart. Try again.")
-        alias = await answering().choose_model(principal=member, alias=model or room.model)
-    draft = _Draft(text=text, alias=alias, now=datetime.now(UTC))
-    try:
-        async with transaction(member.tenant_id) as connection:
-            sent, events, epoch = await _write(connection, room=room, draft=draft, cid=cid)
-    except AlreadyDone:
-        async with transaction(member.tenant_id) as connection:
-            done = await find_receipt(connection, membership_id=member.membership_id, cid=cid or "")
-            return await _sent_before(connection, done or Receipt(), room_id)
-    await streams.publish(member.tenant_id, room_id, epoch=epoch, events=events)
-    if sent.generation is not None:
-        await runs().start(principal=member, generation_id=sent.generation.id)
-    return sent
+
+    async def do() -> Sent:
+        to = await addressed(member=member, room=room, text=text, model=model, models=models, generate=generate)
+        return await write_message(
+            member=member,
+            room=room,
+            text=text,
+            to=to,
+            after=parent,
+            attachments=attachments,
+            receipt_of=(SEND, cid) if cid else None,
+        )
+
+    async def again(connection: Connection, receipt: Receipt) -> Sent:
+        return await sent_before(connection, receipt, room_id)
+
+    return await once(member=member, command=SEND, cid=cid, do=do, again=again)
 
 
-async def _write(
-    connection: Connection, *, room: RoomAccess, draft: _Draft, cid: str | None
-) -> tuple[Sent, list[RoomEvent], int]:
-    count = 1 if draft.alias is None else 2
-    numbers = await take_numbers(connection, room_id=room.room_id, count=count, now=draft.now, message=True)
-    if draft.alias is not None:
-        await _check_live(connection, room.room_id)
-    message = await _insert_message(connection, room, draft)
-    generation = await _insert_generation(connection, room, message.id, draft) if draft.alias else None
-    events = [room_event(seq=numbers.first_seq, type_="message.created", at=draft.now, content={"message": message})]
-    ids = [EventIds(message=message.id)]
-    if generation is not None:
-        events.append(
-            room_event(
-                seq=numbers.first_seq + 1,
-                type_="generation.started",
-                at=draft.now,
-                content={"generation": generation},
-                subject=generation.id,
+async def write_message(
+    *,
+    member: Principal,
+    room: RoomAccess,
+    text: str,
+    to: Addressed,
+    receipt_of: tuple[str, str] | None,
+    after: uuid.UUID | None = None,
+    beside: uuid.UUID | None = None,
+    attachments: Sequence[uuid.UUID] = (),
+) -> Sent:
+    """Write a member's message `after` another, `beside` another, or at the end of their branch, and begin the answers. It
+    has `attachments`, and the files of one of the member's own that it is beside.
+
+    Raises `InvalidRequest` for another that isn't in the room, and `AlreadyDone` where the receipt was written before.
+    """
+    now = datetime.now(UTC)
+    count = 1 + len(to.aliases)
+    async with transaction(member.tenant_id) as connection:
+        numbers = await take_numbers(connection, room_id=room.room_id, count=count, now=now, message=True, ids=count)
+        message_id, *generation_ids = numbers.ids
+        place = await _place(connection, room, after=after, beside=beside)
+        draft = Draft(
+            id=message_id,
+            text=text,
+            now=now,
+            parent=place.parent,
+            aliases=to.aliases,
+            mentions=to.mentions,
+            files=place.files,
+            attachments=tuple(attachments),
+        )
+        message = await insert_message(connection, room, draft)
+        if place.moves:
+            await choose_branch(connection, room, message.id)
+        noted = await note_mentions(connection, room, message_id=message.id, members=message.mentions)
+        generations = await insert_generations(
+            connection,
+            room,
+            ids=generation_ids,
+            prompt_id=message.id,
+            aliases=to.aliases,
+            now=now,
+            key_id=member.api_key_id,
+        )
+        news = [said(message), *(begun(generation) for generation in generations)]
+        events = await write_events(connection, room, numbers=numbers, now=now, news=news)
+        if receipt_of is not None:
+            command, cid = receipt_of
+            receipt = Receipt(
+                command=command,
+                id=message.id,
+                seq=numbers.first_seq,
+                generations=tuple(generation.id for generation in generations),
             )
-        )
-        ids.append(EventIds(generation=generation.id))
-    for event, about in zip(events, ids, strict=True):
-        await insert_event(connection, tenant_id=room.tenant_id, room_id=room.room_id, event=event, ids=about)
-    if cid:
-        receipt = Receipt(id=message.id, seq=numbers.first_seq, generation=generation.id if generation else None)
-        await write_receipt(
-            connection, tenant_id=room.tenant_id, membership_id=room.membership_id, cid=cid, receipt=receipt
-        )
-    return Sent(message=message, generation=generation, seq=numbers.first_seq), events, numbers.epoch
+            await write_receipt(
+                connection, tenant_id=room.tenant_id, membership_id=room.membership_id, cid=cid, receipt=receipt
+            )
+    await tell_and_begin(member, room.room_id, numbers.epoch, events, generations)
+    if noted is not None:
+        await tell_notes(noted)
+    return Sent(message=message, generations=generations, seq=numbers.first_seq)
 
 
-async def _check_live(connection: Connection, room_id: uuid.UUID) -> None:
-    row = await first(
-        connection,
-        "SELECT count(*) AS live FROM chat_generation WHERE room_id = %s AND status IN ('queued', 'streaming')",
-        (room_id,),
-    )
-    if row is not None and row["live"] >= LIVE_GENERATIONS_PER_ROOM_MAX:
-        raise RateLimited("Too many answers are being written in this room. Wait for one to end.", retry_after_s=5)
+async def tell_and_begin(
+    member: Principal,
+    room_id: uuid.UUID,
+    epoch: int,
+    events: Sequence[RoomEvent],
+    generations: Sequence[GenerationShape],
+) -> None:
+    """Tell the room of what was committed, and begin the answers that were queued in it."""
+    await streams.publish(member.tenant_id, room_id, epoch=epoch, events=events)
+    for generation in generations:
+        await runs().start(principal=member, generation_id=generation.id)
 
 
-async def _insert_message(connection: Connection, room: RoomAccess, draft: _Draft) -> MessageShape:
-    message = MessageShape(
-        # Made under the room's lock, so that messages sort by id as they do by number.
-        id=uuid7(),
-        room=room.room_id,
-        author=Author(kind="member", id=room.membership_id, name=room.name),
-        parent=None,
-        parts=(TextPart(draft.text),),
-        text=draft.text,
-        generation=None,
-        answered=None,
-        created_at=draft.now,
-        edited_at=None,
-        deleted=False,
-    )
-    await connection.execute(
-        "INSERT INTO chat_message (tenant_id, id, room_id, author_kind, author_membership_id, parts, text, created_at) "
-        "VALUES (%s, %s, %s, 'member', %s, %s, %s, %s)",
-        (
-            room.tenant_id,
-            message.id,
-            room.room_id,
-            room.membership_id,
-            Jsonb(msgspec.to_builtins(message.parts)),
-            draft.text,
-            draft.now,
-        ),
-    )
-    return message
-
-
-async def _insert_generation(
-    connection: Connection, room: RoomAccess, prompt_id: uuid.UUID, draft: _Draft
-) -> GenerationShape:
-    generation = GenerationShape(
-        id=uuid7(),
-        room=room.room_id,
-        prompt=prompt_id,
-        answer=None,
-        model=draft.alias or "",
-        status="queued",
-        text=None,
-        error=None,
-        usage=None,
-        cost_nano=None,
-        requested_by=room.membership_id,
-        started_at=draft.now,
-        finished_at=None,
-    )
-    await connection.execute(
-        "INSERT INTO chat_generation (tenant_id, id, room_id, prompt_id, model, requested_by_id, request_id, attempt, "
-        "started_at) VALUES (%s, %s, %s, %s, %s, %s, %s, '{}', now())",
-        (
-            room.tenant_id,
-            generation.id,
-            room.room_id,
-            prompt_id,
-            generation.model,
-            room.membership_id,
-            uuid7(),
-        ),
-    )
-    return generation
-
-
-async def _sent_before(connection: Connection, receipt: Receipt, room_id: uuid.UUID) -> Sent:
-    if receipt.id is None:
-        raise Conflict("This cid was another command's.")
-    messages = await selectors.messages(connection, [receipt.id])
-    message = messages.get(receipt.id)
+async def sent_before(connection: Connection, receipt: Receipt, room_id: uuid.UUID) -> Sent:
+    """What was sent under a receipt, as it is now. Raises `Conflict` when that was in another room."""
+    messages = await selectors.messages(connection, [receipt.id] if receipt.id else [])
+    message = messages.get(receipt.id) if receipt.id else None
     if message is None or message.room != room_id:
         raise Conflict("This cid was another command's.")
-    generations = await selectors.generations(connection, [receipt.generation] if receipt.generation else [])
-    generation = generations.get(receipt.generation) if receipt.generation else None
-    return Sent(message=message, generation=generation, seq=receipt.seq or 0)
+    generations = await selectors.generations(connection, receipt.generations)
+    return Sent(
+        message=message,
+        generations=tuple(generations[id_] for id_ in receipt.generations if id_ in generations),
+        seq=receipt.seq or 0,
+    )
+
+
+async def _place(
+    connection: Connection, room: RoomAccess, *, after: uuid.UUID | None, beside: uuid.UUID | None
+) -> Place:
+    if beside is not None:
+        found = (await selectors.messages(connection, [beside])).get(beside)
+        if found is None or found.room != room.room_id:
+            raise _not_here("message")
+        own = found.author.id == room.membership_id
+        files = tuple(part for part in found.parts if isinstance(part, FilePart)) if own else ()
+        return Place(parent=found.parent, moves=True, files=files)
+    branch = await selectors.chosen_branch(connection, room.room_member_id)
+    leaf = await tree.leaf_of(connection, room_id=room.room_id, membership_id=room.membership_id, branch=branch)
+    if after is None or after == leaf:
+        return Place(parent=leaf, moves=branch is not None)
+    if not await selectors.is_in_room(connection, room_id=room.room_id, message_id=after):
+        raise _not_here("parent")
+    return Place(parent=after, moves=True)
+
+
+def _not_here(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: there is no such message in this room.", details={"param": field})

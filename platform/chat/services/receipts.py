@@ -10,11 +10,12 @@ from kernel.ids import uuid7
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What a command was answered."""
+    """What a command, by its name, was answered."""
 
+    command: str = ""
     id: uuid.UUID | None = None
     seq: int | None = None
-    generation: uuid.UUID | None = None
+    generations: tuple[uuid.UUID, ...] = ()
 
 
 class AlreadyDone(Exception):

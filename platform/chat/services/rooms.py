@@ -15,9 +15,14 @@ from chat.answering import answering
 from chat.bounds import INSTRUCTIONS_CHARS_MAX, TITLE_CHARS_MAX
 from chat.checks import check_text
 from chat.events import EventIds, Head, insert_event, room_event, take_numbers
+from chat.generations.titles import UNTITLED
 from chat.realtime import streams
 from chat.realtime.envelopes import gone_payload
+from chat.services import library
+from chat.services.policies import check_room_days
+from chat.services.presets import PRESETS
 from chat.services.receipts import AlreadyDone, Receipt, find_receipt, write_receipt
+from chat.services.retention import erase_room
 from chat.services.stops import stop_all
 from chat.shapes import RoomShape
 from chat.store import Connection, first, transaction
@@ -26,7 +31,8 @@ from kernel.ids import uuid7
 from kernel.redis import RedisError, async_redis
 from tenants.principals import Principal
 
-UNTITLED = "New room"
+SETTINGS = ("model", "instructions", "answers", "titles", "summaries", "preset")
+"""What a change may set of a room's `settings`. Beside these, `titled` says that a person gave it its title, or a model."""
 
 
 class RoomChange(msgspec.Struct, frozen=True):
@@ -36,6 +42,12 @@ class RoomChange(msgspec.Struct, frozen=True):
     kind: str | UnsetType = UNSET
     model: str | UnsetType | None = UNSET
     instructions: str | UnsetType = UNSET
+    answers: str | UnsetType = UNSET
+    titles: bool | UnsetType = UNSET
+    summaries: bool | UnsetType = UNSET
+    preset: uuid.UUID | UnsetType | None = UNSET
+    retention_days: int | UnsetType | None = UNSET
+    archived: bool | UnsetType = UNSET
 
 
 async def create_room(
@@ -45,18 +57,33 @@ async def create_room(
     title: str = "",
     model: str | None = None,
     instructions: str = "",
+    answers: str = "always",
+    titles: bool = True,
+    summaries: bool = True,
+    preset: uuid.UUID | None = None,
     cid: str | None = None,
 ) -> RoomShape:
     """A new room, with the member as its owner. The same `cid` again makes none, and answers with the first one's.
 
-    Raises `NotFound` for a model that isn't there for them, and `Conflict` when a `cid` was another command's."""
+    Raises `NotFound` for a model or a preset that isn't there for them, and `Conflict` when a `cid` was another command's."""
     member.require("rooms.write")
+    titled = bool(title)
     title = check_text(title or UNTITLED, field="title", chars_max=TITLE_CHARS_MAX)
     check_text(instructions, field="instructions", chars_max=INSTRUCTIONS_CHARS_MAX, blank=True)
     if model is not None:
         model = await answering().choose_model(principal=member, alias=model)
+    await _check_preset(member, preset)
+    settings = {
+        "model": model,
+        "preset": str(preset) if preset else None,
+        "instructions": instructions,
+        "answers": answers,
+        "titles": titles,
+        "summaries": summaries,
+        "titled": titled,
+    }
     try:
-        room = await _insert_room(member, kind, title, settings={"model": model, "instructions": instructions}, cid=cid)
+        room = await _insert_room(member, kind, title, settings=settings, cid=cid)
     except AlreadyDone:
         return await _made_before(member, cid or "")
     with contextlib.suppress(RedisError):
@@ -65,7 +92,7 @@ async def create_room(
 
 
 async def _insert_room(
-    member: Principal, kind: str, title: str, *, settings: dict[str, str | None], cid: str | None
+    member: Principal, kind: str, title: str, *, settings: dict[str, Any], cid: str | None
 ) -> RoomShape:
     room_id, now = uuid7(), datetime.now(UTC)
     async with transaction(member.tenant_id) as connection:
@@ -117,15 +144,19 @@ async def update_room(*, member: Principal, room_id: uuid.UUID, change: RoomChan
     if change.instructions is not UNSET:
         check_text(change.instructions, field="instructions", chars_max=INSTRUCTIONS_CHARS_MAX, blank=True)
     async with transaction(member.tenant_id) as connection:
-        (await access_room(connection, member=member, room_id=room_id, write=True)).require_owner()
+        (await access_room(connection, member=member, room_id=room_id, manage=True)).require_owner()
+    if change.preset is not UNSET:
+        await _check_preset(member, change.preset)
     if change.model is not UNSET and change.model is not None:
         await answering().choose_model(principal=member, alias=change.model)
     now = datetime.now(UTC)
     async with transaction(member.tenant_id) as connection:
         numbers = await take_numbers(connection, room_id=room_id, count=1, now=now)
-        (await access_room(connection, member=member, room_id=room_id, write=True)).require_owner()
+        (await access_room(connection, member=member, room_id=room_id, manage=True)).require_owner()
         if change.kind == "private":
             await _require_alone(connection, room_id)
+        if change.retention_days is not UNSET:
+            await check_room_days(connection, change.retention_days)
         await _apply(connection, room_id, change, now)
         content = {"room": await selectors.room(connection, room_id)}
         event = room_event(seq=numbers.first_seq, type_="room.updated", at=now, content=dict(content))
@@ -138,30 +169,48 @@ async def update_room(*, member: Principal, room_id: uuid.UUID, change: RoomChan
 
 
 async def delete_room(*, member: Principal, room_id: uuid.UUID) -> None:
-    """Delete a room, for everybody in it. Its owners may. Raises `NotFound`, `PermissionDenied`."""
+    """Delete a room, for everybody in it, and what it holds. Its owners may. Raises `NotFound`, `PermissionDenied`.
+
+    Who is in it loses it at once. What was said there is deleted as well; what takes longer than a request, by the job."""
     async with transaction(member.tenant_id) as connection:
-        (await access_room(connection, member=member, room_id=room_id, write=True)).require_owner()
+        (await access_room(connection, member=member, room_id=room_id, manage=True)).require_owner()
         await connection.execute(
             "UPDATE chat_room SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL", (room_id,)
         )
     await stop_all(member.tenant_id, room_id=room_id)
     with contextlib.suppress(RedisError):
         await async_redis().publish(streams.channel(member.tenant_id, room_id), gone_payload(room_id))
+    await erase_room(member.tenant_id, room_id)
+
+
+async def _check_preset(member: Principal, preset_id: uuid.UUID | None) -> None:
+    """Raises `NotFound` for a preset that the member doesn't see."""
+    if preset_id is not None:
+        await library.read(PRESETS, member=member, id_=preset_id)
 
 
 async def _apply(connection: Connection, room_id: uuid.UUID, change: RoomChange, now: datetime) -> None:
+    archived = None if change.archived is UNSET else change.archived
     settings: dict[str, Any] = {}
-    if change.model is not UNSET:
-        settings["model"] = change.model
-    if change.instructions is not UNSET:
-        settings["instructions"] = change.instructions
+    for name in SETTINGS:
+        if (value := getattr(change, name)) is not UNSET:
+            settings[name] = str(value) if isinstance(value, uuid.UUID) else value
+    if change.title is not UNSET:
+        settings["titled"] = True
     await connection.execute(
         "UPDATE chat_room SET title = coalesce(%s, title), kind = coalesce(%s, kind), settings = settings || %s, "
+        "retention_days = CASE WHEN %s THEN %s::int ELSE retention_days END, "
+        "archived_at = CASE WHEN %s::bool IS NULL THEN archived_at WHEN %s::bool THEN coalesce(archived_at, %s) END, "
         "updated_at = %s WHERE id = %s",
         (
             None if change.title is UNSET else change.title,
             None if change.kind is UNSET else change.kind,
             Jsonb(settings),
+            change.retention_days is not UNSET,
+            None if change.retention_days is UNSET else change.retention_days,
+            archived,
+            archived,
+            now,
             now,
             room_id,
         ),

@@ -1,0 +1,50 @@
+"""A command that is carried out once, however often it comes under the same id of the same member."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from chat.services.receipts import AlreadyDone, Receipt, find_receipt
+from chat.store import Connection, transaction
+from kernel.errors import Conflict
+from tenants.principals import Principal
+
+T = TypeVar("T")
+
+
+async def once(
+    *,
+    member: Principal,
+    command: str,
+    cid: str | None,
+    do: Callable[[], Awaitable[T]],
+    again: Callable[[Connection, Receipt], Awaitable[T]],
+) -> T:
+    """What `do` answers; where the command was carried out before, what `again` makes of its receipt, and `do` isn't called.
+
+    `do` writes the receipt in its transaction, and lets `AlreadyDone` through. Raises `Conflict` when the `cid` was
+    another command's.
+    """
+    if cid is None:
+        return await do()
+    found = await _repeated(member, command, cid, again)
+    if found is not None:
+        return found[0]
+    try:
+        return await do()
+    except AlreadyDone:
+        found = await _repeated(member, command, cid, again)
+        if found is None:
+            raise Conflict("This cid was another command's.") from None
+        return found[0]
+
+
+async def _repeated(
+    member: Principal, command: str, cid: str, again: Callable[[Connection, Receipt], Awaitable[T]]
+) -> tuple[T] | None:
+    async with transaction(member.tenant_id) as connection:
+        receipt = await find_receipt(connection, membership_id=member.membership_id, cid=cid)
+        if receipt is None:
+            return None
+        if receipt.command != command or receipt.id is None:
+            raise Conflict("This cid was another command's.")
+        return (await again(connection, receipt),)
