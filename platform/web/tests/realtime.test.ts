@@ -24,7 +24,7 @@ function harness(options: Partial<RealtimeOptions> = {}): Harness {
   const states: ConnectionState[] = [];
   const tokens: boolean[] = [];
   const notes: number[] = [];
-  const snapshot = vi.fn<RealtimeOptions["loadSnapshot"]>(() => Promise.resolve({ epoch: "e1", seq: 10, texts: {} }));
+  const snapshot = vi.fn<RealtimeOptions["loadSnapshot"]>(() => Promise.resolve({ epoch: "e1", seq: 10, parts: {} }));
   const client = new RealtimeClient({
     url: "ws://parley.test/ws",
     token: (fresh) => {
@@ -34,7 +34,7 @@ function harness(options: Partial<RealtimeOptions> = {}): Harness {
     loadSnapshot: snapshot,
     sink: {
       onEvent: (event) => events.push(`${event.seq} ${event.type}`),
-      onText: (_room, gid, _part, text) => (texts[gid] = (texts[gid] ?? "") + text),
+      onText: (_room, gid, _kind, text) => (texts[gid] = (texts[gid] ?? "") + text),
     },
     onNote: (note) => notes.push(note.seq),
     onState: (state) => states.push(state),
@@ -80,7 +80,7 @@ afterEach(() => {
 });
 
 describe("notes", () => {
-  const note = (seq: number): object => ({ op: "note", seq, type: "balance", at: "2026-11-21T10:00:00Z", body: { owed_nano: seq } });
+  const note = (seq: number): object => ({ op: "note", seq, type: "invited", at: "2026-11-21T10:00:00Z", body: { room: "r" } });
 
   it("hands each on once, and names the last in the next hello", async () => {
     const test = harness();
@@ -113,7 +113,7 @@ describe("opening", () => {
 
   it("applies what arrived while the snapshot loaded, without what the snapshot holds", async () => {
     const test = harness();
-    let loaded: (position: { epoch: string; seq: number; texts: Record<string, string> }) => void = () => undefined;
+    let loaded: (position: { epoch: string; seq: number; parts: Record<string, string[]> }) => void = () => undefined;
     test.snapshot.mockImplementation(() => new Promise((resolve) => (loaded = resolve)));
     const socket = await online(test);
     void test.client.follow(ROOM);
@@ -121,7 +121,7 @@ describe("opening", () => {
     socket.say({ op: "ack", cid: join?.op === "cmd" ? join.cid : "" });
     await settle();
     socket.say(event(10, "message.created"), event(11, "message.created"), delta(0, "Hel"), delta(3, "lo!"));
-    loaded({ epoch: "e1", seq: 10, texts: { [GID]: "Hell" } });
+    loaded({ epoch: "e1", seq: 10, parts: { [GID]: ["Hell"] } });
     await settle();
     expect(test.events).toEqual(["11 message.created"]);
     expect(test.texts[GID]).toBe("o!");
@@ -194,7 +194,7 @@ describe("resume", () => {
   it("loads the snapshot that a reset names and goes on from there", async () => {
     const test = harness();
     const socket = await answering(test);
-    test.snapshot.mockResolvedValue({ epoch: "e2", seq: 40, texts: { [GID]: "So far" } });
+    test.snapshot.mockResolvedValue({ epoch: "e2", seq: 40, parts: { [GID]: ["So far"] } });
     socket.say({ op: "reset", room: ROOM, reason: "epoch", snapshot: `/api/v1/rooms/${ROOM}/snapshot` }, delta(4, "arther"));
     await settle();
     expect(test.snapshot).toHaveBeenLastCalledWith(ROOM, `/api/v1/rooms/${ROOM}/snapshot`);

@@ -16,6 +16,7 @@ export const Permission = {
   manageInvoices: "invoices.manage",
   manageBudgets: "budgets.manage",
   readNotices: "notifications.read",
+  manageProviders: "providers.manage",
 } as const;
 
 export type PermissionName = (typeof Permission)[keyof typeof Permission];

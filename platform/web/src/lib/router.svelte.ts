@@ -4,6 +4,7 @@ export const CONSOLE_PAGES = [
   "api-keys",
   "usage",
   "notices",
+  "cache",
   "reports",
   "budgets",
   "billing",

@@ -55,8 +55,8 @@ export class RoomState {
     try {
       const snapshot = await this.#context.api.get<Snapshot>(url ?? `/rooms/${this.id}/snapshot`);
       this.#show(snapshot);
-      const texts = snapshot.generations.filter(isLive).map((generation) => [generation.id, generation.text ?? ""]);
-      return { epoch: snapshot.epoch, seq: snapshot.seq, texts: Object.fromEntries(texts) };
+      const parts = snapshot.generations.filter(isLive).map(({ id, parts = [] }) => [id, parts.map(({ text }) => text)]);
+      return { epoch: snapshot.epoch, seq: snapshot.seq, parts: Object.fromEntries(parts) };
     } catch (error) {
       const kind = kindOf(error);
       if (this.room === null || kind === "not_found" || kind === "forbidden") this.phase = kind;

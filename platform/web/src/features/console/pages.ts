@@ -4,6 +4,7 @@ import type { ConsolePage } from "$lib/router.svelte";
 import type { IconName } from "$lib/ui/icons";
 import BillingPage from "$features/billing/BillingPage.svelte";
 import BudgetsPage from "$features/budgets/BudgetsPage.svelte";
+import CachePage from "$features/cache/CachePage.svelte";
 import InvoicesPage from "$features/invoices/InvoicesPage.svelte";
 import NoticesPage from "$features/notices/NoticesPage.svelte";
 import PricesPage from "$features/prices/PricesPage.svelte";
@@ -38,6 +39,7 @@ const PAGES: readonly Listed[] = [
   },
   { page: "usage", label: "Usage", icon: "list", section: "Workspace", needs: USAGE, component: UsagePage },
   { page: "notices", label: "Notices", icon: "bell", section: "Workspace", needs: [Permission.readNotices], component: NoticesPage },
+  { page: "cache", label: "Cache", icon: "spark", section: "Workspace", needs: [Permission.manageProviders], component: CachePage },
   { page: "reports", label: "Reports", icon: "chart", section: "Billing", needs: USAGE, component: ReportsPage },
   { page: "budgets", label: "Budgets", icon: "gauge", section: "Billing", needs: USAGE, component: BudgetsPage },
   { page: "billing", label: "Plan & credit", icon: "card", section: "Billing", needs: [Permission.readBilling], component: BillingPage },

@@ -50,8 +50,8 @@ export class Workspace {
       loadSnapshot: async (room, url) => (await this.#state(room)?.loadSnapshot(url)) ?? null,
       sink: {
         onEvent: (event) => this.#state(event.room)?.apply(event),
-        onText: (room, gid, part, text) => {
-          if (part === 0) this.#state(room)?.append(gid, text);
+        onText: (room, gid, kind, text) => {
+          if (kind === "text") this.#state(room)?.append(gid, text);
         },
       },
       onNote: (note) => this.balance.tell(note),

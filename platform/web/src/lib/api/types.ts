@@ -53,6 +53,10 @@ export type Invoice = Answer<"invoice">;
 export type InvoiceLine = Answer<"invoice_lines">["data"][number];
 export type TracedUsage = Answer<"invoice_line_usage">["data"][number];
 export type BillingProfile = Answer<"billing_profile">;
+export type CacheSettings = Answer<"cache_get">;
+export type CacheStats = Answer<"cache_stats">;
+export type SemanticCache = Answer<"cache_semantic">;
+export type SemanticEntry = Answer<"cache_semantic_entries_list">["data"][number];
 export type Notification = Answer<"notifications_list">["data"][number];
 
 export interface Page<Item> {

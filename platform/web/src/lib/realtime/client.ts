@@ -180,8 +180,9 @@ export class RealtimeClient {
         if (this.#tracks.get(frame.room)?.apply(frame) === "gap") this.#resync();
         return;
       case "note":
-        if (frame.seq <= this.#noted) return;
-        this.#noted = frame.seq;
+        // A balance says all by itself, under the number of the note before it.
+        if (frame.type !== "balance" && frame.seq <= this.#noted) return;
+        this.#noted = Math.max(this.#noted, frame.seq);
         return this.#options.onNote(frame);
       case "reset":
         return this.#reset(frame);

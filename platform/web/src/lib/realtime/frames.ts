@@ -37,6 +37,8 @@ export function isRetried(code: number): boolean {
 /** Opaque to clients: compared for equality only. */
 export type Epoch = string | number;
 
+export type PartKind = "text" | "reasoning" | "tool_args";
+
 /** Code points held of each part of a generation, by part number. */
 export type PartOffsets = Record<string, number>;
 
@@ -120,7 +122,7 @@ export interface Delta {
   room: string;
   gid: string;
   part: number;
-  kind: "text" | "reasoning" | "tool_args";
+  kind: PartKind;
   off: number;
   text: string;
 }

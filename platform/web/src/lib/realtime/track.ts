@@ -1,18 +1,18 @@
 import { codePointLength, dropCodePoints } from "./codepoints";
-import type { Delta, Epoch, PartOffsets, RoomEvent, RoomPosition } from "./frames";
+import type { Delta, Epoch, PartKind, PartOffsets, RoomEvent, RoomPosition } from "./frames";
 
 /** What a loaded snapshot says about the position it was taken at. */
 export interface SnapshotPosition {
   epoch: Epoch;
   seq: number;
-  /** Text held of each live generation, which is its part 0. */
-  texts: Record<string, string>;
+  /** The texts held of the parts of each live generation, in their order. */
+  parts: Record<string, string[]>;
 }
 
 export interface TrackSink {
   onEvent(event: RoomEvent): void;
   /** `text` continues exactly where the text before it ended. */
-  onText(room: string, gid: string, part: number, text: string): void;
+  onText(room: string, gid: string, kind: PartKind, text: string): void;
 }
 
 /** Frames kept while a snapshot loads; beyond that the room resumes from the snapshot instead. */
@@ -70,8 +70,8 @@ export class RoomTrack {
     this.#epoch = snapshot.epoch;
     this.#seq = snapshot.seq;
     this.#offsets.clear();
-    for (const [gid, text] of Object.entries(snapshot.texts)) {
-      this.#offsets.set(gid, new Map([[0, codePointLength(text)]]));
+    for (const [gid, parts] of Object.entries(snapshot.parts)) {
+      this.#offsets.set(gid, new Map(parts.map((text, part) => [part, codePointLength(text)])));
     }
     const held = this.#held ?? [];
     this.#held = null;
@@ -97,7 +97,7 @@ export class RoomTrack {
     this.#epoch = event.epoch;
     if (event.type === "generation.started") {
       const gid = event.body.generation.id;
-      if (!this.#offsets.has(gid)) this.#offsets.set(gid, new Map([[0, 0]]));
+      if (!this.#offsets.has(gid)) this.#offsets.set(gid, new Map());
     } else if (event.type === "generation.finished") {
       this.#offsets.delete(event.body.generation.id);
     }
@@ -114,7 +114,7 @@ export class RoomTrack {
     const fresh = dropCodePoints(delta.text, held - delta.off);
     if (fresh === "") return "ok";
     parts.set(delta.part, held + codePointLength(fresh));
-    this.#sink.onText(delta.room, delta.gid, delta.part, fresh);
+    this.#sink.onText(delta.room, delta.gid, delta.kind, fresh);
     return "ok";
   }
 }
