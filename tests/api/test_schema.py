@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from chat import answering as seam
 from kernel.errors import NotFound
-from tests.isolation.calls import Call, Made, calls
+from tests.isolation.calls import Call, Form, Made, calls
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor, Company
 
@@ -81,9 +81,16 @@ def send(operation: Any, made: Made, headers: Mapping[str, str]) -> Any:
     """The example call, checked against the schema."""
     case = operation.Case(
         path_parameters={name: str(value) for name, value in made.ids.items()},
-        **({"body": dict(made.body), "media_type": "application/json"} if made.body is not None else {}),
+        **sent(made),
     )
     return case.call_and_validate(headers=dict(headers), checks=CHECKS)
+
+
+def sent(made: Made) -> dict[str, Any]:
+    """What an example sends, as schemathesis is told it."""
+    if isinstance(made.body, Form):
+        return {"body": {"file": made.body.content}, "media_type": "multipart/form-data"}
+    return {"body": dict(made.body), "media_type": "application/json"} if made.body is not None else {}
 
 
 def test_every_operation_of_ours_has_an_example(schema: Any) -> None:

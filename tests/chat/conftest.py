@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
 import uvicorn
@@ -35,6 +36,17 @@ async def _no_rooms_left(_no_pools_left: None) -> AsyncIterator[None]:
     """Close what the test's event loop holds for rooms, before its pools."""
     yield
     await lifecycle.close()
+
+
+@pytest.fixture
+def nothing_late(database: str) -> None:
+    """No generation that an earlier test left: the reaper takes whatever is late, of every tenant."""
+    with psycopg.connect(database) as connection:
+        connection.execute("""
+            UPDATE chat_generation
+            SET status = 'interrupted', finished_at = now(), lease_owner = NULL, lease_until = NULL
+            WHERE status IN ('queued', 'streaming')
+        """)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from chat.generations import leases, runner
 from chat.generations.ending import Outcome, end_generation
 from chat.generations.reaper import reap_generations
 from chat.generations.runs import Runs, control_channel, runs
+from chat.message_parts import part_shapes
+from chat.parts import Part, text_only
 from chat.realtime import texts
 from chat.services.messages import Sent, send_message
 from chat.services.stops import stop_generation
@@ -22,6 +24,8 @@ from kernel.ids import uuid7
 from kernel.redis import async_redis
 from tests.support.answers import FakeAnswering, ScriptedAnswer
 from tests.support.cast import Company
+
+AT_FIRST = texts.Place(part=0, kind="text", offset=0, before=0)
 
 
 async def ask(company: Company, room_id: uuid.UUID) -> Sent:
@@ -67,7 +71,7 @@ def _nobody_elses(database: str) -> None:
 
 
 @pytest.fixture
-def dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def dead(nothing_late: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody begins what is asked: as if the process died right after its commit."""
 
     async def start(self: Runs, **_: Any) -> None:
@@ -132,7 +136,7 @@ async def test_stop_keeps_what_was_said(
     gid = sent.generation.id
 
     async def shown() -> bool:
-        return (await texts.read_texts(company.id, room.id, [gid])).get(gid) == "half an ans"
+        return (await texts.read_parts(company.id, room.id, [gid])) == {gid: text_only("half an ans")}
 
     await until(shown)
     if how == "here":
@@ -192,7 +196,7 @@ async def test_a_dead_owners_answer_is_ended_billed_and_told(
     gid = sent.generation.id
     assert await leases.claim(company.id, gid, owner=uuid7()) is not None
     await change(company, gid, """attempt = '{"deployment": "d"}', checkpoint = 'of Postgres'""")
-    await texts.append_piece(company.id, room.id, gid, offset=0, piece="of Postgres and Redis 𝒳")
+    await texts.append_piece(company.id, room.id, gid, place=AT_FIRST, piece="of Postgres and Redis 𝒳")
     assert await reap_generations() == 0
     await change(company, gid, "lease_until = now() - interval '1 second'")
     assert await asyncio.gather(reap_generations(), reap_generations()) in ([1, 0], [0, 1])
@@ -231,9 +235,66 @@ async def test_what_nobody_begins_is_ended(
     assert await reap_generations() == 0
     await change(company, gid, "started_at = now() - interval '11 seconds'")
     assert await reap_generations() == 1
+    assert (await row(company, gid))["status"] == "queued"
+    await change(company, gid, "started_at = now() - interval '11 seconds'")
+    assert await reap_generations() == 1
     ended = await generation(member=company.alice.principal, generation_id=gid)
     assert (ended.status, ended.text, ended.answer) == ("interrupted", None, None)
     assert answering.settled == []
+
+
+async def test_one_whose_room_goes_at_that_moment_is_not_ended(
+    dead: None, company: Company, make_room: Any, database: str
+) -> None:
+    sent = await ask(company, (await make_room()).id)
+    assert sent.generation is not None
+    owner = uuid7()
+    assert await leases.claim(company.id, sent.generation.id, owner=owner) is not None
+    async with await psycopg.AsyncConnection.connect(database) as deleting:
+        await deleting.execute("SET LOCAL session_replication_role = replica")
+        await deleting.execute("DELETE FROM chat_room WHERE id = %s", (sent.generation.room,))
+        outcome = Outcome(status="complete", parts=(Part("text", "Too late."),))
+        ending = asyncio.create_task(end_generation(company.id, sent.generation.id, outcome, owner=owner))
+        done, _ = await asyncio.wait([ending], timeout=0.3)
+        assert not done
+        await deleting.execute("DELETE FROM chat_generation WHERE id = %s", (sent.generation.id,))
+    assert await ending is False
+
+
+async def test_one_that_was_stopped_is_not_begun_anew(dead: None, company: Company, make_room: Any) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    await stop_generation(member=company.alice.principal, generation_id=gid)
+    await change(company, gid, "started_at = now() - interval '11 seconds'")
+    assert await reap_generations() == 1
+    assert (await generation(member=company.alice.principal, generation_id=gid)).status == "interrupted"
+
+
+async def test_reasoning_is_a_part_of_its_own_and_stays_with_the_message(
+    company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    sent = await ask(company, room.id)
+    answer = await answer_to(sent, answering)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    answer.say("Hm", ", 𝒳", kind="reasoning")
+    answer.say("It ", "is.")
+    answer.say("More?", kind="reasoning")
+    parts = (Part("reasoning", "Hm, 𝒳"), Part("text", "It is."), Part("reasoning", "More?"))
+
+    async def shown() -> bool:
+        return await texts.read_parts(company.id, room.id, [gid]) == {gid: parts}
+
+    await until(shown)
+    live = await generation(member=company.alice.principal, generation_id=gid)
+    assert (live.text, live.parts) == ("It is.", part_shapes(parts))
+    answer.end()
+    await runs().idle()
+    shape = (await snapshot(member=company.alice.principal, room_id=room.id)).messages[-1]
+    assert (shape.text, shape.parts) == ("It is.", part_shapes(parts))
 
 
 async def test_a_slow_owner_that_lost_its_lease_writes_nothing(
@@ -248,10 +309,10 @@ async def test_a_slow_owner_that_lost_its_lease_writes_nothing(
     gid = sent.generation.id
 
     async def shown() -> bool:
-        return bool(await texts.read_texts(company.id, room.id, [gid]))
+        return bool(await texts.read_parts(company.id, room.id, [gid]))
 
     await until(shown)
-    stolen = Outcome(status="interrupted", text="ha")
+    stolen = Outcome(status="interrupted", parts=text_only("ha"))
     assert await end_generation(company.id, gid, stolen, owner=runs().owner)
     answer.say(" and half")
     await runs().idle()
@@ -269,7 +330,7 @@ async def test_one_that_is_being_written_is_not_claimed_again(
     answer = await answer_to(sent, answering)
     assert sent.generation is not None
     assert await leases.claim(company.id, sent.generation.id, owner=uuid7()) is None
-    assert await leases.renew(company.id, sent.generation.id, owner=uuid7(), checkpoint="x") is None
+    assert await leases.renew(company.id, sent.generation.id, owner=uuid7(), checkpoint=text_only("x")) is None
     answer.end()
     await runs().idle()
 
@@ -309,7 +370,7 @@ async def test_draining_ends_what_is_left_as_interrupted(
     gid = sent.generation.id
 
     async def shown() -> bool:
-        return bool(await texts.read_texts(company.id, room.id, [gid]))
+        return bool(await texts.read_parts(company.id, room.id, [gid]))
 
     await until(shown)
     await runs().drain(2.0)

@@ -99,8 +99,8 @@ def test_who_is_in_a_room(company: Company) -> None:
     assert call(company.alice, "post", f"rooms/{room}/members", body, status=200)["id"] == bobs
     assert call(company.alice, "patch", f"rooms/{room}", {"kind": "private"}, status=409)["code"] == "conflict"
     call(company.bob, "delete", f"rooms/{room}/members/{alices}", status=403)
-    assert call(company.alice, "delete", f"rooms/{room}/members/{alices}", status=409)["code"] == "conflict"
     call(company.bob, "delete", f"rooms/{room}/members/{bobs}", status=204)
+    assert call(company.alice, "delete", f"rooms/{room}/members/{alices}", status=409)["code"] == "conflict"
     call(company.bob, "get", f"rooms/{room}", status=404)
     call(company.alice, "delete", f"rooms/{room}/members/{bobs}", status=404)
     call(company.alice, "patch", f"rooms/{room}", {"kind": "private"}, status=200)
@@ -144,3 +144,46 @@ def test_a_question_over_rest_is_begun(company: Company) -> None:
     call(company.bob, "post", f"generations/{gid}/stop", status=403)
     stopped = call(company.alice, "post", f"generations/{gid}/stop", status=202)
     assert stopped["id"] == gid
+
+
+def test_what_is_deleted_is_not_answered_again_by_its_key(company: Company) -> None:
+    path = f"/api/v1/rooms/{shared_room(company)}/messages"
+    client, said = company.alice.client, {"text": "canary", "generate": False}
+    first = client.post(path, said, format="json", HTTP_IDEMPOTENCY_KEY="k").json()
+    again = client.post(path, said, format="json", HTTP_IDEMPOTENCY_KEY="k").json()
+    assert first == again
+    call(company.alice, "delete", f"messages/{first['message']['id']}", status=204)
+    later = client.post(path, said, format="json", HTTP_IDEMPOTENCY_KEY="k")
+    assert later.status_code == 201
+    assert later.json()["message"]["id"] == first["message"]["id"]
+    assert (later.json()["message"]["text"], later.json()["message"]["deleted"]) == ("", True)
+
+
+def test_history_over_rest(company: Company) -> None:
+    room = shared_room(company)
+    said = call(company.bob, "post", f"rooms/{room}/messages", {"text": "Q1", "generate": False}, status=201)["message"]
+    path = f"messages/{said['id']}"
+    edited = call(company.bob, "patch", path, {"text": "Q1, better"}, status=200)
+    assert (edited["text"], edited["edited_at"] is None) == ("Q1, better", False)
+    beside = call(company.bob, "post", f"{path}/branches", {"text": "Q1b", "generate": False}, status=201)["message"]
+    assert beside["parent"] == said["parent"]
+    both = call(company.alice, "get", f"{path}/siblings?limit=1", status=200)
+    rest = call(company.alice, "get", f"{path}/siblings?limit=1&cursor={both['next_cursor']}", status=200)
+    assert [one["text"] for one in both["data"] + rest["data"]] == ["Q1, better", "Q1b"]
+    assert both["data"][0]["siblings"] == {"count": 2, "place": 1, "previous": None, "next": beside["id"]}
+    chosen = call(company.alice, "put", f"rooms/{room}/branch", {"message": said["id"]}, status=200)
+    assert chosen == {"chosen": said["id"], "leaf": said["id"]}
+    listed = call(company.alice, "get", f"rooms/{room}/messages", status=200)["data"]
+    assert [one["text"] for one in listed] == ["Q1, better"]
+    listed = call(company.alice, "get", f"rooms/{room}/messages?branch={beside['id']}", status=200)["data"]
+    assert [one["text"] for one in listed] == ["Q1b"]
+    listed = call(company.alice, "get", f"rooms/{room}/messages?branch=all", status=200)["data"]
+    assert [one["text"] for one in listed] == ["Q1b", "Q1, better"]
+    call(company.alice, "get", f"rooms/{room}/messages?branch=nonsense", status=400)
+    reacted = call(company.alice, "post", f"{path}/reactions", {"emoji": "👍"}, status=200)
+    assert [one["emoji"] for one in reacted["reactions"]] == ["👍"]
+    assert call(company.alice, "get", path, status=200)["reactions"] == reacted["reactions"]
+    started = call(company.alice, "post", f"{path}/generations", {"models": ["fake", "other"]}, status=201)
+    assert [one["model"] for one in started["generations"]] == ["fake", "other"]
+    gid = started["generations"][0]["id"]
+    call(company.alice, "post", f"generations/{gid}/regenerate", {}, status=409)

@@ -134,7 +134,7 @@ async def test_errors_in_commands_leave_the_socket_open(
         ("message.send", room.id, {"text": "nul\x00"}, "invalid_request"),
         ("message.send", room.id, {"text": "x", "model": "no such"}, "not_found"),
         ("message.send", unknown, {"text": "x"}, "not_found"),
-        ("message.edit", room.id, {}, "not_supported"),
+        ("message.frame", room.id, {}, "not_supported"),
         ("generation.stop", None, {"gid": unknown}, "not_found"),
         ("generation.stop", None, {"gid": 7}, "invalid_request"),
     ):

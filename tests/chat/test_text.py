@@ -1,5 +1,6 @@
 """Text: counted in code points, made whole, appended in Redis at its end alone."""
 
+import itertools
 import uuid
 from datetime import UTC, datetime
 
@@ -7,16 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.bounds import ANSWER_CHARS_MAX
+from chat.bounds import ANSWER_CHARS_MAX, ANSWER_PARTS_MAX
 from chat.events import room_event
-from chat.generations.context import within_budget
-from chat.generations.text import GrowingText
+from chat.generations.text import GrowingAnswer, GrowingText
+from chat.parts import Kind, joined, layout, split, text_only
 from chat.realtime import texts
 from chat.realtime.envelopes import delta_payload, event_payload, open_payload
-from chat.shapes import Author, MessageShape
 from kernel.redis import async_redis
 
 TENANT, ROOM, GEN = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+
+
+def at(offset: int) -> texts.Place:
+    """A place in an answer that is text alone."""
+    return texts.Place(part=0, kind="text", offset=offset, before=offset)
+
+
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -66,46 +73,49 @@ def test_envelopes_open_as_they_were_closed() -> None:
 
 
 @pytest.mark.no_database
-def test_the_latest_turns_that_fit_are_the_context() -> None:
-    turns = within_budget([message("a" * 10), message("b" * 10, "model"), message("c" * 10)], budget_chars=25)
-    assert [(turn.role, turn.text[0]) for turn in turns] == [("assistant", "b"), ("user", "c")]
-    assert len(within_budget([message("a" * 10)], budget_chars=1)) == 1
-
-
-@pytest.mark.no_database
 async def test_a_piece_is_taken_at_the_end_alone() -> None:
     await async_redis().flushdb()
     taken = [
-        await texts.append_piece(TENANT, ROOM, GEN, offset=offset, piece=piece)
+        await texts.append_piece(TENANT, ROOM, GEN, place=at(offset), piece=piece)
         for offset, piece in ((0, "𝒳é"), (2, "c"), (2, "again"), (9, "later"))
     ]
     assert [(one.accepted, one.held) for one in taken] == [(True, 2), (True, 3), (False, 3), (False, 3)]
-    assert await texts.read_texts(TENANT, ROOM, [GEN, uuid.uuid4()]) == {GEN: "𝒳éc"}
+    assert await texts.read_parts(TENANT, ROOM, [GEN, uuid.uuid4()]) == {GEN: text_only("𝒳éc")}
 
 
 @pytest.mark.no_database
-@pytest.mark.parametrize("part", ["meta", "text"])
+@pytest.mark.parametrize("part", ["meta", "pieces"])
 async def test_a_text_that_was_evicted_is_put_back(part: str) -> None:
     await async_redis().flushdb()
-    await texts.append_piece(TENANT, ROOM, GEN, offset=0, piece="ab")
+    await texts.append_piece(TENANT, ROOM, GEN, place=at(0), piece="ab")
     await async_redis().delete(f"parley:{{{TENANT}}}:room:{ROOM}:gen:{GEN}:{part}")
-    assert not (await texts.append_piece(TENANT, ROOM, GEN, offset=2, piece="c")).accepted
-    await texts.put_text(TENANT, ROOM, GEN, "ab")
-    assert (await texts.append_piece(TENANT, ROOM, GEN, offset=2, piece="c")).held == 3
-    assert await texts.read_texts(TENANT, ROOM, [GEN]) == {GEN: "abc"}
+    assert not (await texts.append_piece(TENANT, ROOM, GEN, place=at(2), piece="c")).accepted
+    await texts.put_parts(TENANT, ROOM, GEN, text_only("ab"))
+    assert (await texts.append_piece(TENANT, ROOM, GEN, place=at(2), piece="c")).held == 3
+    assert await texts.read_parts(TENANT, ROOM, [GEN]) == {GEN: text_only("abc")}
 
 
-def message(text: str, kind: str = "member") -> MessageShape:
-    return MessageShape(
-        id=uuid.uuid4(),
-        room=ROOM,
-        author=Author(kind=kind, id=None, name=""),  # type: ignore[arg-type]
-        parent=None,
-        parts=(),
-        text=text,
-        generation=None,
-        answered=None,
-        created_at=NOW,
-        edited_at=None,
-        deleted=False,
-    )
+@pytest.mark.no_database
+@given(st.lists(st.tuples(st.sampled_from(["text", "reasoning"]), st.text(st.sampled_from("aé𝒳\ud83d\ude00")))))
+def test_parts_are_split_as_they_were_joined(pieces: list[tuple[Kind, str]]) -> None:
+    answer = GrowingAnswer()
+    for kind, piece in pieces:
+        answer.add(kind, piece)
+    answer.finish()
+    parts = answer.whole()
+    assert split(joined(parts), layout(parts)) == parts
+    assert all(one.kind != other.kind for one, other in itertools.pairwise(parts))
+    while (pending := answer.pending) is not None:
+        pending[2].take(1)
+    assert answer.taken() == parts
+
+
+@pytest.mark.no_database
+def test_an_answer_has_so_many_parts_and_the_last_is_text() -> None:
+    answer = GrowingAnswer()
+    for _ in range(ANSWER_PARTS_MAX):
+        answer.add("reasoning", "r")
+        answer.add("text", "t")
+    parts = answer.whole()
+    assert (len(parts), parts[-1].kind) == (ANSWER_PARTS_MAX, "text")
+    assert sum(len(part.text) for part in parts if part.kind == "text") == ANSWER_PARTS_MAX

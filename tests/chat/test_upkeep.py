@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import transaction
 
+from chat.bounds import IDLE_FEED_S
 from chat.realtime import hub as hub_module
 from chat.realtime.hub import hub
 from chat.realtime.sessions import Session, open_session
@@ -131,7 +133,7 @@ async def test_a_member_with_too_many_sockets_loses_the_oldest(
 async def test_a_tenant_with_too_many_sockets_waits(
     server: str, company: Company, evil: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "SOCKETS_PER_TENANT_MAX", 1)
+    monkeypatch.setattr(settings, "SOCKETS_PER_TENANT", 1)
     alice = await Client(server, company.alice.access_token()).hello()
     bob = await Client(server, company.bob.access_token()).open()
     await bob.send({"op": "hello", "v": 1, "token": company.bob.access_token()})
@@ -156,7 +158,7 @@ async def test_feeds_that_nobody_follows_are_dropped(server: str, company: Compa
     now = time.monotonic()
     await hub()._drop_idle(now)
     assert hub()._feeds
-    await hub()._drop_idle(now + 11)
+    await hub()._drop_idle(now + IDLE_FEED_S + 1)
     assert not hub()._feeds
     await client.join(room.id)
     state = client.rooms[str(room.id)]

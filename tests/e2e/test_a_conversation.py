@@ -20,6 +20,7 @@ import httpx2 as httpx
 import openai
 import pytest
 
+from tests import conformance
 from tests.e2e.conftest import MODEL, PATIENCE
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.debian import debian_servers
@@ -115,6 +116,21 @@ def _daphne(stack: Stack, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(15)
+
+
+async def test_the_protocol_holds_line_by_line(front: Front) -> None:
+    """All of docs/websocket.md, from outside."""
+    bob = front.stack.add_member(front.tenant, f"bob-{secrets.token_hex(3)}")
+    target = conformance.Target(
+        url=front.stack.url,
+        token=front.token,
+        other=front.stack.sign_in(bob.email, bob.password)["access"],
+        other_membership=bob.membership,
+        stranger=front.mallory_token,
+        model=MODEL,
+        script=True,
+    )
+    assert await conformance.run(target) == {}
 
 
 def script(**fields: Any) -> str:

@@ -24,6 +24,7 @@ PAGES = {
     "reports": "Reports",
     "prices": "Prices",
     "notices": "Notices",
+    "cache": "Cache",
 }
 
 
@@ -244,6 +245,35 @@ def test_an_invoice_is_read_and_kept_as_files(owner: Visitor, page: Page, invoic
     dialog.get_by_label("Send to").fill("bills@acme.example")
     dialog.get_by_role("button", name="Save").click()
     expect(page.get_by_test_id("profile")).to_contain_text("Acme Ltd")
+
+
+def test_the_cache_is_set_up_and_told_to_forget(page: Page, stack: Stack, billed: Tenant) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Ask this twice"}], "temperature": 0}
+    with stack.client(billed.api_key) as program:
+        for _ in range(2):
+            assert program.post("/v1/chat/completions", json=body).status_code == 200
+    at(page, "cache")
+    figures = page.get_by_test_id("cache-figures")
+    expect(figures).to_contain_text("Exact hits")
+    expect(figures).to_contain_text("off")
+    settings = page.get_by_role("form", name="Cache settings")
+    settings.get_by_label("Also to questions in other words").check()
+    settings.get_by_label("Wrong at most, in percent").fill("50")
+    settings.get_by_role("button", name="Save").click()
+    expect(settings.get_by_text("Enter a percentage from 0.1 to 10.")).to_be_visible()
+    settings.get_by_label("Wrong at most, in percent").fill("2")
+    settings.get_by_role("button", name="Save").click()
+    expect(figures).to_contain_text("at 2% wrong at most")
+    forget = page.get_by_role("form", name="Forget answers")
+    forget.get_by_role("button", name="Forget").click()
+    expect(forget.get_by_text("Enter how the questions begin.")).to_be_visible()
+    forget.get_by_label("What").select_option("Everything")
+    forget.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text("was forgotten").or_(page.get_by_text("were forgotten"))).to_be_visible()
+    page.reload()
+    expect(
+        page.get_by_role("form", name="Cache settings").get_by_label("Also to questions in other words")
+    ).to_be_checked()
 
 
 def test_notices_are_counted_and_read(page: Page) -> None:

@@ -178,8 +178,11 @@ class Upstream(ABC):
 
     def script_for(self, model: str, prompt: str) -> Script:
         """How to answer this prompt, used up by once."""
-        if prompt.startswith("!script "):
-            return Script(**json.loads(prompt.removeprefix("!script ")))
+        # The last of them: what was asked before, and never answered, stands before it. Who is to sum a conversation up gets
+        # the answer as well, and no script.
+        author, found, said = prompt.rpartition("!script ")
+        if found and (not author or author.endswith((": ", "\n\n"))) and (script := _script(said)) is not None:
+            return script
         if self.chooser is not None and (chosen := self.chooser(model, prompt)) is not None:
             return chosen
         for entry in self._scripts:
@@ -232,6 +235,13 @@ class Upstream(ABC):
         if record.outcome == "open":
             record.outcome = "complete"
         return response
+
+
+def _script(said: str) -> Script | None:
+    try:
+        return Script(**json.loads(said))
+    except ValueError:
+        return None
 
 
 def words_in(texts: Iterator[Any]) -> int:

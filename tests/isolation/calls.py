@@ -23,11 +23,24 @@ PREFIX = "api/v1/"
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """A form with a file, instead of a body of JSON."""
+
+    name: str
+    content: bytes
+
+    def encoded(self) -> tuple[bytes, str]:
+        """The bytes, and their content type."""
+        head = f'--form\r\ncontent-disposition: form-data; name="file"; filename="{self.name}"\r\n\r\n'
+        return head.encode() + self.content + b"\r\n--form--\r\n", "multipart/form-data; boundary=form"
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """What a call is made with. `ids` fill the path; `listed` are ids that a list must show to its own company."""
 
-    ids: Mapping[str, uuid.UUID] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    ids: Mapping[str, uuid.UUID | str] = field(default_factory=dict)
+    body: Mapping[str, Any] | Form | None = None
     listed: tuple[uuid.UUID, ...] = ()
 
 
@@ -53,6 +66,8 @@ class Call:
     public: bool = False
     private: bool = False
     foreign: Mapping[str, str | None] = field(default_factory=dict)
+    query: str = ""
+    """What follows the path after a question mark."""
 
     @property
     def takes_ids(self) -> bool:
@@ -64,10 +79,10 @@ class Call:
         """How tests name it."""
         return f"{self.method} {self.route}"
 
-    def path(self, ids: Mapping[str, uuid.UUID]) -> str:
+    def path(self, ids: Mapping[str, uuid.UUID | str]) -> str:
         """The path with its ids filled in."""
         parts = [str(ids[part[1:-1].partition(":")[2]]) if part[0] == "<" else part for part in self.route.split("/")]
-        return "/" + PREFIX + "/".join(parts)
+        return "/" + PREFIX + "/".join(parts) + (f"?{self.query}" if self.query else "")
 
 
 @cache

@@ -1,43 +1,20 @@
 """Example calls of rooms. Whoever isn't in a room is a stranger to it, also an admin of its own company."""
 
-import uuid
+from dataclasses import replace
 
 from django.db import transaction
 
-from chat.models import Generation, RoomMember
+from chat.models import RoomMember
 from chat.services.members import add_member
-from chat.services.messages import send_message
-from chat.services.rooms import create_room
-from kernel.ids import uuid7
 from kernel.loop import on_loop
+from tests.isolation import calls_chat_files as files
 from tests.isolation.calls import Call, Made
+from tests.isolation.calls_chat_history import HISTORY_CALLS
+from tests.isolation.calls_chat_presets import CALLS as CALLS_PRESETS
+from tests.isolation.calls_chat_rooms import CALLS as CALLS_ROOMS
+from tests.isolation.calls_chat_search import CALLS as CALLS_SEARCH
+from tests.isolation.made_chat import generation_of, room_of
 from tests.support.cast import Company
-
-
-def room_of(company: Company) -> uuid.UUID:
-    """A new shared room of the owner's, with nobody else in it."""
-    return on_loop(create_room(member=company.owner.principal, kind="shared", title="Plans")).id
-
-
-def message_in(company: Company, room_id: uuid.UUID) -> uuid.UUID:
-    """A message of the owner's, which no model answers."""
-    said = send_message(member=company.owner.principal, room_id=room_id, text="hello", generate=False)
-    return on_loop(said).message.id
-
-
-def generation_of(company: Company) -> uuid.UUID:
-    """An answer that is waiting to be written."""
-    room_id = room_of(company)
-    prompt_id = message_in(company, room_id)
-    with company.scope(), transaction.atomic():
-        return Generation.objects.create(
-            tenant_id=company.id,
-            room_id=room_id,
-            prompt_id=prompt_id,
-            model="echo",
-            requested_by_id=company.owner.membership_id,
-            request_id=uuid7(),
-        ).id
 
 
 def _room(company: Company) -> Made:
@@ -46,10 +23,6 @@ def _room(company: Company) -> Made:
 
 def _changed(company: Company) -> Made:
     return Made(ids={"room_id": room_of(company)}, body={"title": "Other plans"})
-
-
-def _said(company: Company) -> Made:
-    return Made(ids={"room_id": room_of(company)}, body={"text": "hello", "generate": False})
 
 
 def _invited(company: Company) -> Made:
@@ -76,10 +49,20 @@ CALLS = (
     Call("DELETE", "rooms/<uuid:room_id>", _room, status=204, private=True),
     Call("GET", "rooms/<uuid:room_id>/snapshot", _room, private=True),
     Call("GET", "rooms/<uuid:room_id>/messages", _room, private=True),
-    Call("POST", "rooms/<uuid:room_id>/messages", _said, status=201, private=True),
     Call("GET", "rooms/<uuid:room_id>/members", _room, private=True),
     Call("POST", "rooms/<uuid:room_id>/members", _invited, status=201, private=True, foreign={"member": None}),
     Call("DELETE", "rooms/<uuid:room_id>/members/<uuid:room_member_id>", _joined, status=204, private=True),
     Call("GET", "generations/<uuid:generation_id>", _generation, private=True),
     Call("POST", "generations/<uuid:generation_id>/stop", _generation, status=202, private=True),
+    *HISTORY_CALLS,
+    *CALLS_SEARCH,
+    *CALLS_ROOMS,
+    *CALLS_PRESETS,
+    Call(
+        "PATCH",
+        "rooms/<uuid:room_id>/members/<uuid:room_member_id>",
+        lambda company: replace(_joined(company), body={"role": "moderator"}),
+        private=True,
+    ),
+    *files.CALLS,
 )

@@ -16,7 +16,7 @@ from providers.models import RequestLog, Route
 from providers.services.access import Access, set_route_access
 from providers.services.own_connections import create_connection
 from providers.services.own_deployments import create_deployment
-from tests.isolation import calls_routes
+from tests.isolation import calls_routes, calls_semantic
 from tests.isolation.calls import Call, Made
 from tests.isolation.calls_of_limits import LIMIT_CALLS
 from tests.support.cast import Company
@@ -159,4 +159,5 @@ CALLS = (
         lambda company: Made(ids={"entry_id": _cache_entry(company)}),
         status=204,
     ),
+    *calls_semantic.CALLS,
 )

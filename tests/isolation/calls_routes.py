@@ -30,6 +30,14 @@ def _deployment(company: Company) -> uuid.UUID:
         return Deployment.objects.get(connection__name=name).id
 
 
+def a_model(company: Company) -> str:
+    """The alias of a model of the company's own."""
+    deployment_id = _deployment(company)
+    with tenant_scope(company.id), transaction.atomic():
+        alias: str = Route.objects.get(targets__deployment=deployment_id).alias
+    return alias
+
+
 def _route(company: Company, **body: Any) -> Made:
     deployment_id = _deployment(company)
     with tenant_scope(company.id), transaction.atomic():
@@ -48,17 +56,14 @@ def _status(company: Company) -> Made:
 
 
 def _roles(company: Company) -> Made:
-    deployment_id = _deployment(company)
-    with tenant_scope(company.id), transaction.atomic():
-        alias = Route.objects.get(targets__deployment=deployment_id).alias
-    return Made(body={"roles": {"title": alias}})
+    return Made(body={"roles": {"title": a_model(company)}})
 
 
 CALLS = (
     Call("GET", "model-roles"),
     Call("PUT", "model-roles", make=_roles),
     Call("GET", "providers/status", make=_status),
-    Call("GET", "routes", make=_route),
+    Call("GET", "routes", make=_route, query="limit=100"),
     Call("POST", "routes", make=_new_route, status=201),
     Call("GET", "routes/<uuid:route_id>", make=_route),
     Call("PATCH", "routes/<uuid:route_id>", make=lambda company: _route(company, strategy="weighted")),

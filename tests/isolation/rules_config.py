@@ -12,5 +12,5 @@ RULES = Rules(
         "auth_group": Global(_UNUSED),
         "auth_group_permissions": Global(_UNUSED),
     },
-    extensions={"plpgsql": "PostgreSQL's own"},
+    extensions={"plpgsql": "PostgreSQL's own", "vector": "distances of the semantic cache; makes no table"},
 )

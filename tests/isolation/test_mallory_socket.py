@@ -18,8 +18,9 @@ from chat.models import RoomMember
 from chat.realtime.commands import known_commands
 from config.asgi import application
 from kernel.ids import uuid7
-from tests.isolation.calls_chat import generation_of, message_in, room_of
+from tests.isolation.calls_chat_history import ended_generation_of, message_of
 from tests.isolation.conftest import Cast
+from tests.isolation.made_chat import generation_of, message_in, room_of
 from tests.support.cast import Company
 
 WAIT_S = 5
@@ -40,13 +41,23 @@ def in_room(room_id: uuid.UUID) -> dict[str, Any]:
     return {"room": str(room_id)}
 
 
+def _at(message_id: uuid.UUID, **body: Any) -> dict[str, Any]:
+    return {"body": {"message": str(message_id)} | body}
+
+
 SOCKET_CALLS = (
     SocketCall("room.join", room_of, in_room),
     SocketCall("room.leave", room_of, in_room, silent=True),
     SocketCall(
         "message.send", room_of, lambda room_id: in_room(room_id) | {"body": {"text": "hello", "generate": False}}
     ),
+    SocketCall("message.edit", message_of, lambda message_id: _at(message_id, text="other")),
+    SocketCall("message.delete", message_of, _at),
+    SocketCall("message.react", message_of, lambda message_id: _at(message_id, emoji="👍")),
+    SocketCall("generation.start", message_of, lambda message_id: {"body": {"message": str(message_id)}}),
+    SocketCall("generation.regenerate", ended_generation_of, lambda gid: {"body": {"gid": str(gid)}}),
     SocketCall("generation.stop", generation_of, lambda gid: {"body": {"gid": str(gid)}}),
+    SocketCall("presence.set", room_of, lambda _: {"body": {"state": "away"}}, silent=True),
     SocketCall("typing", room_of, in_room, joins_first=True),
 )
 every_command = pytest.mark.parametrize("call", SOCKET_CALLS, ids=lambda call: call.type)

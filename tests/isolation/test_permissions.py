@@ -14,7 +14,14 @@ from tenants.permissions import BUILTIN_ROLES, DEFAULT_SCOPES, KEY_MANAGEMENT, P
 from tests.isolation.calls import Route, routes
 from tests.support.cast import Company
 
-PUBLIC_ROUTES = {"auth/login", "auth/refresh", "auth/logout", "billing/stripe/webhook"}
+PUBLIC_ROUTES = {
+    "auth/login",
+    "auth/refresh",
+    "auth/logout",
+    "billing/stripe/webhook",
+    "downloads/<str:token>",
+    "shared/<str:token>",
+}
 every_route = pytest.mark.parametrize("route", routes(), ids=lambda route: route.path)
 
 

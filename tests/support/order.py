@@ -9,6 +9,8 @@ repeat the same way hundreds of times, or talk to other processes, are not watch
 coverage` watches everything.
 """
 
+from collections.abc import Generator
+
 import pytest
 
 FIRST = (
@@ -79,10 +81,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Those of other processes first, the repeating ones last: coverage, once it stopped in a thread, doesn't come back."""
     items.sort(key=lambda item: _rank(_path(item)))
-    if config.getoption("--watch-less"):
-        for item in items:
-            if _rank(_path(item))[0] != 1:
-                item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Coverage looks on while tests are run that it watches, and at all that belongs to those: fixtures, too."""
+    coverage = item.config.pluginmanager.getplugin("_cov")
+    if coverage is not None and coverage.cov_controller is not None and item.config.getoption("--watch-less"):
+        controller, watched = coverage.cov_controller, _rank(_path(item))[0] == 1
+        if watched and not controller.started:
+            controller.resume()
+        elif controller.started and not watched:
+            controller.pause()
+    return (yield)
 
 
 def comes_first(item: pytest.Item) -> bool:

@@ -1,0 +1,90 @@
+"""Answers that another process begins: what died before a word, and what was asked of a process that is going down."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from chat.events import events_after
+from chat.generations import leases
+from chat.generations.reaper import reap_generations
+from chat.generations.runs import OFFERS, Runs, close, runs
+from chat.realtime.subscriptions import subscriptions
+from chat.snapshots import generation
+from kernel import loop
+from kernel.ids import uuid7
+from kernel.redis import async_redis
+from tests.chat.test_generations import ask, change, row, until
+from tests.support.answers import FakeAnswering
+from tests.support.cast import Company
+
+
+async def test_one_that_died_before_a_word_is_begun_anew_once(
+    nothing_late: None, company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await make_room()
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "start", _never)
+        sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    assert await leases.claim(company.id, gid, owner=uuid7()) is not None
+    first_request = (await row(company, gid))["request_id"]
+    await change(company, gid, """attempt = '{"deployment": "d"}', lease_until = now() - interval '1 second'""")
+    await alone()
+    await until(lambda: heard(OFFERS))
+    assert await reap_generations() == 1
+    answer = await answering.answer_of(gid)
+    assert [orphan.request_id for orphan in answering.settled] == [first_request]
+    assert answer.question.request_id == (await row(company, gid))["request_id"] != first_request
+    assert answer.question.principal.membership_id == company.alice.membership_id
+    answer.say("At last.")
+    answer.end()
+    await runs().idle()
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == ("complete", "At last.")
+    _, events = await events_after(company.id, room.id, seq=0, limit=10)
+    assert [event.type for event in events] == ["message.created", "generation.started", "generation.finished"]
+
+
+async def test_what_is_asked_of_a_process_that_is_going_down_another_answers_at_once(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await make_room()
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "start", _never)
+        sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    await alone()
+    await until(lambda: heard(OFFERS))
+    leaving = Runs()
+    await leaving.drain(0.0)
+    await leaving.start(principal=company.alice.principal, generation_id=gid)
+    answer = await answering.answer_of(gid)
+    answer.say("Here.")
+    answer.end()
+    await runs().idle()
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == ("complete", "Here.")
+    assert len(leaving) == 0
+
+
+async def alone() -> None:
+    """This event loop's hears of offers, and no other of this process: one that served REST may have begun to."""
+    if loop._own:
+        await asyncio.to_thread(loop.on_loop, close())
+    await runs().listen()
+
+
+async def _never(self: Runs, **_: Any) -> None:
+    return
+
+
+async def heard(channel: str) -> bool:
+    """Whether this event loop listens to it: other processes of the run do, too."""
+    pubsub = subscriptions()._pubsub
+    if pubsub is None or channel.encode() not in pubsub.channels:
+        return False
+    [(_, listeners)] = await async_redis().pubsub_numsub(channel)
+    return bool(listeners)
