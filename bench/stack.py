@@ -99,6 +99,11 @@ def running(*, workers: int = 1) -> Iterator[Stack]:
             process.wait(STOP_S)
 
 
+def home_at(folder: Path) -> Home:
+    """The embedded servers whose home is there."""
+    return Home(folder)
+
+
 def _tree(pid: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
