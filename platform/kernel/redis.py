@@ -7,7 +7,9 @@ time-outs.
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from functools import cache
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -32,6 +34,23 @@ __all__ = [
     "sync_redis",
     "tenant_key",
 ]
+
+
+T = TypeVar("T")
+
+
+class _Once(AsyncRetry):
+    """Tries once, and leaves the connection as the failure left it.
+
+    redis-py's own reconnects after the last failure too, before it raises. One that listens and others that subscribe share a
+    connection: each would make another, and but one of them would be closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NoBackoff(), 0)
+
+    async def call_with_retry(self, do: Callable[[], Awaitable[T]], *_args: Any, **_kwargs: Any) -> T:
+        return await do()
 
 
 def tenant_key(tenant_id: uuid.UUID, *parts: object) -> str:
@@ -65,24 +84,24 @@ def subscribing_redis() -> redis.asyncio.Redis:
     """A client for one who listens for long, theirs to close. It reports a lost connection at once: whoever only
     reconnected would not know that something was missed.
     """
-    return _new_async(settings.REDIS_URL, retries=0)
+    return _new_async(settings.REDIS_URL, _Once())
 
 
 def _make_async() -> redis.asyncio.Redis:
-    return _new_async(settings.REDIS_URL, retries=1)
+    return _new_async(settings.REDIS_URL, AsyncRetry(NoBackoff(), 1))
 
 
 def _make_async_cache() -> redis.asyncio.Redis:
-    return _new_async(settings.REDIS_CACHE_URL, retries=1)
+    return _new_async(settings.REDIS_CACHE_URL, AsyncRetry(NoBackoff(), 1))
 
 
-def _new_async(url: str, *, retries: int) -> redis.asyncio.Redis:
+def _new_async(url: str, retry: AsyncRetry) -> redis.asyncio.Redis:
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
         url,
         max_connections=settings.REDIS_MAX_CONNECTIONS,
         socket_timeout=settings.REDIS_TIMEOUT_S,
         socket_connect_timeout=settings.REDIS_TIMEOUT_S,
-        retry=AsyncRetry(NoBackoff(), retries),
+        retry=retry,
     )
     return client
 

@@ -35,6 +35,17 @@ async def until(ear: Ear, payload: bytes) -> None:
             await asyncio.sleep(0.01)
 
 
+async def connections() -> list[str]:
+    """The ids of the subscribed connections to this database: other tests share the server, each with a database of its own."""
+    own = async_redis().connection_pool.connection_kwargs.get("db", 0)
+    return [client["id"] for client in await async_redis().client_list(_type="pubsub") if client["db"] == str(own)]
+
+
+async def cut() -> None:
+    for each in await connections():
+        await async_redis().client_kill_filter(_id=each)
+
+
 async def test_channels_wanted_at_any_moment_are_heard() -> None:
     subscriptions, ears = Subscriptions(), [Ear() for _ in range(40)]
     try:
@@ -87,10 +98,37 @@ async def test_a_lost_connection_is_made_again_and_told() -> None:
         async with asyncio.timeout(5):
             await ear.subscribed.wait()
             ear.subscribed.clear()
-            await async_redis().client_kill_filter(_type="pubsub")
+            await cut()
             await ear.subscribed.wait()
         await async_redis().publish("c", b"after")
         await until(ear, b"after")
         assert ear.times == 2
     finally:
         await subscriptions.close()
+
+
+async def test_connections_lost_while_others_subscribe_are_all_closed() -> None:
+    """Who listens and who subscribes find out that it was lost, in either order: one makes the next, and none is left behind."""
+    subscriptions, ears = Subscriptions(), [Ear() for _ in range(60)]
+    before = len(await connections())
+    try:
+        for number, ear in enumerate(ears):
+            if number % 5 == 4:
+                await cut()
+            await subscriptions.subscribe(f"c{number}", ear)
+            for _ in range(number % 3):
+                await asyncio.sleep(0)
+        await asyncio.sleep(0.3)
+        for number, _ in enumerate(ears):
+            async with asyncio.timeout(5):
+                # It may be making the next connection still.
+                while not await async_redis().publish(f"c{number}", b"at last"):
+                    await asyncio.sleep(0.01)
+        for ear in ears:
+            await until(ear, b"at last")
+        assert len(await connections()) == before + 1
+    finally:
+        await subscriptions.close()
+    async with asyncio.timeout(5):
+        while len(await connections()) != before:
+            await asyncio.sleep(0.01)

@@ -5,11 +5,13 @@ After the connection was lost, everything is subscribed again, and each listener
 
 import asyncio
 import contextlib
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from kernel.ending import end
 from kernel.per_loop import PerLoop
@@ -50,12 +52,8 @@ class Subscriptions:
         self._wanted.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="redis-subscriptions")
-        elif self._pubsub is not None:
-            async with self._asking:
-                if self._pubsub is not None:
-                    # Without a connection the next one subscribes to all.
-                    with contextlib.suppress(RedisError, OSError):
-                        await self._pubsub.subscribe(name)
+        else:
+            await self._ask(lambda pubsub: pubsub.subscribe(name))
 
     async def unsubscribe(self, channel: str) -> None:
         """Stop hearing a channel."""
@@ -64,11 +62,8 @@ class Subscriptions:
         if not self._listeners:
             # Before anything is waited for: who listens would else find nothing to listen to, and that it is wanted, for ever.
             self._wanted.clear()
-        if heard and self._pubsub is not None:
-            async with self._asking:
-                if self._pubsub is not None:
-                    with contextlib.suppress(RedisError, OSError):
-                        await self._pubsub.unsubscribe(name)
+        if heard:
+            await self._ask(lambda pubsub: pubsub.unsubscribe(name))
 
     async def close(self) -> None:
         """Stop."""
@@ -77,6 +72,19 @@ class Subscriptions:
         if self._task is not None:
             await end([self._task])
         self._task = None
+
+    async def _ask(self, command: Callable[[PubSub], Awaitable[object]]) -> None:
+        """Send a command on the connection. Where there is none, or none any more, the next one subscribes to all."""
+        async with self._asking:
+            pubsub = self._pubsub
+            if pubsub is None:
+                return
+            try:
+                _require_connected(pubsub)
+                await command(pubsub)
+            except (RedisError, OSError):
+                # Who listens finds out by itself, and makes the next.
+                self._pubsub = None
 
     async def _run(self) -> None:
         client = subscribing_redis()
@@ -101,6 +109,9 @@ class Subscriptions:
                 asked |= missing
             self._pubsub = pubsub
             while self._listeners:
+                if self._pubsub is not pubsub:
+                    raise ConnectionLost("a command could not be sent")
+                _require_connected(pubsub)
                 await self._hear(pubsub)
         finally:
             async with self._asking:
@@ -122,6 +133,13 @@ class Subscriptions:
                 listener.on_subscribed()
         except Exception:
             log.exception("listener_failed")
+
+
+def _require_connected(pubsub: PubSub) -> None:
+    """Raises `ConnectionLost`. redis-py would connect again, and nobody would know that something was missed."""
+    connection: Any = pubsub.connection
+    if connection is None or not connection.is_connected:
+        raise ConnectionLost("the connection was lost")
 
 
 subscriptions = PerLoop(Subscriptions)
