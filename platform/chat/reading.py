@@ -22,9 +22,8 @@ class Stretch(msgspec.Struct, frozen=True):
 
 async def branch_of(connection: Connection, room: RoomAccess) -> BranchShape:
     """The branch that a member reads."""
-    chosen = await selectors.chosen_branch(connection, room.room_member_id)
-    leaf = await tree.leaf_of(connection, room_id=room.room_id, membership_id=room.membership_id, branch=chosen)
-    return BranchShape(chosen=chosen, leaf=leaf)
+    branch = await tree.branch_of(connection, room_id=room.room_id, room_member_id=room.room_member_id)
+    return BranchShape(chosen=branch.chosen, leaf=branch.leaf)
 
 
 async def messages_of(connection: Connection, room: RoomAccess, ids: Sequence[uuid.UUID]) -> list[MessageShape]:

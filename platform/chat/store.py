@@ -1,20 +1,17 @@
 """Transactions of rooms: `kernel.adb`, with the database's passing troubles said as what they mean to callers."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from psycopg import OperationalError
 from psycopg.rows import DictRow
 
 from kernel import adb
-from kernel.adb import Connection
+from kernel.adb import Connection, Parameters
 from kernel.errors import Unavailable
 
-__all__ = ["Connection", "every", "first", "transaction"]
-
-Parameters = Sequence[Any] | Mapping[str, Any]
+__all__ = ["Connection", "every", "first", "read", "transaction"]
 
 
 @asynccontextmanager
@@ -25,6 +22,11 @@ async def transaction(tenant_id: uuid.UUID, *, person_id: uuid.UUID | None = Non
             yield connection
     except OperationalError as error:
         raise Unavailable("The database can't do this at the moment.") from error
+
+
+async def read(tenant_id: uuid.UUID, sql: str, parameters: Parameters) -> list[DictRow]:
+    """All rows of one statement that only reads, in a transaction of its own. Raises `Unavailable` as `transaction` does."""
+    return await adb.read(sql, parameters, tenant_id=tenant_id)
 
 
 async def first(connection: Connection, sql: str, parameters: Parameters) -> DictRow | None:

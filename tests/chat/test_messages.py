@@ -13,6 +13,7 @@ from chat.services.messages import send_message
 from chat.snapshots import snapshot
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, UpstreamFailed
 from kernel.redis import async_redis
+from kernel.redis_line import Script
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Company
 
@@ -152,7 +153,7 @@ async def test_nobody_waits_for_redis_to_write(
     company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = await make_room()
-    monkeypatch.setattr(streams, "APPEND", "return redis.error_reply('away')")
+    monkeypatch.setattr(streams, "_APPEND", Script("return redis.error_reply('away')"))
     sent = await send_message(member=company.alice.principal, room_id=room.id, text="1", generate=False)
     assert sent.seq == 1
 

@@ -16,6 +16,7 @@ from chat.realtime.outbox import Outbox
 from chat.services.messages import send_message
 from chat.snapshots import snapshot
 from kernel.redis import async_redis
+from kernel.redis_line import Script
 from tests.support.answers import FakeAnswering, ScriptedAnswer
 from tests.support.cast import Company
 from tests.support.ws_client import Client, RoomState
@@ -201,7 +202,7 @@ async def test_what_was_missed_shows_at_the_gap_check(
     room = await make_room()
     client = await Client(server, company.alice.access_token()).hello()
     state = await client.join(room.id)
-    monkeypatch.setattr(streams, "APPEND", "return redis.error_reply('away')")
+    monkeypatch.setattr(streams, "_APPEND", Script("return redis.error_reply('away')"))
     await client.command("message.send", room.id, text="1", generate=False)
     assert state.events == []
     monkeypatch.undo()

@@ -182,6 +182,33 @@ async def test_a_pooled_connection_carries_no_tenant(world: World) -> None:
     assert await seen_by_adb(world.theirs) == {world.theirs}
 
 
+async def test_one_statement_reads_in_one_round_trip_and_writes_nothing(world: World, settings: object) -> None:
+    settings.ADB_POOL_MAX_SIZE = 1  # type: ignore[attr-defined]
+    whose = "SELECT DISTINCT tenant_id, %s::text AS said FROM tenants_auditevent"
+    for tenant_id in (world.ours, world.theirs):
+        assert await adb.read(whose, ("it's; 'so' %",), tenant_id=tenant_id) == [
+            {"tenant_id": tenant_id, "said": "it's; 'so' %"}
+        ]
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await adb.read("DELETE FROM tenants_auditevent RETURNING id", (), tenant_id=tenant_id)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await adb.read("SELECT pg_sleep(5)", (), tenant_id=tenant_id)
+    with pytest.raises(NoTenant):
+        await adb.read(whose, ("",))
+    with tenant_scope(world.ours):
+        assert [row["tenant_id"] for row in await adb.read(whose, ("",))] == [world.ours]
+    # The pool's one connection went back sound each time, and as nobody's.
+    async with adb.tenantless() as conn:
+        cursor = await conn.execute("SELECT current_setting('app.tenant_id') AS tenant, pg_backend_pid() AS pid")
+        row = await cursor.fetchone()
+        assert row is not None
+        assert row["tenant"] == ""
+    with psycopg.connect(conn.info.dsn, password=conn.info.password, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", (row["pid"],))
+    assert [row["tenant_id"] for row in await adb.read(whose, ("",), tenant_id=world.ours)] == [world.ours]
+
+
 async def test_adb_commits_at_the_end_and_rolls_back_what_raised(company: Company) -> None:
     insert = (
         "INSERT INTO tenants_auditevent (id, tenant_id, at, actor_kind, action, subject_kind, data) "

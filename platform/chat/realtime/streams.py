@@ -18,14 +18,15 @@ from chat.realtime.envelopes import event_payload
 from chat.realtime.unread import unread
 from chat.store import first, transaction
 from kernel.errors import NotFound, ParleyError
-from kernel.redis import RedisError, async_redis, tenant_key
+from kernel.redis import RedisError, async_redis, line, tenant_key
+from kernel.redis_line import Away, Script
 
 log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 8
 _SAYING = ("message.created", "generation.finished")
 
-APPEND = """
+_APPEND = Script("""
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'head')
 if not state[1] then return {'lost', 0} end
 if state[1] ~= ARGV[1] then return {'epoch', tonumber(state[1])} end
@@ -43,7 +44,7 @@ for i = 4, #ARGV, 2 do
 end
 redis.call('HSET', KEYS[1], 'head', string.format('%.0f', head))
 return {'ok', head}
-"""
+""")
 """KEYS: meta, stream. ARGV: epoch, channel, longest stream, then seq and payload of each event."""
 
 OPEN = """
@@ -113,7 +114,11 @@ async def _append(tenant_id: uuid.UUID, room_id: uuid.UUID, epoch: int, events: 
     for event in events:
         arguments += [event.seq, event_payload(room_id, epoch=epoch, event=event)]
     keys = [meta_key(tenant_id, room_id), stream_key(tenant_id, room_id)]
-    outcome, number = await async_redis().register_script(APPEND)(keys=keys, args=arguments)
+    try:
+        outcome, number = await line().script(_APPEND, *keys, *arguments, keys=len(keys))
+    except Away:
+        # It waits for nobody. Events that came there after all are passed over.
+        outcome, number = await async_redis().eval(_APPEND.text, len(keys), *keys, *arguments)
     return outcome.decode(), int(number)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from chat import selectors, tree
-from chat.access import RoomAccess, access_room
+from chat.access import RoomAccess, room_access
 from chat.bounds import MESSAGE_CHARS_MAX
 from chat.checks import check_text
 from chat.events import RoomEvent, take_numbers
@@ -70,8 +70,7 @@ async def send_message(
     `InvalidRequest`, `Conflict` when a `cid` was another command's, and `Unavailable` in a process that is going down.
     """
     check_text(text, field="text", chars_max=MESSAGE_CHARS_MAX, blank=bool(attachments))
-    async with transaction(member.tenant_id) as connection:
-        room = await access_room(connection, member=member, room_id=room_id, write=True)
+    room = await room_access(member=member, room_id=room_id, write=True)
 
     async def do() -> Sent:
         to = await addressed(member=member, room=room, text=text, model=model, models=models, generate=generate)
@@ -192,10 +191,9 @@ async def _place(
         own = found.author.id == room.membership_id
         files = tuple(part for part in found.parts if isinstance(part, FilePart)) if own else ()
         return Place(parent=found.parent, moves=True, files=files)
-    branch = await selectors.chosen_branch(connection, room.room_member_id)
-    leaf = await tree.leaf_of(connection, room_id=room.room_id, membership_id=room.membership_id, branch=branch)
-    if after is None or after == leaf:
-        return Place(parent=leaf, moves=branch is not None)
+    branch = await tree.branch_of(connection, room_id=room.room_id, room_member_id=room.room_member_id)
+    if after is None or after == branch.leaf:
+        return Place(parent=branch.leaf, moves=branch.chosen is not None)
     if not await selectors.is_in_room(connection, room_id=room.room_id, message_id=after):
         raise _not_here("parent")
     return Place(parent=after, moves=True)

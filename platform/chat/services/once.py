@@ -41,10 +41,10 @@ async def once(
 async def _repeated(
     member: Principal, command: str, cid: str, again: Callable[[Connection, Receipt], Awaitable[T]]
 ) -> tuple[T] | None:
+    receipt = await find_receipt(member.tenant_id, membership_id=member.membership_id, cid=cid)
+    if receipt is None:
+        return None
+    if receipt.command != command or receipt.id is None:
+        raise Conflict("This cid was another command's.")
     async with transaction(member.tenant_id) as connection:
-        receipt = await find_receipt(connection, membership_id=member.membership_id, cid=cid)
-        if receipt is None:
-            return None
-        if receipt.command != command or receipt.id is None:
-            raise Conflict("This cid was another command's.")
         return (await again(connection, receipt),)

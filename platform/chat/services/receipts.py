@@ -5,7 +5,7 @@ import uuid
 import msgspec
 from psycopg.types.json import Jsonb
 
-from chat.store import Connection, first
+from chat.store import Connection, first, read
 from kernel.ids import uuid7
 
 
@@ -22,14 +22,12 @@ class AlreadyDone(Exception):
     """The same command was carried out by another request at the same moment; this one must be undone."""
 
 
-async def find_receipt(connection: Connection, *, membership_id: uuid.UUID, cid: str) -> Receipt | None:
+async def find_receipt(tenant_id: uuid.UUID, *, membership_id: uuid.UUID, cid: str) -> Receipt | None:
     """The receipt of a command that was carried out before."""
-    row = await first(
-        connection,
-        "SELECT ack FROM chat_commandreceipt WHERE membership_id = %s AND cid = %s",
-        (membership_id, cid),
+    rows = await read(
+        tenant_id, "SELECT ack FROM chat_commandreceipt WHERE membership_id = %s AND cid = %s", (membership_id, cid)
     )
-    return msgspec.convert(row["ack"], Receipt) if row else None
+    return msgspec.convert(rows[0]["ack"], Receipt) if rows else None
 
 
 async def write_receipt(

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from psycopg.types.json import Jsonb
 
 from chat import selectors
-from chat.access import access_room
+from chat.access import access_room, room_access
 from chat.answering import answering
 from chat.bounds import INSTRUCTIONS_CHARS_MAX, TITLE_CHARS_MAX
 from chat.checks import check_text
@@ -127,10 +127,10 @@ async def _insert_room(
 
 
 async def _made_before(member: Principal, cid: str) -> RoomShape:
+    receipt = await find_receipt(member.tenant_id, membership_id=member.membership_id, cid=cid)
+    if receipt is None or receipt.id is None:
+        raise Conflict("This cid was another command's.")
     async with transaction(member.tenant_id) as connection:
-        receipt = await find_receipt(connection, membership_id=member.membership_id, cid=cid)
-        if receipt is None or receipt.id is None:
-            raise Conflict("This cid was another command's.")
         await access_room(connection, member=member, room_id=receipt.id)
         return await _mine(connection, member, receipt.id)
 
@@ -143,8 +143,7 @@ async def update_room(*, member: Principal, room_id: uuid.UUID, change: RoomChan
         check_text(change.title, field="title", chars_max=TITLE_CHARS_MAX)
     if change.instructions is not UNSET:
         check_text(change.instructions, field="instructions", chars_max=INSTRUCTIONS_CHARS_MAX, blank=True)
-    async with transaction(member.tenant_id) as connection:
-        (await access_room(connection, member=member, room_id=room_id, manage=True)).require_owner()
+    (await room_access(member=member, room_id=room_id, manage=True)).require_owner()
     if change.preset is not UNSET:
         await _check_preset(member, change.preset)
     if change.model is not UNSET and change.model is not None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from chat import selectors, tree
+from chat import tree
 from chat.access import access_room
 from chat.bounds import BRANCH_DEPTH_MAX
 from chat.shapes import MessageShape
@@ -66,9 +66,8 @@ async def _begun(claimed: Claimed) -> tuple[Head, list[uuid.UUID]]:
         async with transaction(claimed.tenant_id) as connection:
             room = await access_room(connection, member=member, room_id=claimed.room_id)
             head = await read_head(connection, room.room_id)
-            branch = await selectors.chosen_branch(connection, room.room_member_id)
-            leaf = await tree.leaf_of(connection, room_id=room.room_id, membership_id=room.membership_id, branch=branch)
-            path = await tree.path_to(connection, room_id=room.room_id, leaf=leaf, limit=BRANCH_DEPTH_MAX)
+            branch = await tree.branch_of(connection, room_id=room.room_id, room_member_id=room.room_member_id)
+            path = await tree.path_to(connection, room_id=room.room_id, leaf=branch.leaf, limit=BRANCH_DEPTH_MAX)
             total = head.messages if claimed.format == "json" else len(path.ids)
             await leases.renew(claimed, total=total, done=0, connection=connection)
     except (NotAuthenticated, PermissionDenied, NotFound) as error:

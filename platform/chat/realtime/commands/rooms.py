@@ -1,13 +1,12 @@
 """Follow a room, or no longer."""
 
-from chat.access import access_room
+from chat.access import room_access
 from chat.bounds import ROOMS_PER_SOCKET_MAX
 from chat.realtime.commands.registry import command, member_of, room_of
 from chat.realtime.frames import Ack, Command
 from chat.realtime.hub import Hub
 from chat.realtime.places import Place
 from chat.realtime.socket import Socket
-from chat.store import transaction
 from kernel.errors import Conflict
 
 
@@ -16,8 +15,7 @@ async def _join(asked: Command, socket: Socket, hub: Hub) -> Ack:
     room_id, member = room_of(asked), member_of(socket)
     if room_id not in socket.places and len(socket.places) >= ROOMS_PER_SOCKET_MAX:
         raise Conflict(f"A socket follows at most {ROOMS_PER_SOCKET_MAX} rooms.")
-    async with transaction(member.tenant_id) as connection:
-        await access_room(connection, member=member, room_id=room_id)
+    await room_access(member=member, room_id=room_id)
     place = Place(socket, await hub.feed(member.tenant_id, room_id))
     socket.enter(place)
     place.show_present()
