@@ -2,20 +2,24 @@
 
 import uuid
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from chat.bounds import REACTORS_SHOWN_MAX, UNREAD_MAX
+from chat.bounds import BRANCH_DEPTH_MAX, REACTORS_SHOWN_MAX, UNREAD_MAX
+from chat.message_parts import FilePart, MessagePart
 from chat.parameters import PLAIN, Parameters
 from chat.parts import Layout, Parts, split
 from chat.shapes import (
+    Author,
     GenerationShape,
     MessageShape,
     ReactionShape,
     RoomMemberShape,
     RoomShape,
     SummaryShape,
+    author_shape,
     generation_shape,
     message_shape,
     room_member_shape,
@@ -87,14 +91,46 @@ SUMMARIES = """
 
 SUMMARY_ON_PATH = f"""
     WITH RECURSIVE line AS (
-        SELECT id, parent_id, 0 AS depth FROM chat_message WHERE room_id = %(room)s AND id = %(leaf)s
-          AND EXISTS (SELECT 1 FROM chat_summary WHERE room_id = %(room)s)
+        SELECT m.id, m.parent_id, 1 AS length,
+               (SELECT s.id FROM chat_summary s WHERE s.room_id = %(room)s AND s.until_id = m.id) AS summary
+        FROM chat_message m WHERE m.room_id = %(room)s AND m.id = %(leaf)s
+          AND EXISTS (SELECT FROM chat_summary WHERE room_id = %(room)s)
         UNION ALL
-        SELECT p.id, p.parent_id, line.depth + 1 FROM line
-        JOIN chat_message p ON p.room_id = %(room)s AND p.id = line.parent_id
+        SELECT p.id, p.parent_id, line.length + 1, p.summary FROM line CROSS JOIN LATERAL (
+            SELECT m.id, m.room_id, m.parent_id,
+                   (SELECT s.id FROM chat_summary s WHERE s.room_id = %(room)s AND s.until_id = m.id) AS summary
+            FROM chat_message m WHERE m.id = line.parent_id OFFSET 0
+        ) p WHERE p.room_id = %(room)s AND line.summary IS NULL AND line.length < {BRANCH_DEPTH_MAX}
     )
-    {SUMMARIES} JOIN line ON line.id = s.until_id WHERE s.room_id = %(room)s ORDER BY line.depth LIMIT 1
-"""  # noqa: S608 - constants
+    SELECT told.*, line.length FROM line JOIN ({SUMMARIES}) told ON told.id = line.summary
+"""  # noqa: S608 - of constants
+"""From the leaf up to the first message that a summary ends at; see `chat.tree` for `OFFSET 0`."""
+
+SPOKEN = """
+    SELECT m.id, m.author_kind, m.author_membership_id, p.name AS author_name, m.model, m.imported_role, m.imported_name,
+           m.text, m.edited_at, CASE WHEN m.parts @> '[{"type": "file"}]' THEN m.parts END AS parts
+    FROM chat_message m
+    LEFT JOIN tenants_membership a ON a.tenant_id = m.tenant_id AND a.id = m.author_membership_id
+    LEFT JOIN tenants_person p ON p.id = a.person_id
+    WHERE m.id = ANY(%s) AND m.deleted_at IS NULL
+"""
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """A message as a model is told of it: who said what, and with which files."""
+
+    id: uuid.UUID
+    author: Author
+    text: str
+    edited_at: datetime | None
+    files: tuple[FilePart, ...] = ()
+
+
+class OnPath(msgspec.Struct, frozen=True):
+    """A summary on the way to a message, and how many messages there are from the one it ends at to that one, both counted."""
+
+    summary: SummaryShape
+    length: int
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -151,6 +187,23 @@ async def messages(connection: Connection, ids: Collection[uuid.UUID]) -> dict[u
     return {row["id"]: message_shape(row, reactions=reactions.get(row["id"], ())) for row in rows}
 
 
+async def spoken(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Spoken]:
+    """Messages by their ids, as models are told of them. Those that were deleted are not."""
+    rows = await every(connection, SPOKEN, (list(ids),))
+    return {row["id"]: _spoken(row) for row in rows}
+
+
+def _spoken(row: Mapping[str, Any]) -> Spoken:
+    parts = msgspec.convert(row["parts"], tuple[MessagePart, ...]) if row["parts"] else ()
+    return Spoken(
+        id=row["id"],
+        author=author_shape(row),
+        text=row["text"],
+        edited_at=row["edited_at"],
+        files=tuple(part for part in parts if isinstance(part, FilePart)),
+    )
+
+
 async def _reactions(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, tuple[ReactionShape, ...]]:
     """The emoji under messages, in the order in which each was first chosen."""
     rows = await every(connection, REACTIONS, (REACTORS_SHOWN_MAX, list(ids)))
@@ -165,12 +218,6 @@ async def is_in_room(connection: Connection, *, room_id: uuid.UUID, message_id: 
     """Whether a message is one of the room's."""
     row = await first(connection, "SELECT 1 FROM chat_message WHERE room_id = %s AND id = %s", (room_id, message_id))
     return row is not None
-
-
-async def chosen_branch(connection: Connection, room_member_id: uuid.UUID) -> uuid.UUID | None:
-    """The message whose branch a member chose to read; None: the newest."""
-    row = await first(connection, "SELECT branch_id FROM chat_roommember WHERE id = %s", (room_member_id,))
-    return row["branch_id"] if row else None
 
 
 async def own_feedback(
@@ -235,10 +282,10 @@ async def preset_terms(
     return msgspec.convert(row, PresetTerms) if row else None
 
 
-async def summary_on_path(connection: Connection, *, room_id: uuid.UUID, leaf: uuid.UUID | None) -> SummaryShape | None:
+async def summary_on_path(connection: Connection, *, room_id: uuid.UUID, leaf: uuid.UUID | None) -> OnPath | None:
     """What covers most of the way to `leaf`, of what was made of a room's turns."""
     row = await first(connection, SUMMARY_ON_PATH, {"room": room_id, "leaf": leaf})
-    return summary_shape(row) if row else None
+    return OnPath(summary=summary_shape(row), length=row["length"]) if row else None
 
 
 async def generations(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, GenerationShape]:

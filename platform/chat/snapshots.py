@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chat import reading, selectors, tree
-from chat.access import access_generation, access_room
+from chat.access import access_generation, access_room, room_access
 from chat.bounds import SNAPSHOT_MESSAGES
 from chat.message_parts import part_shapes
 from chat.parts import Parts, longer, said
@@ -35,7 +35,7 @@ async def snapshot(*, member: Principal, room_id: uuid.UUID) -> SnapshotShape:
         branch = await reading.branch_of(connection, place)
         path = await tree.path_to(connection, room_id=room_id, leaf=branch.leaf, limit=SNAPSHOT_MESSAGES)
         messages = await reading.messages_of(connection, place, path.ids)
-        summary = await selectors.summary_on_path(connection, room_id=room_id, leaf=branch.leaf)
+        kept = await selectors.summary_on_path(connection, room_id=room_id, leaf=branch.leaf)
         members = await selectors.room_members(connection, room_id=room_id)
         ended_ids = await selectors.unanswered_generation_ids(connection, room_id, path.ids)
         generations = await selectors.generations(connection, {*live_ids, *ended_ids})
@@ -55,7 +55,7 @@ async def snapshot(*, member: Principal, room_id: uuid.UUID) -> SnapshotShape:
         seq=room.head_seq,
         present=await _present(member.tenant_id, room_id),
         branch=branch,
-        summary=summary,
+        summary=kept.summary if kept else None,
     )
 
 
@@ -109,8 +109,7 @@ async def rooms_by_id(*, member: Principal, ids: list[uuid.UUID]) -> list[RoomSh
 
 async def own_room(*, member: Principal, room_id: uuid.UUID) -> RoomShape:
     """One room. Raises `NotFound`, `PermissionDenied`."""
-    async with transaction(member.tenant_id) as connection:
-        await access_room(connection, member=member, room_id=room_id)
+    await room_access(member=member, room_id=room_id)
     rooms = await rooms_by_id(member=member, ids=[room_id])
     if not rooms:
         raise NotFound

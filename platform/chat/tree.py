@@ -19,8 +19,18 @@ from chat.bounds import BRANCH_DEPTH_MAX
 from chat.shapes import Siblings
 from chat.store import Connection, every, first
 
-_DOWN = """
-    line AS (
+_LEAF_BELOW = """
+    WITH RECURSIVE below AS (
+        SELECT id, author_kind, 1 AS depth FROM chat_message WHERE room_id = %(room)s AND parent_id = %(from)s
+        UNION ALL
+        SELECT c.id, c.author_kind, below.depth + 1 FROM below CROSS JOIN LATERAL (
+            SELECT id, author_kind FROM chat_message WHERE room_id = %(room)s AND parent_id = below.id OFFSET 0
+        ) c WHERE below.depth < %(deep)s
+    ), start AS (
+        SELECT coalesce(
+            (SELECT id FROM below WHERE author_kind <> 'model' ORDER BY id DESC LIMIT 1), %(from)s::uuid
+        ) AS id
+    ), line AS (
         SELECT start.id, 0 AS depth FROM start
         UNION ALL
         SELECT (SELECT c.id FROM chat_message c WHERE c.room_id = %(room)s AND c.parent_id = line.id
@@ -30,46 +40,27 @@ _DOWN = """
     SELECT id FROM line WHERE id IS NOT NULL ORDER BY depth DESC LIMIT 1
 """
 
-_LEAF_OF_ROOM = f"""
-    WITH RECURSIVE start AS (
-        SELECT coalesce(
-            (SELECT id FROM chat_message WHERE room_id = %(room)s AND author_kind <> 'model' ORDER BY id DESC LIMIT 1),
-            (SELECT id FROM chat_message WHERE room_id = %(room)s ORDER BY id DESC LIMIT 1)
-        ) AS id
-    ), {_DOWN}
-"""  # noqa: S608 - constants
-
-_LEAF_BELOW = f"""
-    WITH RECURSIVE below AS (
-        SELECT id, author_kind, 1 AS depth FROM chat_message WHERE room_id = %(room)s AND parent_id = %(from)s
-        UNION ALL
-        SELECT c.id, c.author_kind, below.depth + 1 FROM below
-        JOIN chat_message c ON c.room_id = %(room)s AND c.parent_id = below.id
-        WHERE below.depth < %(deep)s
-    ), start AS (
-        SELECT coalesce(
-            (SELECT id FROM below WHERE author_kind <> 'model' ORDER BY id DESC LIMIT 1), %(from)s::uuid
-        ) AS id
-    ), {_DOWN}
-"""  # noqa: S608 - constants
-
 _PATH = """
     WITH RECURSIVE line AS (
         SELECT id, parent_id, author_kind, NULL::uuid AS next_id, NULL::text AS next_kind, 1 AS depth
         FROM chat_message WHERE room_id = %(room)s AND id = %(leaf)s
         UNION ALL
         SELECT p.id, p.parent_id, p.author_kind, line.id, line.author_kind::text, line.depth + 1
-        FROM line JOIN chat_message p ON p.room_id = %(room)s AND p.id = line.parent_id
-        WHERE line.depth < %(limit)s
+        FROM line CROSS JOIN LATERAL (
+            SELECT id, room_id, parent_id, author_kind FROM chat_message WHERE id = line.parent_id OFFSET 0
+        ) p WHERE p.room_id = %(room)s AND line.depth < %(limit)s
     )
     SELECT line.id, line.parent_id, line.depth, FALSE AS late FROM line
     UNION ALL
-    SELECT late.id, late.parent_id, line.depth, TRUE FROM line
-    JOIN chat_message late ON late.room_id = %(room)s AND late.parent_id = line.id
-    WHERE line.next_kind <> 'model' AND late.author_kind = 'model'
-      AND late.generation_id < line.next_id AND line.next_id < late.id
+    SELECT late.id, late.parent_id, line.depth, TRUE FROM line CROSS JOIN LATERAL (
+        SELECT id, parent_id FROM chat_message
+        WHERE room_id = %(room)s AND parent_id = line.id AND author_kind = 'model'
+          AND generation_id < line.next_id AND line.next_id < id OFFSET 0
+    ) late WHERE line.next_kind <> 'model'
     ORDER BY 3 DESC, 4, 1
 """
+"""`OFFSET 0` has each step look its message up by its key: the planner, which takes a line for a few rows, would else read the
+room's messages anew at every step."""
 
 _BESIDE = """
     s.room_id = %(room)s
@@ -120,27 +111,41 @@ class Path(msgspec.Struct, frozen=True):
         return [step.id for step in self.steps]
 
 
-async def leaf_of(
-    connection: Connection, *, room_id: uuid.UUID, membership_id: uuid.UUID, branch: uuid.UUID | None
-) -> uuid.UUID | None:
-    """Where the branch that a member chose ends now; None in an empty room. While an answer that they asked for is written
-    to the very message that they chose, it ends there.
-    """
-    if branch is None:
-        return await newest_leaf(connection, room_id=room_id, below=None)
-    live = await first(
-        connection,
-        "SELECT 1 FROM chat_generation WHERE room_id = %s AND status IN ('queued', 'streaming') AND prompt_id = %s "
-        "AND requested_by_id = %s LIMIT 1",
-        (room_id, branch, membership_id),
-    )
-    return branch if live else await newest_leaf(connection, room_id=room_id, below=branch)
+class Branch(msgspec.Struct, frozen=True):
+    """What a member reads: the message that they `chose` (None: the newest branch), and the `leaf` where that ends now (None
+    in an empty room). While an answer that they asked for is written to the very message that they chose, it ends there."""
+
+    chosen: uuid.UUID | None
+    leaf: uuid.UUID | None
+
+
+_BRANCH = """
+    SELECT rm.branch_id AS chosen, CASE WHEN rm.branch_id IS NULL THEN public.chat_newest_leaf(rm.room_id) END AS leaf,
+           rm.branch_id IS NOT NULL AND EXISTS (
+               SELECT FROM chat_generation g WHERE g.room_id = rm.room_id AND g.status IN ('queued', 'streaming')
+               AND g.prompt_id = rm.branch_id AND g.requested_by_id = rm.membership_id
+           ) AS live
+    FROM chat_roommember rm WHERE rm.id = %s
+"""
+
+
+async def branch_of(connection: Connection, *, room_id: uuid.UUID, room_member_id: uuid.UUID) -> Branch:
+    """The branch that a member reads."""
+    row = await first(connection, _BRANCH, (room_member_id,))
+    if row is None:
+        return Branch(chosen=None, leaf=await newest_leaf(connection, room_id=room_id, below=None))
+    chosen, leaf = row["chosen"], row["leaf"]
+    if chosen is not None:
+        leaf = chosen if row["live"] else await newest_leaf(connection, room_id=room_id, below=chosen)
+    return Branch(chosen=chosen, leaf=leaf)
 
 
 async def newest_leaf(connection: Connection, *, room_id: uuid.UUID, below: uuid.UUID | None) -> uuid.UUID | None:
     """Where the room, or what is below a message of it, ends now."""
-    sql = _LEAF_OF_ROOM if below is None else _LEAF_BELOW
-    row = await first(connection, sql, {"room": room_id, "from": below, "deep": BRANCH_DEPTH_MAX})
+    if below is None:
+        row = await first(connection, "SELECT public.chat_newest_leaf(%s) AS id", (room_id,))
+    else:
+        row = await first(connection, _LEAF_BELOW, {"room": room_id, "from": below, "deep": BRANCH_DEPTH_MAX})
     return row["id"] if row else None
 
 

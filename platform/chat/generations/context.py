@@ -25,8 +25,8 @@ from chat.bounds import (
 from chat.generations.files import weight, with_files
 from chat.generations.leases import Claimed
 from chat.generations.summarising import summarise
-from chat.selectors import Terms
-from chat.shapes import ContextShape, MessageShape, SummaryShape
+from chat.selectors import Spoken, Terms
+from chat.shapes import ContextShape, SummaryShape
 from chat.store import Connection, transaction
 from chat.tree import Step
 from kernel.errors import Conflict, NotFound
@@ -41,7 +41,7 @@ class Told(msgspec.Struct, frozen=True):
     """A turn of the branch, and which message it is. A late answer stands `at` its question, any
     other message at its own place."""
 
-    message: MessageShape
+    message: Spoken
     at: uuid.UUID
     turn: Turn
 
@@ -144,8 +144,10 @@ async def _read(principal: Principal, claimed: Claimed) -> tuple[Terms, Branch]:
 
 
 async def _read_branch(connection: Connection, claimed: Claimed, *, shared: bool) -> Branch:
-    path = await tree.path_to(connection, room_id=claimed.room_id, leaf=claimed.prompt_id, limit=CONTEXT_MESSAGES_MAX)
-    summary = await selectors.summary_on_path(connection, room_id=claimed.room_id, leaf=claimed.prompt_id)
+    kept = await selectors.summary_on_path(connection, room_id=claimed.room_id, leaf=claimed.prompt_id)
+    longest = min(CONTEXT_MESSAGES_MAX, kept.length) if kept else CONTEXT_MESSAGES_MAX
+    path = await tree.path_to(connection, room_id=claimed.room_id, leaf=claimed.prompt_id, limit=longest)
+    summary = kept.summary if kept else None
     steps = list(path.steps)
     if summary is not None:
         # What stands at the last message that it stands for went into it, too.
@@ -155,8 +157,8 @@ async def _read_branch(connection: Connection, claimed: Claimed, *, shared: bool
     chars, unread = 0, len(steps)
     while unread and chars < CONTEXT_CHARS_READ_MAX:
         some = steps[max(0, unread - CONTEXT_READ_AT_ONCE) : unread]
-        found = await selectors.messages(connection, [step.id for step in some])
-        told = [_told(found[step.id], at=_at(step)) for step in some if not found[step.id].deleted]
+        found = await selectors.spoken(connection, [step.id for step in some])
+        told = [_told(found[step.id], at=_at(step)) for step in some if step.id in found]
         turns[:0] = told
         chars += sum(len(one.turn.text) for one in told)
         unread -= len(some)
@@ -171,7 +173,7 @@ def _at(step: Step) -> uuid.UUID:
     return step.parent if step.late and step.parent is not None else step.id
 
 
-def _told(message: MessageShape, *, at: uuid.UUID) -> Told:
+def _told(message: Spoken, *, at: uuid.UUID) -> Told:
     role: Literal["assistant", "user"] = "assistant" if message.author.answers else "user"
     return Told(message=message, at=at, turn=Turn(role=role, text=message.text))
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from chat.answering import SeenFile, Turn, answering
 from chat.files.objects import name_of
 from chat.message_parts import FilePart
-from chat.shapes import MessageShape
+from chat.selectors import Spoken
 from chat.store import every, transaction
 from kernel.errors import Unavailable
 from kernel.objects import opened_object
@@ -38,19 +38,14 @@ class _Kept(msgspec.Struct, frozen=True):
     part: str
 
 
-def weight(message: MessageShape) -> int:
+def weight(message: Spoken) -> int:
     """How many characters of a context's budget a message takes, with its files."""
-    return len(message.text) + sum(_weight(part) for part in files_of(message))
-
-
-def files_of(message: MessageShape) -> list[FilePart]:
-    """The files that a message was sent with."""
-    return [part for part in message.parts if isinstance(part, FilePart)]
+    return len(message.text) + sum(_weight(part) for part in message.files)
 
 
 async def with_files(
     turns: tuple[Turn, ...],
-    messages: Sequence[MessageShape],
+    messages: Sequence[Spoken],
     *,
     principal: Principal,
     alias: str,
@@ -58,7 +53,7 @@ async def with_files(
 ) -> tuple[Turn, ...]:
     """The turns, which are the last of these messages, with what the model is given of their files."""
     told = messages[len(messages) - len(turns) :]
-    parts = [part for message in told for part in files_of(message)]
+    parts = [part for message in told for part in message.files]
     if not parts:
         return turns
     images = any(part.kind == "image" for part in parts)
@@ -72,7 +67,7 @@ async def with_files(
 
 
 async def parts_for_model(
-    messages: Sequence[MessageShape], *, tenant_id: uuid.UUID, budget_chars: int, sees_images: bool
+    messages: Sequence[Spoken], *, tenant_id: uuid.UUID, budget_chars: int, sees_images: bool
 ) -> Mapping[uuid.UUID, tuple[SeenFile, ...]]:
     """What a model is given of the files of these turns, by message.
 
@@ -80,12 +75,12 @@ async def parts_for_model(
     was cut. Images of the last turn are always shown, so that a model that can't see any is refused by name; earlier ones
     are only named to such a model. Files that were deleted since are named too.
     """
-    kept = await _kept(tenant_id, (part.attachment for message in messages for part in files_of(message)))
+    kept = await _kept(tenant_id, (part.attachment for message in messages for part in message.files))
     budget = _Budget(chars=budget_chars - sum(len(message.text) for message in messages))
     seen: dict[uuid.UUID, tuple[SeenFile, ...]] = {}
     for message in reversed(messages):
         shows = sees_images or message is messages[-1]
-        found = [await _seen(tenant_id, part, kept, budget, shows=shows) for part in files_of(message)]
+        found = [await _seen(tenant_id, part, kept, budget, shows=shows) for part in message.files]
         if found:
             seen[message.id] = tuple(found)
     return seen

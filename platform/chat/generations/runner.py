@@ -80,8 +80,7 @@ class GenerationRun:
         if self._stopping:
             return Outcome(status="stopped", parts=())
         try:
-            question = await question_of(self.id, claimed, principal=self._principal)
-            answer = await answering().begin(question)
+            answer = await answering().begin(await question_of(self.id, claimed, principal=self._principal))
             await leases.remember_attempt(self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt)
             self._begun(answer)
             await self._relay(answer, claimed.room_id)

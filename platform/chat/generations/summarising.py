@@ -13,8 +13,9 @@ import structlog
 from chat import selectors
 from chat.answering import Aside, Said, Turn, answering
 from chat.bounds import CONTEXT_TOKENS_UNKNOWN, SUMMARY_PASSES_MAX, SUMMARY_ROOMS_AT_ONCE, SUMMARY_S, SUMMARY_TOKENS_MAX
+from chat.selectors import Spoken
 from chat.services.summaries import keep_summary
-from chat.shapes import MessageShape, SummaryShape
+from chat.shapes import SummaryShape
 from chat.store import transaction
 from kernel.errors import ParleyError
 from kernel.per_loop import PerLoop
@@ -34,7 +35,7 @@ class Told(Protocol):
     """A turn of the branch: see `chat.generations.context`."""
 
     @property
-    def message(self) -> MessageShape: ...
+    def message(self) -> Spoken: ...
     @property
     def at(self) -> uuid.UUID: ...
     @property
@@ -75,8 +76,8 @@ async def summarise(
     async with _locks().of(room_id):
         async with transaction(principal.tenant_id) as connection:
             known = await selectors.summary_on_path(connection, room_id=room_id, leaf=leaf)
-        if known is not None and (earlier is None or known.id != earlier.id):
-            return known
+        if known is not None and (earlier is None or known.summary.id != earlier.id):
+            return known.summary
         try:
             async with asyncio.timeout(SUMMARY_S):
                 said, cost_nano = await _say(principal, room_id, alias, earlier, turns)

@@ -16,9 +16,9 @@ _FORGET = """
         JOIN chat_message m ON m.room_id = %(room)s AND m.id = s.until_id
         WHERE s.room_id = %(room)s AND s.until_id >= %(message)s
         UNION ALL
-        SELECT line.summary, p.id, p.parent_id FROM line
-        JOIN chat_message p ON p.room_id = %(room)s AND p.id = line.parent_id
-        WHERE p.id >= %(message)s
+        SELECT line.summary, p.id, p.parent_id FROM line CROSS JOIN LATERAL (
+            SELECT id, room_id, parent_id FROM chat_message WHERE id = line.parent_id OFFSET 0
+        ) p WHERE p.room_id = %(room)s AND p.id >= %(message)s
     )
     DELETE FROM chat_summary WHERE id IN (SELECT summary FROM line WHERE id = %(message)s)
 """
@@ -71,4 +71,5 @@ async def keep_summary(
                 cost_nano,
             ),
         )
-        return await selectors.summary_on_path(connection, room_id=room_id, leaf=until)
+        kept = await selectors.summary_on_path(connection, room_id=room_id, leaf=until)
+    return kept.summary if kept else None
