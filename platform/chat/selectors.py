@@ -190,14 +190,17 @@ async def messages(connection: Connection, ids: Collection[uuid.UUID]) -> dict[u
 async def spoken(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Spoken]:
     """Messages by their ids, as models are told of them. Those that were deleted are not."""
     rows = await every(connection, SPOKEN, (list(ids),))
-    return {row["id"]: _spoken(row) for row in rows}
+    # Few say much: one object is enough for each of them.
+    authors: dict[Author, Author] = {}
+    return {row["id"]: _spoken(row, authors) for row in rows}
 
 
-def _spoken(row: Mapping[str, Any]) -> Spoken:
+def _spoken(row: Mapping[str, Any], authors: dict[Author, Author]) -> Spoken:
+    author = author_shape(row)
     parts = msgspec.convert(row["parts"], tuple[MessagePart, ...]) if row["parts"] else ()
     return Spoken(
         id=row["id"],
-        author=author_shape(row),
+        author=authors.setdefault(author, author),
         text=row["text"],
         edited_at=row["edited_at"],
         files=tuple(part for part in parts if isinstance(part, FilePart)),

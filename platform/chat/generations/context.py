@@ -24,7 +24,7 @@ from chat.bounds import (
 )
 from chat.generations.files import weight, with_files
 from chat.generations.leases import Claimed
-from chat.generations.summarising import summarise
+from chat.generations.summarising import Oldest, summarise
 from chat.selectors import Spoken, Terms
 from chat.shapes import ContextShape, SummaryShape
 from chat.store import Connection, transaction
@@ -57,9 +57,13 @@ class Branch(msgspec.Struct, frozen=True):
     named: bool = False
 
 
-async def question_of(generation_id: uuid.UUID, claimed: Claimed, *, principal: Principal) -> Question:
-    """The question that a generation puts to its model. Raises `NotFound` when the room is gone, and `Conflict` when the
-    message was deleted."""
+async def question_of(
+    generation_id: uuid.UUID, claimed: Claimed, *, principal: Principal
+) -> tuple[Question, ContextShape | None]:
+    """The question that a generation puts to its model, and what of its branch that isn't told word for word, if any.
+
+    Raises `NotFound` when the room is gone, and `Conflict` when the message was deleted.
+    """
     window = await answering().window(principal=principal, alias=claimed.model)
     context_tokens = window.tokens or CONTEXT_TOKENS_UNKNOWN
     terms, branch = await _read(principal, claimed)
@@ -67,30 +71,32 @@ async def question_of(generation_id: uuid.UUID, claimed: Claimed, *, principal: 
     budget = context_tokens - for_answer - answering().tokens_of("\n".join(notes_of(terms, branch)))
     first = first_that_fits(branch.turns, budget=budget)
     if first > 0 and terms.summaries:
+        earlier = branch.summary
+        turns = oldest(branch.turns, until=first_that_fits(branch.turns, budget=budget // 2))
+        # All who are asked in the room wait for the one summary: none of them keeps the branch meanwhile.
+        del branch
         made = await summarise(
             principal=principal,
             room_id=claimed.room_id,
             alias=claimed.model,
             leaf=claimed.prompt_id,
-            earlier=branch.summary,
-            turns=oldest(branch.turns, until=first_that_fits(branch.turns, budget=budget // 2)),
+            earlier=earlier,
+            turns=turns,
         )
+        terms, branch = await _read(principal, claimed)
         if made is not None:
-            terms, branch = await _read(principal, claimed)
             budget -= answering().tokens_of(made.text)
-            first = first_that_fits(branch.turns, budget=budget)
+        first = first_that_fits(branch.turns, budget=budget)
     fitting = branch.turns[first:]
-    turns = await with_files(
+    turns_told = await with_files(
         tuple(told.turn for told in fitting),
         [told.message for told in fitting],
         principal=principal,
         alias=claimed.model,
         budget_chars=budget * CONTEXT_CHARS_PER_TOKEN,
     )
-    told = ContextShape(summary=branch.summary.id if branch.summary else None, left_out=first + branch.unread)
-    if told != ContextShape():
-        await _remember(principal.tenant_id, generation_id, told)
-    return Question(
+    context = ContextShape(summary=branch.summary.id if branch.summary else None, left_out=first + branch.unread)
+    question = Question(
         principal=principal,
         request_id=claimed.request_id,
         generation_id=generation_id,
@@ -100,9 +106,10 @@ async def question_of(generation_id: uuid.UUID, claimed: Claimed, *, principal: 
         instructions=terms.instructions,
         parameters=terms.parameters,
         notes=notes_of(terms, branch)[1:],
-        turns=turns,
+        turns=turns_told,
         anew=claimed.anew,
     )
+    return question, context if context != ContextShape() else None
 
 
 def first_that_fits(turns: Sequence[Told], *, budget: int) -> int:
@@ -117,11 +124,18 @@ def first_that_fits(turns: Sequence[Told], *, budget: int) -> int:
     return 0
 
 
-def oldest(turns: Sequence[Told], *, until: int) -> Sequence[Told]:
-    """The turns before `until`, and the late answers that stand at the last of them."""
+def oldest(turns: Sequence[Told], *, until: int) -> Oldest | None:
+    """The turns before `until`, and the late answers that stand at the last of them; None where that is none."""
     while 0 < until < len(turns) - 1 and turns[until].at == turns[until - 1].at:
         until += 1
-    return turns[:until]
+    if until <= 0:
+        return None
+    told = turns[:until]
+    return Oldest(
+        lines=tuple(f"Answer: {one.turn.text}" if one.turn.role == "assistant" else one.turn.text for one in told),
+        told={one.message.id: one.message.edited_at for one in told},
+        until=told[-1].at,
+    )
 
 
 def notes_of(terms: Terms, branch: Branch) -> tuple[str, ...]:
@@ -183,11 +197,3 @@ def _by_name(told: Told) -> Told:
     if author.answers:
         return told
     return replace(told, turn=Turn(role="user", text=f"{author.name or NOBODY}: {told.message.text}"))
-
-
-async def _remember(tenant_id: uuid.UUID, generation_id: uuid.UUID, told: ContextShape) -> None:
-    async with transaction(tenant_id) as connection:
-        await connection.execute(
-            "UPDATE chat_generation SET context = %s::jsonb WHERE id = %s AND status = 'streaming'",
-            (msgspec.json.encode(told).decode(), generation_id),
-        )

@@ -13,11 +13,15 @@ from psycopg.types.json import Jsonb
 
 from chat.bounds import LEASE_S, QUEUED_MAX_S
 from chat.parts import Parts, joined, layout, length
+from chat.shapes import ContextShape
 from chat.store import first, transaction
 from kernel.ids import uuid7
 from tenants.epochs import Subject
 
-_REMEMBER = "UPDATE chat_generation SET attempt = %s WHERE id = %s AND status = 'streaming' AND lease_owner = %s"
+_REMEMBER = """
+    UPDATE chat_generation SET attempt = %s, context = %s::jsonb
+    WHERE id = %s AND status = 'streaming' AND lease_owner = %s
+"""
 
 _RENEW = """
     UPDATE chat_generation
@@ -65,11 +69,17 @@ async def claim(tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.U
 
 
 async def remember_attempt(
-    tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.UUID, attempt: Mapping[str, Any]
+    tenant_id: uuid.UUID,
+    generation_id: uuid.UUID,
+    *,
+    owner: uuid.UUID,
+    attempt: Mapping[str, Any],
+    context: ContextShape | None,
 ) -> None:
-    """Keep what is needed to bill the answer should this process die."""
+    """Keep what is needed to bill the answer should this process die, and what of its branch the model isn't told."""
+    told = msgspec.json.encode(context).decode() if context is not None else None
     async with transaction(tenant_id) as connection:
-        await connection.execute(_REMEMBER.encode(), (Jsonb(dict(attempt)), generation_id, owner))
+        await connection.execute(_REMEMBER.encode(), (Jsonb(dict(attempt)), told, generation_id, owner))
 
 
 async def restart(tenant_id: uuid.UUID, generation_id: uuid.UUID) -> bool:

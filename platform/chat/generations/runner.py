@@ -80,8 +80,13 @@ class GenerationRun:
         if self._stopping:
             return Outcome(status="stopped", parts=())
         try:
-            answer = await answering().begin(await question_of(self.id, claimed, principal=self._principal))
-            await leases.remember_attempt(self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt)
+            question, context = await question_of(self.id, claimed, principal=self._principal)
+            answer = await answering().begin(question)
+            # Of a long conversation it holds much, and the answer may take minutes.
+            del question
+            await leases.remember_attempt(
+                self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt, context=context
+            )
             self._begun(answer)
             await self._relay(answer, claimed.room_id)
         except ParleyError as error:

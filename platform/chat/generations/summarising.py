@@ -5,15 +5,15 @@ whoever comes after on the same branch.
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+import msgspec
 import structlog
 
 from chat import selectors
-from chat.answering import Aside, Said, Turn, answering
+from chat.answering import Aside, Said, answering
 from chat.bounds import CONTEXT_TOKENS_UNKNOWN, SUMMARY_PASSES_MAX, SUMMARY_ROOMS_AT_ONCE, SUMMARY_S, SUMMARY_TOKENS_MAX
-from chat.selectors import Spoken
 from chat.services.summaries import keep_summary
 from chat.shapes import SummaryShape
 from chat.store import transaction
@@ -31,15 +31,13 @@ ASKED = (
 BEFORE = "In short, what was said before this:\n"
 
 
-class Told(Protocol):
-    """A turn of the branch: see `chat.generations.context`."""
+class Oldest(msgspec.Struct, frozen=True):
+    """The oldest turns of a branch: a line of each, when each of the messages was last edited, and the message that the last
+    stands at."""
 
-    @property
-    def message(self) -> Spoken: ...
-    @property
-    def at(self) -> uuid.UUID: ...
-    @property
-    def turn(self) -> Turn: ...
+    lines: tuple[str, ...]
+    told: Mapping[uuid.UUID, datetime | None]
+    until: uuid.UUID
 
 
 class _Locks:
@@ -66,12 +64,12 @@ async def summarise(
     alias: str,
     leaf: uuid.UUID,
     earlier: SummaryShape | None,
-    turns: Sequence[Told],
+    turns: Oldest | None,
 ) -> SummaryShape | None:
     """A summary of the turns, and of what the `earlier` one stands for, kept for the branch point after them; or the one
     that was made of the branch to `leaf` meanwhile. None where that can't be had; the reason is logged.
     """
-    if not turns:
+    if turns is None:
         return None
     async with _locks().of(room_id):
         async with transaction(principal.tenant_id) as connection:
@@ -80,13 +78,13 @@ async def summarise(
             return known.summary
         try:
             async with asyncio.timeout(SUMMARY_S):
-                said, cost_nano = await _say(principal, room_id, alias, earlier, turns)
+                said, cost_nano = await _say(principal, room_id, alias, earlier, turns.lines)
             return await keep_summary(
                 tenant_id=principal.tenant_id,
                 room_id=room_id,
-                until=turns[-1].at,
+                until=turns.until,
                 earlier=earlier,
-                told={one.message.id: one.message.edited_at for one in turns},
+                told=turns.told,
                 said=said,
                 cost_nano=cost_nano,
             )
@@ -96,13 +94,13 @@ async def summarise(
 
 
 async def _say(
-    principal: Principal, room_id: uuid.UUID, alias: str, earlier: SummaryShape | None, turns: Sequence[Told]
+    principal: Principal, room_id: uuid.UUID, alias: str, earlier: SummaryShape | None, lines: Sequence[str]
 ) -> tuple[Said, int | None]:
     """The summary and what it cost: in several passes if the model can't read all at once, each told what the last said."""
     model = await answering().helper_model(principal=principal, purpose="summary", alias=alias)
     window = await answering().window(principal=principal, alias=model)
     tokens = (window.tokens or CONTEXT_TOKENS_UNKNOWN) - 2 * SUMMARY_TOKENS_MAX - answering().tokens_of(ASKED)
-    passes = _passes([_line(one.turn) for one in turns], budget=max(tokens, SUMMARY_TOKENS_MAX))
+    passes = _passes(lines, budget=max(tokens, SUMMARY_TOKENS_MAX))
     before, cost_nano = earlier.text if earlier else "", 0
     for text in passes[-SUMMARY_PASSES_MAX:]:
         aside = Aside(
@@ -117,10 +115,6 @@ async def _say(
         said = await answering().aside(aside)
         before, cost_nano = said.text, cost_nano + (said.cost_nano or 0)
     return said, cost_nano
-
-
-def _line(turn: Turn) -> str:
-    return f"Answer: {turn.text}" if turn.role == "assistant" else turn.text
 
 
 def _passes(lines: Sequence[str], *, budget: int) -> list[str]:
