@@ -59,8 +59,7 @@ SNIPPET_SOURCE_CHARS = 20_000
 # --- the model's context ----------------------------------------------------------------------------------------------
 
 CONTEXT_MESSAGES_MAX = 2_000
-CONTEXT_CHARS_READ_MAX = 2_000_000
-CONTEXT_READ_AT_ONCE = 100
+CONTEXT_BYTES_READ_MAX = 4_000_000
 CONTEXT_TOKENS_UNKNOWN = 16_000
 """Used where the model's own context is not known."""
 CONTEXT_CHARS_PER_TOKEN = 3

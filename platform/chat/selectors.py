@@ -3,9 +3,10 @@
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from chat.bounds import BRANCH_DEPTH_MAX, REACTORS_SHOWN_MAX, UNREAD_MAX
 from chat.message_parts import FilePart, MessagePart
@@ -19,7 +20,6 @@ from chat.shapes import (
     RoomMemberShape,
     RoomShape,
     SummaryShape,
-    author_shape,
     generation_shape,
     message_shape,
     room_member_shape,
@@ -107,13 +107,17 @@ SUMMARY_ON_PATH = f"""
 """From the leaf up to the first message that a summary ends at; see `chat.tree` for `OFFSET 0`."""
 
 SPOKEN = """
-    SELECT m.id, m.author_kind, m.author_membership_id, p.name AS author_name, m.model, m.imported_role, m.imported_name,
-           m.text, m.edited_at, CASE WHEN m.parts @> '[{"type": "file"}]' THEN m.parts END AS parts
+    SELECT json_agg(json_build_array(
+        m.id, m.author_kind, m.author_membership_id,
+        CASE m.author_kind WHEN 'model' THEN m.model WHEN 'imported' THEN m.imported_name ELSE coalesce(p.name, '') END,
+        m.imported_role, m.text, m.edited_at, CASE WHEN m.parts @> '[{"type": "file"}]' THEN m.parts END
+    ))::text AS spoken
     FROM chat_message m
     LEFT JOIN tenants_membership a ON a.tenant_id = m.tenant_id AND a.id = m.author_membership_id
     LEFT JOIN tenants_person p ON p.id = a.person_id
     WHERE m.id = ANY(%s) AND m.deleted_at IS NULL
 """
+"""As one JSON text: a context may be of thousands, and rows cost ten times as much."""
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -187,23 +191,40 @@ async def messages(connection: Connection, ids: Collection[uuid.UUID]) -> dict[u
     return {row["id"]: message_shape(row, reactions=reactions.get(row["id"], ())) for row in rows}
 
 
+class _Said(msgspec.Struct, frozen=True, array_like=True):
+    """A message of `SPOKEN`."""
+
+    id: uuid.UUID
+    kind: Literal["member", "model", "imported"]
+    membership: uuid.UUID | None
+    name: str
+    role: str
+    text: str
+    edited_at: datetime | None
+    parts: tuple[MessagePart, ...] | None
+
+
+_SAID = msgspec.json.Decoder(list[_Said])
+
+
 async def spoken(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Spoken]:
     """Messages by their ids, as models are told of them. Those that were deleted are not."""
-    rows = await every(connection, SPOKEN, (list(ids),))
+    row = await first(connection, SPOKEN, (list(ids),))
+    said = _SAID.decode(row["spoken"]) if row and row["spoken"] else []
     # Few say much: one object is enough for each of them.
     authors: dict[Author, Author] = {}
-    return {row["id"]: _spoken(row, authors) for row in rows}
+    return {one.id: _spoken(one, authors) for one in said}
 
 
-def _spoken(row: Mapping[str, Any], authors: dict[Author, Author]) -> Spoken:
-    author = author_shape(row)
-    parts = msgspec.convert(row["parts"], tuple[MessagePart, ...]) if row["parts"] else ()
+def _spoken(said: _Said, authors: dict[Author, Author]) -> Spoken:
+    role = said.role if said.kind == "imported" else UNSET
+    author = Author(kind=said.kind, id=said.membership, name=said.name, role=role)
     return Spoken(
-        id=row["id"],
+        id=said.id,
         author=authors.setdefault(author, author),
-        text=row["text"],
-        edited_at=row["edited_at"],
-        files=tuple(part for part in parts if isinstance(part, FilePart)),
+        text=said.text,
+        edited_at=said.edited_at,
+        files=tuple(part for part in said.parts or () if isinstance(part, FilePart)),
     )
 
 

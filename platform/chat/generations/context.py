@@ -15,10 +15,9 @@ from msgspec.structs import replace
 from chat import selectors, tree
 from chat.answering import Question, Turn, answering
 from chat.bounds import (
+    CONTEXT_BYTES_READ_MAX,
     CONTEXT_CHARS_PER_TOKEN,
-    CONTEXT_CHARS_READ_MAX,
     CONTEXT_MESSAGES_MAX,
-    CONTEXT_READ_AT_ONCE,
     CONTEXT_SHARE_FOR_ANSWER,
     CONTEXT_TOKENS_UNKNOWN,
 )
@@ -167,20 +166,24 @@ async def _read_branch(connection: Connection, claimed: Claimed, *, shared: bool
         # What stands at the last message that it stands for went into it, too.
         covered = [place for place, step in enumerate(steps) if _at(step) == summary.until]
         steps = steps[covered[-1] + 1 :] if covered else steps
-    turns: list[Told] = []
-    chars, unread = 0, len(steps)
-    while unread and chars < CONTEXT_CHARS_READ_MAX:
-        some = steps[max(0, unread - CONTEXT_READ_AT_ONCE) : unread]
-        found = await selectors.spoken(connection, [step.id for step in some])
-        told = [_told(found[step.id], at=_at(step)) for step in some if step.id in found]
-        turns[:0] = told
-        chars += sum(len(one.turn.text) for one in told)
-        unread -= len(some)
+    unread = len(steps) - _readable(steps)
+    found = await selectors.spoken(connection, [step.id for step in steps[unread:]])
+    turns = [_told(found[step.id], at=_at(step)) for step in steps[unread:] if step.id in found]
     people = {(told.message.author.id, told.message.author.name) for told in turns if not told.message.author.answers}
     named = shared and (len(people) > 1 or summary is not None)
     if named:
         turns = [_by_name(told) for told in turns]
     return Branch(summary=summary, turns=tuple(turns), unread=unread, named=named)
+
+
+def _readable(steps: Sequence[Step]) -> int:
+    """How many of the last steps may be read at once, by their size: one at least."""
+    left = CONTEXT_BYTES_READ_MAX
+    for count, step in enumerate(reversed(steps)):
+        left -= step.size
+        if left < 0:
+            return max(1, count)
+    return len(steps)
 
 
 def _at(step: Step) -> uuid.UUID:

@@ -87,7 +87,7 @@ async def send_message(
     async def again(connection: Connection, receipt: Receipt) -> Sent:
         return await sent_before(connection, receipt, room_id)
 
-    return await once(member=member, command=SEND, cid=cid, do=do, again=again)
+    return await once(member=member, command=SEND, cid=cid, do=do, again=again, looks_first=False)
 
 
 async def write_message(
@@ -122,32 +122,34 @@ async def write_message(
             files=place.files,
             attachments=tuple(attachments),
         )
-        message = await insert_message(connection, room, draft)
-        if place.moves:
-            await choose_branch(connection, room, message.id)
-        noted = await note_mentions(connection, room, message_id=message.id, members=message.mentions)
-        generations = await insert_generations(
-            connection,
-            room,
-            ids=generation_ids,
-            prompt_id=message.id,
-            aliases=to.aliases,
-            now=now,
-            key_id=member.api_key_id,
-        )
-        news = [said(message), *(begun(generation) for generation in generations)]
-        events = await write_events(connection, room, numbers=numbers, now=now, news=news)
-        if receipt_of is not None:
-            command, cid = receipt_of
-            receipt = Receipt(
-                command=command,
-                id=message.id,
-                seq=numbers.first_seq,
-                generations=tuple(generation.id for generation in generations),
+        # Nothing in these asks for what another answers: they go out together.
+        async with connection.pipeline():
+            message = await insert_message(connection, room, draft)
+            if place.moves:
+                await choose_branch(connection, room, message.id)
+            noted = await note_mentions(connection, room, message_id=message.id, members=message.mentions)
+            generations = await insert_generations(
+                connection,
+                room,
+                ids=generation_ids,
+                prompt_id=message.id,
+                aliases=to.aliases,
+                now=now,
+                key_id=member.api_key_id,
             )
-            await write_receipt(
-                connection, tenant_id=room.tenant_id, membership_id=room.membership_id, cid=cid, receipt=receipt
-            )
+            news = [said(message), *(begun(generation) for generation in generations)]
+            events = await write_events(connection, room, numbers=numbers, now=now, news=news)
+            if receipt_of is not None:
+                command, cid = receipt_of
+                receipt = Receipt(
+                    command=command,
+                    id=message.id,
+                    seq=numbers.first_seq,
+                    generations=tuple(generation.id for generation in generations),
+                )
+                await write_receipt(
+                    connection, tenant_id=room.tenant_id, membership_id=room.membership_id, cid=cid, receipt=receipt
+                )
     await tell_and_begin(member, room.room_id, numbers.epoch, events, generations)
     if noted is not None:
         await tell_notes(noted)

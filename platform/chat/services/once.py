@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from chat.services.receipts import AlreadyDone, Receipt, find_receipt
 from chat.store import Connection, transaction
-from kernel.errors import Conflict
+from kernel.errors import Conflict, ParleyError
 from tenants.principals import Principal
 
 T = TypeVar("T")
@@ -18,16 +18,17 @@ async def once(
     cid: str | None,
     do: Callable[[], Awaitable[T]],
     again: Callable[[Connection, Receipt], Awaitable[T]],
+    looks_first: bool = True,
 ) -> T:
-    """What `do` answers; where the command was carried out before, what `again` makes of its receipt, and `do` isn't called.
+    """What `do` answers; where the command was carried out before, what `again` makes of its receipt.
 
-    `do` writes the receipt in its transaction, and lets `AlreadyDone` through. Raises `Conflict` when the `cid` was
-    another command's.
+    `do` writes the receipt in its transaction, and lets `AlreadyDone` through. It isn't called for a command that was carried
+    out before, unless without `looks_first`: then a command that comes for the first time, as nearly all do, isn't looked for,
+    and all that `do` does must be in that transaction, or come after it. Raises `Conflict` when the `cid` was another command's.
     """
     if cid is None:
         return await do()
-    found = await _repeated(member, command, cid, again)
-    if found is not None:
+    if looks_first and (found := await _repeated(member, command, cid, again)) is not None:
         return found[0]
     try:
         return await do()
@@ -35,6 +36,11 @@ async def once(
         found = await _repeated(member, command, cid, again)
         if found is None:
             raise Conflict("This cid was another command's.") from None
+        return found[0]
+    except ParleyError:
+        # What is refused now may have been done when it wasn't.
+        if looks_first or (found := await _repeated(member, command, cid, again)) is None:
+            raise
         return found[0]
 
 
