@@ -8,6 +8,7 @@ from django.db import migrations
 
 from chat.bounds import BRANCH_DEPTH_MAX
 
+# Room by room, by its key: the plan that is kept knows neither how many are asked for, nor how many the member is in.
 ACCESS = """
 CREATE FUNCTION chat_access(member uuid, rooms uuid[]) RETURNS TABLE (
     tenant_id uuid, room_id uuid, kind text, settings jsonb, epoch bigint, head_seq bigint, room_member_id uuid,
@@ -16,13 +17,16 @@ CREATE FUNCTION chat_access(member uuid, rooms uuid[]) RETURNS TABLE (
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT r.tenant_id, r.id, r.kind::text, r.settings, r.epoch, r.head_seq, rm.id, rm.membership_id, p.name::text,
-           rm.role::text, r.archived_at IS NOT NULL
-    FROM public.chat_room r
-    JOIN public.chat_roommember rm ON rm.tenant_id = r.tenant_id AND rm.room_id = r.id
-    JOIN public.tenants_membership m ON m.tenant_id = rm.tenant_id AND m.id = rm.membership_id
-    JOIN public.tenants_person p ON p.id = m.person_id
-    WHERE rm.membership_id = member AND rm.left_at IS NULL AND r.deleted_at IS NULL AND r.id = ANY(rooms);
+    SELECT place.* FROM unnest(rooms) AS asked (id) CROSS JOIN LATERAL (
+        SELECT r.tenant_id, r.id, r.kind::text, r.settings, r.epoch, r.head_seq, rm.id, rm.membership_id, p.name::text,
+               rm.role::text, r.archived_at IS NOT NULL
+        FROM public.chat_room r
+        JOIN public.chat_roommember rm ON rm.tenant_id = r.tenant_id AND rm.room_id = r.id AND rm.membership_id = member
+        JOIN public.tenants_membership m ON m.tenant_id = rm.tenant_id AND m.id = rm.membership_id
+        JOIN public.tenants_person p ON p.id = m.person_id
+        WHERE r.id = asked.id AND rm.left_at IS NULL AND r.deleted_at IS NULL
+        OFFSET 0
+    ) place;
 END $$
 """
 
