@@ -1,7 +1,7 @@
 """Search: one function that reads ids, dates and word lists, never a text. And the job that finds whose messages expire."""
 
 from config.databases import PLATFORM_ROLE
-from tests.isolation.rules import Function, Grant, Policy, gather, lookups
+from tests.isolation.rules import OWNER_ROLE, Function, Grant, Policy, gather, lookups
 
 _EXPIRING = {
     "chat_roompolicy": "tenant_id retention_days",
@@ -31,6 +31,18 @@ INDEXES = {
     "messages_in_rooms": "two that both begin with the tenant are never combined, and this one is with message_search",
 }
 FUNCTIONS = (
+    Function(
+        "public.chat_access(uuid,uuid[])",
+        "keeps the plan of who is in which rooms; the caller's policies hold",
+        definer=False,
+        owner=OWNER_ROLE,
+    ),
+    Function(
+        "public.chat_newest_leaf(uuid)",
+        "keeps the plans of where a room ends; the caller's policies hold",
+        definer=False,
+        owner=OWNER_ROLE,
+    ),
     Function("lookup.share(bytea)", "a shared conversation by the whole digest of its link; at most one"),
     Function(
         "lookup.search_messages(text,uuid,uuid,timestamp with time zone,timestamp with time zone,real,uuid,integer)",

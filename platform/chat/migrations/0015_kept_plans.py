@@ -27,7 +27,7 @@ BEGIN
         WHERE r.id = asked.id AND rm.left_at IS NULL AND r.deleted_at IS NULL
         OFFSET 0
     ) place;
-END $$
+END $$;
 """
 
 # From the newest message of a person, or of anybody, down to the newest answer.
@@ -50,14 +50,20 @@ BEGIN
         leaf := below;
     END LOOP;
     RETURN leaf;
-END $$
+END $$;
 """
+
+
+def _for_the_app(signature: str) -> str:
+    return f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC; GRANT EXECUTE ON FUNCTION {signature} TO parley_app;"
 
 
 class Migration(migrations.Migration):
     dependencies = [("chat", "0014_room_last_id")]
 
     operations = [
-        migrations.RunSQL(ACCESS, "DROP FUNCTION chat_access(uuid, uuid[])"),
-        migrations.RunSQL(NEWEST_LEAF, "DROP FUNCTION chat_newest_leaf(uuid)"),
+        migrations.RunSQL(
+            ACCESS + _for_the_app("chat_access(uuid, uuid[])"), "DROP FUNCTION chat_access(uuid, uuid[])"
+        ),
+        migrations.RunSQL(NEWEST_LEAF + _for_the_app("chat_newest_leaf(uuid)"), "DROP FUNCTION chat_newest_leaf(uuid)"),
     ]
