@@ -115,15 +115,17 @@ class Client:
         return self._session
 
     async def close(self) -> None:
-        """Say goodbye. Commands that weren't answered fail."""
+        """Say goodbye. Commands that weren't answered fail. Nothing stays open, also where this is cancelled."""
         tasks = [task for task in (self._runner, *self._loading.values()) if task is not None]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        self._fail(Closed(1000, "closed by this client"))
-        if self._own_session and self._session is not None:
-            await self._session.close()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            self._fail(Closed(1000, "closed by this client"))
+            if self._own_session and self._session is not None:
+                await self._session.close()
 
     # --- rooms and commands -------------------------------------------------------------------------------------------
 

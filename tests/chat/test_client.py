@@ -55,6 +55,24 @@ async def test_one_fault_after_another_is_healed() -> None:
 
 
 @pytest.mark.no_database
+async def test_a_close_that_is_cancelled_leaves_nothing_open() -> None:
+    async with BadServer(TEXT, []).running() as server:
+        client = Client(server.url, "token", first_wait_s=QUICK_S)
+        await client.start()
+        await client.until(lambda: client.welcome is not None)
+        transport = client.transport
+        assert transport is not None
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        assert transport.is_closing()
+        with pytest.raises(RuntimeError, match="closed"):
+            await client._http.get(server.url)
+
+
+@pytest.mark.no_database
 async def test_silence_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "SILENCE_AFTER_PING_S", 0.1)
     monkeypatch.setattr(clients, "OPEN_S", 0.2)

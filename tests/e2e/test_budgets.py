@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import secrets
 import signal
 import uuid
@@ -20,7 +19,7 @@ from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.servers import database_url
 from tests.support.stack import Stack, Tenant, eventually
-from tests.support.web_processes import raw_connection, web_processes
+from tests.support.web_processes import end_process, may_die, raw_connection, web_processes
 from tests.support.ws_client import Client, Frame
 
 pytestmark = pytest.mark.no_database
@@ -224,10 +223,10 @@ def test_a_stream_that_is_left_gives_the_rest_back(stack: Stack) -> None:
 
 
 def test_the_hold_of_a_killed_process_is_resolved(stack: Stack) -> None:
-    eventually(lambda: len(web_processes(stack)) == 2, within_s=30)
+    may_die(stack)
     tenant = stack.create_tenant()
     budget = set_budget(stack, tenant, 10**9)
-    doomed = web_processes(stack)["web.1"]
+    doomed = web_processes(stack)["web.0"]
     headers = {"Authorization": f"Bearer {tenant.api_key}", "Content-Type": "application/json"}
     body = {"model": MODEL, "stream": True, "messages": slow()}
     with (
@@ -245,7 +244,7 @@ def test_the_hold_of_a_killed_process_is_resolved(stack: Stack) -> None:
             return int(held[0]) if held else 0
 
         eventually(reached)
-        os.kill(doomed, signal.SIGKILL)
+        end_process(stack, doomed, signal.SIGKILL)
         written = reached()
         assert balance(stack, tenant, budget)[0] > 0
         # As if a minute and a half had passed.
@@ -261,7 +260,7 @@ def test_the_hold_of_a_killed_process_is_resolved(stack: Stack) -> None:
 def test_a_request_of_a_killed_process_is_billed_though_it_was_never_held(
     stack: Stack, upstream: OpenAIUpstream
 ) -> None:
-    eventually(lambda: len(web_processes(stack)) == 2, within_s=30)
+    may_die(stack)
     tenant = stack.create_tenant()
     doomed = web_processes(stack)["web.1"]
     headers = {"Authorization": f"Bearer {tenant.api_key}", "Content-Type": "application/json"}
@@ -282,7 +281,7 @@ def test_a_request_of_a_killed_process_is_billed_though_it_was_never_held(
 
         plain.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         eventually(lambda: len(upstream.records) > before)
-        os.kill(doomed, signal.SIGKILL)
+        end_process(stack, doomed, signal.SIGKILL)
         assert holds() == 0
         # Who comes in its place finds it in the journal.
         eventually(holds, within_s=30)

@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import os
 import secrets
 import signal
 import time
@@ -18,7 +17,15 @@ from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.script import Record
 from tests.support.stack import Stack, Tenant, eventually
-from tests.support.web_processes import connect_to, raw_connection, serving_socket, talks_to, web_processes
+from tests.support.web_processes import (
+    connect_to,
+    end_process,
+    may_die,
+    raw_connection,
+    serving_socket,
+    talks_to,
+    web_processes,
+)
 from tests.support.ws_client import Client, Frame, RoomState
 
 pytestmark = pytest.mark.no_database
@@ -80,6 +87,7 @@ def assert_same_as_snapshot(stack: Stack, token: str, room: RoomState) -> None:
 async def test_a_process_killed_in_mid_answer_leaves_what_was_shown(
     stack: Stack, tenant: Tenant, token: str, room_id: str, upstream: OpenAIUpstream
 ) -> None:
+    may_die(stack)
     asking = await Client(stack.socket_url, token).hello()
     writer = serving_socket(stack, asking)
     (other,) = set(web_processes(stack).values()) - {writer}
@@ -91,7 +99,7 @@ async def test_a_process_killed_in_mid_answer_leaves_what_was_shown(
     await asking.until(lambda: len(mine.texts.get(generation, "")) > 60)
     assert talks_to(writer, upstream.base_url)
 
-    os.kill(writer, signal.SIGKILL)
+    end_process(stack, writer, signal.SIGKILL)
     killed_at = time.monotonic()
     await asking.closed()
     shown = max(mine.texts[generation], theirs.texts[generation], key=len)
@@ -133,7 +141,7 @@ async def test_a_process_killed_in_mid_answer_leaves_what_was_shown(
 async def test_a_process_told_to_stop_lets_answers_end_or_keeps_them(
     stack: Stack, tenant: Tenant, token: str, room_id: str, upstream: OpenAIUpstream, opened: ExitStack
 ) -> None:
-    eventually(lambda: len(web_processes(stack)) == 2)
+    may_die(stack)
     client = await Client(stack.socket_url, token).hello()
     leaving = serving_socket(stack, client)
     kept_alive = opened.enter_context(raw_connection(stack, pid=leaving))
@@ -148,7 +156,7 @@ async def test_a_process_told_to_stop_lets_answers_end_or_keeps_them(
     answer = stream.getresponse()
     await client.until(lambda: room.texts.get(short_id) and room.texts.get(long_id))
 
-    os.kill(leaving, signal.SIGTERM)
+    end_process(stack, leaving, signal.SIGTERM)
     assert await client.closed() == 4503
     kept_alive.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     refused = kept_alive.recv(65_536).lower()
@@ -177,7 +185,7 @@ async def test_a_process_told_to_stop_lets_answers_end_or_keeps_them(
 
 def test_messages_posted_while_a_process_restarts_are_all_answered(stack: Stack, token: str, room_id: str) -> None:
     """A client that gets no answer may try again; one that gets an answer finds its message answered."""
-    eventually(lambda: len(web_processes(stack)) == 2)
+    may_die(stack)
     leaving = web_processes(stack)["web.1"]
     accepted: list[str] = []
     failed = 0
@@ -194,7 +202,7 @@ def test_messages_posted_while_a_process_restarts_are_all_answered(stack: Stack,
             accepted.append(answer.json()["message"]["id"])
         return answer.status_code == 201
 
-    os.kill(leaving, signal.SIGTERM)
+    end_process(stack, leaving, signal.SIGTERM)
     for number in range(20):
         eventually(lambda number=number: post(number))
     eventually(lambda: leaving not in web_processes(stack).values() and len(web_processes(stack)) == 2)

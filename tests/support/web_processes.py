@@ -4,12 +4,14 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psutil
 
+from config.supervisor.child import DEATHS_MAX, DEATHS_WINDOW_S
 from tests.support.stack import Stack, eventually
 from tests.support.ws_client import Client
 
@@ -22,6 +24,29 @@ _CONNECTED_S = 30.0
 def web_processes(stack: Stack) -> dict[str, int]:
     """The web processes of a platform, by name."""
     return {name: pid for name, pid in stack.children().items() if name.startswith("web")}
+
+
+_ended: dict[tuple[str, str], list[float]] = {}
+"""When which web process of which platform was ended by a test."""
+
+
+def may_die(stack: Stack) -> None:
+    """Wait until all web processes are there, and each may die once more: a supervisor gives up when one dies too often, and
+    the platform is gone for all tests that come after."""
+
+    def at_ease() -> bool:
+        recent = time.monotonic() - DEATHS_WINDOW_S
+        deaths = [sum(at > recent for at in _ended.get((stack.url, name), ())) for name in ("web.0", "web.1")]
+        return max(deaths) < DEATHS_MAX - 1 and len(web_processes(stack)) == 2
+
+    eventually(at_ease, within_s=DEATHS_WINDOW_S + _CONNECTED_S)
+
+
+def end_process(stack: Stack, pid: int, how: signal.Signals) -> None:
+    """End a web process, for the supervisor to start another in its place. `may_die` comes before."""
+    (name,) = (name for name, running in web_processes(stack).items() if running == pid)
+    _ended.setdefault((stack.url, name), []).append(time.monotonic())
+    os.kill(pid, how)
 
 
 def serving(stack: Stack, local_port: int) -> int:
