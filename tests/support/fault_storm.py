@@ -10,6 +10,7 @@ the bill            one usage record for each attempt that an upstream saw, with
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -43,6 +44,7 @@ SLACK_S = 5.0
 """What a busy machine may add."""
 IDLE_S = 4.0
 """For how long Parley keeps a connection that nobody uses."""
+SWITCH_S = 0.0005
 MODELS_AT_ONCE = 500
 REFUSALS = {api: frozenset({400, 429, 502, 503, 504}) for api in ("chat", "responses")}
 REFUSALS["messages"] = frozenset({400, 429, 502, 504, 529})
@@ -133,10 +135,11 @@ class Storm:
             seen.append(Attempt(model, format_, script, is_harmful(script, format_, stream=plan.stream)))
         return script
 
-    def rage(self, count: int) -> Report:
-        """Ask until `count` requests have met a fault, and look what came of them all."""
+    def rage(self, count: int, *, at_once: int = AT_ONCE) -> Report:
+        """Ask until `count` requests have met a fault, and look what came of them all. A machine that is too slow for so many
+        `at_once` has Parley leave upstreams that are well."""
         began = time.monotonic()
-        calls = asyncio.run(self._rage(count))
+        calls = asyncio.run(self._rage(count, at_once))
         took_s = time.monotonic() - began
         self._read_accounts(calls)
         problems = [f"{one.plan.tag}: {said}" for one in calls for said in _problems(one, self._total_s)]
@@ -149,7 +152,7 @@ class Storm:
         )
         return Report(calls, problems, took_s, faults)
 
-    async def _rage(self, count: int) -> list[Call]:
+    async def _rage(self, count: int, at_once: int) -> list[Call]:
         calls: list[Call] = []
         headers = {"Authorization": f"Bearer {self._tenant.api_key}"}
         async with aiohttp.ClientSession(
@@ -164,7 +167,7 @@ class Storm:
                     self._met += one.met_a_fault
                     calls.append(one)
 
-            await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+            await asyncio.gather(*(worker() for _ in range(at_once)))
         return calls
 
     async def _one(self, session: aiohttp.ClientSession, number: int) -> Call:
@@ -216,6 +219,10 @@ def brewing(stack: Stack, tenant: Tenant, *, seed: int, routes: int, total_s: fl
     """A storm that is ready. `total_s` is how long Parley waits for the whole of an answer."""
     storm = Storm(stack, tenant, seed=seed, routes=routes, total_s=total_s)
     with ExitStack() as running:
+        # An upstream that sends byte by byte gives the interpreter away with each, and the threads of five upstreams and of
+        # the callers each keep it for so long: with Python's 5 ms a healthy answer would take seconds.
+        running.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_S)
         for format_, kind in FORMATS.items():
             upstream = storm.upstreams[format_] = running.enter_context(kind(api_key=KEY))
             upstream.chooser = storm.choose
