@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from kernel.migrations import AddConstraint
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -18,7 +20,7 @@ class Migration(migrations.Migration):
             model_name="tenantprice",
             name="tenant_price_meter",
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="price",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -39,14 +41,14 @@ class Migration(migrations.Migration):
                 name="price_meter",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="price",
             constraint=models.CheckConstraint(
                 condition=models.Q(("tier__regex", "^(standard|batch|flex|priority)(>[1-9][0-9]{0,8})?$")),
                 name="price_tier",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="tenantprice",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -67,7 +69,7 @@ class Migration(migrations.Migration):
                 name="tenant_price_meter",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="tenantprice",
             constraint=models.CheckConstraint(
                 condition=models.Q(("tier__regex", "^(standard|batch|flex|priority)(>[1-9][0-9]{0,8})?$")),

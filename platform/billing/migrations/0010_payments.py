@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import Definer, IsolateByTenant, LookupReads
+from kernel.migrations import AddConstraint, AddIndex, Definer, IsolateByTenant, LookupReads
 
 TENANT_OF = """
     SELECT c.tenant_id FROM public.billing_paymentcustomer c
@@ -184,75 +184,75 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="payment",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="payment_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="payment",
             constraint=models.UniqueConstraint(fields=("tenant", "provider", "external_id"), name="payment_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="payment",
             constraint=kernel.constraints.TenantForeignKey(
                 field="grant", name="payment_grant_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="payment",
             constraint=models.CheckConstraint(
                 condition=models.Q(("purpose__in", ("top_up", "subscription", "invoice"))), name="payment_purpose"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="payment",
             constraint=models.CheckConstraint(
                 condition=models.Q(("amount_nano__range", (1, 100000000000000000))), name="payment_amount"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="paymentcustomer",
             index=models.Index(fields=["tenant", "provider"], name="payment_customer_of"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentcustomer",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="payment_customer_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentcustomer",
             constraint=models.UniqueConstraint(fields=("provider", "external_id"), name="payment_customer_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentevent",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="payment_event_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentevent",
             constraint=models.UniqueConstraint(fields=("tenant", "provider", "external_id"), name="payment_event_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentreturn",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="payment_return_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentreturn",
             constraint=models.UniqueConstraint(
                 fields=("tenant", "payment", "kind", "external_id"), name="payment_return_key"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentreturn",
             constraint=kernel.constraints.TenantForeignKey(
                 field="payment", name="payment_return_payment_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentreturn",
             constraint=models.CheckConstraint(
                 condition=models.Q(("kind__in", ("refund", "dispute"))), name="payment_return_kind"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="paymentreturn",
             constraint=models.CheckConstraint(
                 condition=models.Q(("amount_nano__gte", 0), ("owed_nano__gte", 0)), name="payment_return_parts"

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant, PlatformJob
 
 # Of what is final only that may change which says what became of it.
 INVOICES = """
@@ -378,17 +378,17 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="invoice",
             index=models.Index(condition=models.Q(("state", "draft")), fields=["finalize_at"], name="invoice_drafts"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="invoice",
             index=models.Index(
                 condition=models.Q(("overdue_at", None), ("state", "final")), fields=["due_at"], name="invoice_due"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="invoice",
             index=models.Index(
                 condition=models.Q(("number__gte", 1), ("written_at", None)),
@@ -396,15 +396,15 @@ class Migration(migrations.Migration):
                 name="invoice_unwritten",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="invoice_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.UniqueConstraint(fields=("tenant", "kind", "number"), name="invoice_number"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("kind", "invoice"), ("replaced", False)),
@@ -412,31 +412,31 @@ class Migration(migrations.Migration):
                 name="invoice_period",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=kernel.constraints.TenantForeignKey(
                 field="corrects", name="invoice_corrects_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=kernel.constraints.TenantForeignKey(
                 field="replaces", name="invoice_replaces_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.CheckConstraint(
                 condition=models.Q(("kind__in", ("invoice", "credit_note"))), name="invoice_kind"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.CheckConstraint(
                 condition=models.Q(("state__in", ("draft", "final", "paid", "void"))), name="invoice_state"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -449,7 +449,7 @@ class Migration(migrations.Migration):
                 name="invoice_numbered",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -464,7 +464,7 @@ class Migration(migrations.Migration):
                 name="invoice_amounts",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoice",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -474,7 +474,7 @@ class Migration(migrations.Migration):
                 name="invoice_settled",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="invoiceline",
             index=models.Index(
                 condition=models.Q(("charge", None), _negated=True),
@@ -482,27 +482,27 @@ class Migration(migrations.Migration):
                 name="invoice_line_charge",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceline",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="invoice_line_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceline",
             constraint=models.UniqueConstraint(fields=("tenant", "invoice", "position"), name="invoice_line_position"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceline",
             constraint=kernel.constraints.TenantForeignKey(
                 field="invoice", name="invoice_line_invoice_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceline",
             constraint=kernel.constraints.TenantForeignKey(
                 field="charge", name="invoice_line_charge_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceline",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -511,37 +511,37 @@ class Migration(migrations.Migration):
                 name="invoice_line_kind",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="invoicepayment",
             index=models.Index(fields=["tenant", "invoice"], name="invoice_payment_of"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="invoicepayment",
             index=models.Index(fields=["tenant", "payment"], name="invoice_payment_from"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoicepayment",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="invoice_payment_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoicepayment",
             constraint=kernel.constraints.TenantForeignKey(
                 field="invoice", name="invoice_payment_invoice_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoicepayment",
             constraint=kernel.constraints.TenantForeignKey(
                 field="payment", name="invoice_payment_payment_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoicepayment",
             constraint=kernel.constraints.TenantForeignKey(
                 field="credit_note", name="invoice_payment_note_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoicepayment",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -552,17 +552,17 @@ class Migration(migrations.Migration):
                 name="invoice_payment_source",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoicepayment",
             constraint=models.CheckConstraint(
                 condition=models.Q(("amount_nano", 0), _negated=True), name="invoice_payment_amount"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceschedule",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="invoice_schedule_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="invoiceschedule",
             constraint=models.UniqueConstraint(fields=("tenant", "name"), name="invoice_schedule_key"),
         ),

@@ -6,6 +6,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
+from kernel.migrations import AddConstraint, AddIndex
 
 
 class Migration(migrations.Migration):
@@ -287,37 +288,37 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="generation_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="room",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="room_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="room",
             constraint=kernel.constraints.TenantForeignKey(
                 field="created_by", name="room_created_by_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="room",
             constraint=models.CheckConstraint(
                 condition=models.Q(("kind__in", ["private", "shared"])), name="room_kind"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="room",
             constraint=models.CheckConstraint(
                 condition=models.Q(("head_seq__gte", 0)), name="room_head_seq_not_negative"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="message",
             index=models.Index(fields=["tenant", "room", "id"], name="messages_of_room"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="message",
             index=models.Index(
                 condition=models.Q(("generation__isnull", False)),
@@ -325,33 +326,33 @@ class Migration(migrations.Migration):
                 name="message_of_generation",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="message_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=kernel.constraints.TenantForeignKey(field="room", name="message_room_fk", on_delete="RESTRICT"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=kernel.constraints.TenantForeignKey(
                 field="parent", name="message_parent_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=kernel.constraints.TenantForeignKey(
                 field="author_membership", name="message_author_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=kernel.constraints.TenantForeignKey(
                 field="generation", name="message_generation_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -366,11 +367,11 @@ class Migration(migrations.Migration):
                 name="message_has_one_author",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="generation",
             index=models.Index(fields=["tenant", "prompt"], name="generations_of_prompt"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="generation",
             index=models.Index(
                 condition=models.Q(("status__in", ("queued", "streaming"))),
@@ -378,31 +379,31 @@ class Migration(migrations.Migration):
                 name="live_generations",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=kernel.constraints.TenantForeignKey(
                 field="room", name="generation_room_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=kernel.constraints.TenantForeignKey(
                 field="prompt", name="generation_prompt_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=kernel.constraints.TenantForeignKey(
                 field="answer", name="generation_answer_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=kernel.constraints.TenantForeignKey(
                 field="requested_by", name="generation_requested_by_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -411,7 +412,7 @@ class Migration(migrations.Migration):
                 name="generation_status",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -426,7 +427,7 @@ class Migration(migrations.Migration):
                 name="generation_leased_while_streaming",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="generation",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -439,31 +440,31 @@ class Migration(migrations.Migration):
                 name="generation_finished_when_ended",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="roommember",
             index=models.Index(fields=["tenant", "membership", "room"], name="rooms_of_member"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="room_member_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=models.UniqueConstraint(fields=("tenant", "room", "membership"), name="room_member_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=kernel.constraints.TenantForeignKey(
                 field="room", name="room_member_room_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=kernel.constraints.TenantForeignKey(
                 field="membership", name="room_member_membership_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=models.CheckConstraint(
                 condition=models.Q(("role__in", ["owner", "member"])), name="room_member_role"

@@ -5,6 +5,7 @@ import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import kernel.constraints
+from kernel.migrations import AddConstraint
 
 PARTITIONS = 8
 
@@ -85,7 +86,7 @@ class Migration(migrations.Migration):
                         ),
                     ],
                 ),
-                migrations.AddConstraint(
+                AddConstraint(
                     model_name="roomevent",
                     constraint=kernel.constraints.TenantForeignKey(field="room", name="room_event_room_fk"),
                 ),

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant
 
 
 def to(target: str, *, db_constraint: bool = False, **options: Any) -> Any:
@@ -129,13 +129,13 @@ class Migration(migrations.Migration):
             name="branch",
             field=to("chat.message", help_text="what is read on from; null: the newest", null=True),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=kernel.constraints.TenantForeignKey(
                 name="room_member_branch_fk", field="branch", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="message",
             index=models.Index(fields=["tenant", "room", "parent", "id"], name="messages_by_parent"),
         ),

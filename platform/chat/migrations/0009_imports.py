@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from kernel.migrations import AddConstraint
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -31,7 +33,7 @@ class Migration(migrations.Migration):
                 choices=[("member", "Member"), ("model", "Model"), ("imported", "Imported")], max_length=16
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="message",
             constraint=models.CheckConstraint(
                 condition=models.Q(

@@ -5,7 +5,7 @@ import django.db.models.functions.datetime
 from django.db import migrations, models
 
 import kernel.ids
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant, PlatformJob
 
 DAYS = models.Q(
     ("retention_days", None),
@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
                 max_length=16,
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="message",
             index=models.Index(
                 condition=models.Q(("deleted_at__isnull", True)),
@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 name="messages_by_age",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="room",
             index=models.Index(
                 condition=models.Q(
@@ -117,11 +117,11 @@ class Migration(migrations.Migration):
                 name="rooms_that_expire",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="room",
             constraint=models.CheckConstraint(condition=DAYS, name="room_retention"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="roommember",
             constraint=models.CheckConstraint(
                 condition=models.Q(("role__in", ["owner", "moderator", "member", "reader"])), name="room_member_role"

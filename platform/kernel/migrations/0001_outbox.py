@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant, PlatformJob
 
 SEEN = "id, tenant_id, topic, status, created_at, due_at, claims, claimed_until, attempts, problem, ended_at"
 
@@ -96,13 +96,13 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="outboxmessage",
             index=models.Index(
                 condition=models.Q(("status", "waiting")), fields=["tenant", "due_at", "id"], name="outbox_waiting"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="outboxmessage",
             index=models.Index(
                 condition=models.Q(("claimed_until__isnull", False), ("status", "waiting")),
@@ -110,7 +110,7 @@ class Migration(migrations.Migration):
                 name="outbox_claimed",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="outboxmessage",
             index=models.Index(
                 condition=models.Q(("status", "waiting"), _negated=True),
@@ -118,11 +118,11 @@ class Migration(migrations.Migration):
                 name="outbox_ended",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="outboxmessage",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="outbox_message_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="outboxmessage",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("once_key", ""), _negated=True),
@@ -130,21 +130,21 @@ class Migration(migrations.Migration):
                 name="outbox_message_once_key",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="outboxmessage",
             constraint=models.CheckConstraint(
                 condition=models.Q(("status__in", ["waiting", "done", "dead"])), name="outbox_message_status"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="outboxreceipt",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="outbox_receipt_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="outboxreceipt",
             constraint=models.UniqueConstraint(fields=("tenant", "message", "consumer"), name="outbox_receipt_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="outboxreceipt",
             constraint=kernel.constraints.TenantForeignKey(
                 field="message", name="outbox_receipt_message_fk", on_delete="CASCADE"

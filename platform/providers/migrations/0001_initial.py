@@ -5,6 +5,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
+from kernel.migrations import AddConstraint
 
 
 class Migration(migrations.Migration):
@@ -191,71 +192,71 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="connection",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="connection_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="connection",
             constraint=models.UniqueConstraint(fields=("tenant", "name"), name="connection_name_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="deployment",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="deployment_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="deployment",
             constraint=kernel.constraints.TenantForeignKey(
                 field="connection", name="deployment_connection_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="deployment",
             constraint=models.UniqueConstraint(fields=("tenant", "connection", "model"), name="deployment_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="platformdeployment",
             constraint=models.UniqueConstraint(fields=("connection", "model"), name="platform_deployment_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="platformroutetarget",
             constraint=models.UniqueConstraint(fields=("route", "position"), name="platform_route_target_position_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="platformroutetarget",
             constraint=models.UniqueConstraint(fields=("route", "deployment"), name="platform_route_target_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="route",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="route_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="route",
             constraint=models.UniqueConstraint(fields=("tenant", "alias"), name="route_alias_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="routetarget",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="route_target_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="routetarget",
             constraint=kernel.constraints.TenantForeignKey(
                 field="route", name="route_target_route_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="routetarget",
             constraint=kernel.constraints.TenantForeignKey(
                 field="deployment", name="route_target_deployment_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="routetarget",
             constraint=models.UniqueConstraint(
                 fields=("tenant", "route", "position"), name="route_target_position_key"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="routetarget",
             constraint=models.CheckConstraint(
                 condition=models.Q(

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant, PlatformJob
 
 
 class Migration(migrations.Migration):
@@ -108,11 +108,11 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="batch",
             index=models.Index(fields=["tenant", "principal_id", "id"], name="batch_of_principal"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="batch",
             index=models.Index(
                 condition=models.Q(("status__in", ("validating", "in_progress", "finalizing", "cancelling"))),
@@ -120,15 +120,15 @@ class Migration(migrations.Migration):
                 name="batch_due",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="batch",
             index=models.Index(fields=["created_at"], name="batch_made"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="batch",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="batch_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="batch",
             constraint=models.CheckConstraint(
                 condition=models.Q(
@@ -149,47 +149,47 @@ class Migration(migrations.Migration):
                 name="batch_status",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="batchline",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="batch_line_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="batchline",
             constraint=models.UniqueConstraint(fields=("tenant", "batch", "number"), name="batch_line_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="batchline",
             constraint=kernel.constraints.TenantForeignKey(
                 field="batch", name="batch_line_batch_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="file",
             index=models.Index(fields=["tenant", "principal_id", "id"], name="file_of_principal"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="file",
             index=models.Index(
                 condition=models.Q(("expires_at__isnull", False)), fields=["expires_at"], name="file_expires"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="file",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="file_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
                 condition=models.Q(("purpose__in", ("batch", "batch_output"))), name="file_purpose"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(
                 condition=models.Q(("state__in", ("storing", "stored"))), name="file_state"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="file",
             constraint=models.CheckConstraint(condition=models.Q(("size__gte", 0)), name="file_size"),
         ),

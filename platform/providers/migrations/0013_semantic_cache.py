@@ -6,7 +6,7 @@ from django.db import migrations, models
 import kernel.constraints
 import kernel.ids
 import providers.cache.semantic.models
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, IsolateByTenant, PlatformJob
 from providers.cache.semantic.index import CREATE_INDEX, DROP_INDEX
 
 
@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
 
     operations = [
         *(migrations.AddField("cachenamespace", name, field) for name, field in SETTINGS.items()),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="cachenamespace",
             constraint=models.CheckConstraint(
                 condition=models.Q(

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from kernel.migrations import AddIndex
+
 
 class Migration(migrations.Migration):
     dependencies = [("providers", "0014_semantic_shared")]
@@ -12,7 +14,7 @@ class Migration(migrations.Migration):
             name="subject_id",
             field=models.UUIDField(help_text="the room that asked, if one did", null=True),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="cacheentry",
             index=models.Index(
                 condition=models.Q(("subject_id__isnull", False)),

@@ -3,7 +3,7 @@ that it goes when what was said there is deleted."""
 
 from django.db import migrations, models
 
-from kernel.migrations import PlatformJob
+from kernel.migrations import AddIndex, PlatformJob
 
 
 class Migration(migrations.Migration):
@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
             )
             for model in ("semanticentry", "semanticaudit")
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="semanticentry",
             index=models.Index(
                 condition=models.Q(("subject_id__isnull", False)),

@@ -8,6 +8,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
+from kernel.migrations import AddConstraint, AddIndex
 
 
 class Migration(migrations.Migration):
@@ -181,7 +182,7 @@ class Migration(migrations.Migration):
                 ("changed_at", models.DateTimeField(auto_now=True)),
             ],
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="person",
             constraint=models.UniqueConstraint(django.db.models.functions.text.Lower("email"), name="person_email_key"),
         ),
@@ -235,20 +236,20 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="tenant",
             constraint=models.CheckConstraint(
                 condition=models.Q(("slug__regex", "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")),
                 name="tenant_slug_form",
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="tenant",
             constraint=models.CheckConstraint(
                 condition=models.Q(("status__in", ["active", "suspended"])), name="tenant_status"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="tenant",
             constraint=models.CheckConstraint(
                 condition=models.Q(("monthly_limit_nano", None), ("monthly_limit_nano__gte", 0), _connector="OR"),
@@ -285,43 +286,43 @@ class Migration(migrations.Migration):
                 to="tenants.tenant",
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="refreshtoken",
             index=models.Index(fields=["expires_at"], name="refresh_token_expiry"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="membership",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="membership_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="membership",
             constraint=models.UniqueConstraint(fields=("tenant", "person"), name="membership_person_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="membership",
             constraint=models.CheckConstraint(
                 condition=models.Q(("status__in", ["active", "removed"])), name="membership_status"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="auditevent",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="audit_event_tenant_id_key"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="apikey",
             index=models.Index(fields=["tenant", "membership"], name="api_key_of_member"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="apikey",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="api_key_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="apikey",
             constraint=kernel.constraints.TenantForeignKey(
                 field="membership", name="api_key_membership_fk", on_delete="RESTRICT"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="apikey",
             constraint=kernel.constraints.TenantForeignKey(
                 field="replaced_by", name="api_key_replaced_by_fk", on_delete="SET NULL"

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from kernel.migrations import LOOKUP, OWNER, Definer
+from kernel.migrations import LOOKUP, OWNER, AddConstraint, Definer
 
 API_KEY = """
     SELECT k.id, k.tenant_id, k.membership_id, m.person_id, m.role::text, k.scopes::text[], k.allowed_models::text[],
@@ -33,13 +33,13 @@ class Migration(migrations.Migration):
             "pace_tokens_per_s",
             models.PositiveIntegerField(null=True, help_text="how fast answers are streamed; null: at once"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             "apikey",
             models.CheckConstraint(
                 name="api_key_max_priority", condition=models.Q(max_priority__in=["interactive", "normal", "batch"])
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             "apikey",
             models.CheckConstraint(
                 name="api_key_pace_positive",

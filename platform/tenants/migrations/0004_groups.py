@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant
 
 
 class Migration(migrations.Migration):
@@ -68,37 +68,37 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="group",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="group_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="group",
             constraint=models.UniqueConstraint(
                 models.F("tenant"), django.db.models.functions.text.Lower("name"), name="group_name_key"
             ),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="groupmember",
             index=models.Index(fields=["tenant", "group"], name="group_member_of_group"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="groupmember",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="group_member_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="groupmember",
             constraint=kernel.constraints.TenantForeignKey(
                 field="group", name="group_member_group_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="groupmember",
             constraint=kernel.constraints.TenantForeignKey(
                 field="membership", name="group_member_membership_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="groupmember",
             constraint=models.UniqueConstraint(fields=("tenant", "membership", "group"), name="group_member_key"),
         ),

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant, PlatformJob
 
 
 class Migration(migrations.Migration):
@@ -101,39 +101,39 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="notice",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="notice_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="notice",
             constraint=models.UniqueConstraint(fields=("tenant", "once_key"), name="notice_once_key"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="notification",
             index=models.Index(fields=["tenant", "membership", "id"], name="notifications_of_member"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="notification",
             index=models.Index(
                 condition=models.Q(("read_at", None)), fields=["tenant", "membership"], name="notifications_unread"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="notification",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="notification_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="notification",
             constraint=models.UniqueConstraint(fields=("tenant", "notice", "membership"), name="notification_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="notification",
             constraint=kernel.constraints.TenantForeignKey(
                 field="notice", name="notification_notice_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="notification",
             constraint=kernel.constraints.TenantForeignKey(
                 field="membership", name="notification_membership_fk", on_delete="CASCADE"

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 import kernel.constraints
 import kernel.ids
-from kernel.migrations import IsolateByTenant, PlatformJob
+from kernel.migrations import AddConstraint, AddIndex, IsolateByTenant, PlatformJob
 
 
 class Migration(migrations.Migration):
@@ -90,33 +90,33 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="webhookendpoint",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="webhook_endpoint_tenant_id_key"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="webhookdelivery",
             index=models.Index(fields=["tenant", "endpoint", "id"], name="webhook_deliveries_of"),
         ),
-        migrations.AddIndex(
+        AddIndex(
             model_name="webhookdelivery",
             index=models.Index(condition=models.Q(("status", "pending")), fields=["tenant"], name="webhook_pending"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="webhookdelivery",
             constraint=models.UniqueConstraint(fields=("tenant", "id"), name="webhook_delivery_tenant_id_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="webhookdelivery",
             constraint=models.UniqueConstraint(fields=("tenant", "endpoint", "event_id"), name="webhook_delivery_key"),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="webhookdelivery",
             constraint=kernel.constraints.TenantForeignKey(
                 field="endpoint", name="webhook_delivery_endpoint_fk", on_delete="CASCADE"
             ),
         ),
-        migrations.AddConstraint(
+        AddConstraint(
             model_name="webhookdelivery",
             constraint=models.CheckConstraint(
                 condition=models.Q(("status__in", ["pending", "delivered", "failed"])), name="webhook_delivery_status"
