@@ -149,6 +149,8 @@ class Room:
         self._forget_answers()
 
     def _forget_answers(self) -> None:
+        if len(self.answers) <= ENDED_ANSWERS_MAX:
+            return
         ended = [answer.id for answer in self.answers.values() if answer.ended]
         for id_ in ended[: max(0, len(ended) - ENDED_ANSWERS_MAX)]:
             del self.answers[id_]

@@ -75,10 +75,15 @@ async def transaction(
 
 
 async def read(
-    statement: str, parameters: Parameters, *, tenant_id: uuid.UUID | None = None, alias: str = "default"
+    statement: str,
+    parameters: Parameters,
+    *,
+    before: str = "",
+    tenant_id: uuid.UUID | None = None,
+    alias: str = "default",
 ) -> list[DictRow]:
     """All rows of one statement that only reads, as a tenant, in a transaction of its own: one round trip in all, where
-    `transaction` takes three.
+    `transaction` takes three. `before` is a statement that sets something for it.
 
     Raises as `transaction` does, and `psycopg.errors.ReadOnlySqlTransaction` for a statement that writes.
     """
@@ -86,16 +91,17 @@ async def read(
     if scope.tenant_id is None:
         raise NoTenant("no tenant is in scope")
     pool = await _pool(alias)
-    whole = f"BEGIN READ ONLY; {settings_sql(scope)}; {statement}; COMMIT".encode()
+    opening = ["BEGIN READ ONLY", settings_sql(scope), *([before] if before else [])]
+    whole = "; ".join([*opening, statement, "COMMIT"]).encode()
     try:
         for attempt in range(1, CONNECTION_ATTEMPTS + 1):
             connection = await _checked_out(pool)
             try:
-                # Parameters are written into the text: the four go out as one message.
+                # Parameters are written into the text: all go out as one message.
                 cursor = AsyncClientCursor(connection, row_factory=dict_row)
                 await cursor.execute(whole, parameters)
-                cursor.nextset()
-                cursor.nextset()
+                for _ in opening:
+                    cursor.nextset()
                 return await cursor.fetchall()
             except OperationalError:
                 if not connection.broken or attempt == CONNECTION_ATTEMPTS:

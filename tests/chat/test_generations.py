@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+import weakref
 from typing import Any
 
 import psycopg
@@ -78,6 +79,35 @@ def dead(nothing_late: None, monkeypatch: pytest.MonkeyPatch) -> None:
         return
 
     monkeypatch.setattr(Runs, "start", start)
+
+
+async def test_an_answer_is_let_go_when_it_has_ended_though_its_lease_was_being_renewed(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg's pool keeps the error of who is cancelled while waiting for a connection, the error its frames, and so on."""
+    errors, renewing = [], asyncio.Event()
+
+    async def renew(*_: Any, **__: Any) -> None:
+        renewing.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            errors.append(error)
+            raise
+
+    monkeypatch.setattr(runner, "LEASE_RENEW_S", 0.01)
+    monkeypatch.setattr(leases, "renew", renew)
+    sent = await ask(company, (await make_room()).id)
+    answer = await answer_to(sent, answering)
+    await renewing.wait()
+    left = weakref.ref(answer)
+    answer.end()
+    answering.answers.clear()
+    del answer
+    async with asyncio.timeout(5):
+        while left() is not None:
+            await asyncio.sleep(0.01)
+    assert errors
 
 
 async def test_the_checkpoint_follows_the_text(

@@ -74,6 +74,11 @@ class GenerationRun:
             log.warning("generation_left_to_reaper", generation_id=str(self.id), error=repr(error))
         except Exception:
             log.exception("generation_left_to_reaper", generation_id=str(self.id))
+        finally:
+            # What was cancelled while it waited for the database keeps this object until the collector of garbage comes,
+            # which may take minutes (psycopg's pool keeps the error of who waits, and the error its frames); and the answer
+            # has the whole conversation.
+            self._answer = None
 
     async def _write(self, claimed: Claimed) -> Outcome:
         """Everything between the lease and the end; failures become the outcome they are."""

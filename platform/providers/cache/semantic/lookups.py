@@ -14,7 +14,6 @@ import msgspec
 import structlog
 from psycopg import Error
 
-from kernel import adb
 from kernel.errors import ParleyError
 from kernel.per_loop import PerLoop
 from providers.cache.acknowledge import acknowledge
@@ -131,11 +130,8 @@ async def _within_time(asking: Asking) -> _Outcome | None:
 
 async def _look(asking: Asking, outcome: _Outcome) -> None:
     try:
-        outcome.vector = await embed_question(asking)
-        # Before the transaction: with all connections of the pool in such, none would be left to read it.
-        calibration = await calibration_for(asking)
-        async with adb.transaction(asking.place.tenant_id) as connection:
-            await _judge(connection, asking, outcome, calibration)
+        outcome.vector = vector = await embed_question(asking)
+        await _judge(asking, vector, outcome)
     except (Error, ParleyError) as error:
         log.warning("semantic_lookup_failed", problem=repr(error)[:200])
     except Exception:
@@ -162,15 +158,11 @@ async def calibration_for(asking: Asking) -> Calibration | None:
     return await calibration_of(place.tenant_id, embedder=asking.embedder, version=place.namespace.semantic_calibration)
 
 
-async def _judge(
-    connection: adb.Connection, asking: Asking, outcome: _Outcome, calibration: Calibration | None
-) -> None:
-    place, vector = asking.place, outcome.vector
-    if vector is None:
-        return
-    rows = await storage.nearest(
-        connection, tenant_id=place.tenant_id, scope=asking.scope, vector=vector, limit=CANDIDATES
-    )
+async def _judge(asking: Asking, vector: Vectors, outcome: _Outcome) -> None:
+    place = asking.place
+    calibration = await calibration_for(asking)
+    fetch = storage.alone(place.tenant_id)
+    rows = await storage.nearest(fetch, tenant_id=place.tenant_id, scope=asking.scope, vector=vector, limit=CANDIDATES)
     candidates, theirs = candidates_of(asking, rows)
     verdict = verdict_of(asking, candidates, theirs, calibration)
     chosen = verdict.candidate
@@ -183,7 +175,7 @@ async def _judge(
     outcome.would = Would(chosen.id, tuple(candidates), verdict, is_audit)
     if is_audit:
         return
-    row = await storage.body_of(connection, chosen.id)
+    row = await storage.body_of(fetch, chosen.id)
     opened = open_body(place.tenant_id, chosen.id, row["body"]) if row is not None else None
     if opened is not None and row is not None:
         outcome.found = _Found(chosen.id, verdict.score, *opened, row["cost_nano"])

@@ -9,11 +9,14 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
+from psycopg.rows import DictRow
 
-from kernel.adb import Connection
+from kernel import adb
+from kernel.adb import Connection, Parameters
 from kernel.ids import uuid7
 from providers.cache.semantic.index import DIMENSIONS
 from providers.cache.semantic.vectors import as_reals, as_vector
@@ -36,8 +39,9 @@ _NEAR = """
 ONE_BY_ONE = "(embedding::vector({dimensions}) <=> %(vector)s::vector({dimensions})) + 0"
 """No index answers this, and the rows of the scope are found by their own."""
 BY_INDEX = "embedding::vector({dimensions}) <=> %(vector)s::vector({dimensions})"
-INDEXED = b"""
-    SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL hnsw.ef_search = 60; SET LOCAL enable_sort = off
+INDEXED = """
+    SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', '60', true),
+        set_config('enable_sort', 'off', true)
 """
 
 _SIZE = "SELECT count(*) AS size FROM (SELECT FROM providers_semanticentry WHERE scope = %s LIMIT %s) first"
@@ -134,41 +138,61 @@ class Sizes:
 sizes = Sizes()
 
 
+class Fetch(Protocol):
+    """The rows of a statement as a tenant; `before` is a statement that sets something for it."""
+
+    async def __call__(self, statement: str, parameters: Parameters, *, before: str = "") -> list[DictRow]: ...
+
+
+def alone(tenant_id: uuid.UUID) -> Fetch:
+    """Each statement in a transaction of its own, which is one message to the server."""
+    return partial(adb.read, tenant_id=tenant_id)
+
+
+def within(connection: Connection) -> Fetch:
+    """The statements in the transaction of a connection."""
+
+    async def fetch(statement: str, parameters: Parameters, *, before: str = "") -> list[DictRow]:
+        if before:
+            await connection.execute(before.encode())
+        return await (await connection.execute(statement.encode(), parameters)).fetchall()
+
+    return fetch
+
+
 async def nearest(
-    connection: Connection, *, tenant_id: uuid.UUID, scope: bytes, vector: Vectors, limit: int, answers: bool = False
-) -> list[dict[str, Any]]:
+    fetch: Fetch, *, tenant_id: uuid.UUID, scope: bytes, vector: Vectors, limit: int, answers: bool = False
+) -> list[DictRow]:
     """The entries of a scope whose questions are nearest, nearest first; with their answers' vectors if asked for."""
     dimensions = len(vector)
-    is_large = dimensions == DIMENSIONS and await _size(connection, tenant_id, scope) > EXACT_ROWS
-    if is_large:
-        await connection.execute(INDEXED)
+    is_large = dimensions == DIMENSIONS and await _size(fetch, tenant_id, scope) > EXACT_ROWS
     statement = near_statement(BY_INDEX if is_large else ONE_BY_ONE, dimensions, answers=answers)
     given = {"vector": as_vector(vector), "scope": scope, "limit": limit}
-    return await (await connection.execute(statement, given)).fetchall()
+    return await fetch(statement, given, before=INDEXED if is_large else "")
 
 
-def near_statement(order: str, dimensions: int, *, answers: bool) -> bytes:
+def near_statement(order: str, dimensions: int, *, answers: bool) -> str:
     """The statement that finds the nearest entries, in one of the two orders."""
     columns = _ANSWERS if answers else _COLUMNS
-    return _NEAR.format(columns=columns, dimensions=dimensions, order=order.format(dimensions=dimensions)).encode()
+    return _NEAR.format(columns=columns, dimensions=dimensions, order=order.format(dimensions=dimensions))
 
 
-async def _size(connection: Connection, tenant_id: uuid.UUID, scope: bytes) -> int:
+async def _size(fetch: Fetch, tenant_id: uuid.UUID, scope: bytes) -> int:
     known = sizes.get(tenant_id, scope)
     if known is None:
-        row = await (await connection.execute(_SIZE, (scope, EXACT_ROWS + 1))).fetchone()
-        known = row["size"] if row else 0
+        (row,) = await fetch(_SIZE, (scope, EXACT_ROWS + 1))
+        known = row["size"]
         sizes.put(tenant_id, scope, known)
     return known
 
 
-async def body_of(connection: Connection, entry_id: uuid.UUID) -> dict[str, Any] | None:
+async def body_of(fetch: Fetch, entry_id: uuid.UUID) -> DictRow | None:
     """An entry's sealed answer, and what it cost."""
-    cursor = await connection.execute(
+    rows = await fetch(
         "SELECT body, cost_nano FROM providers_semanticentry WHERE id = %s AND expires_at > now() AND size > 0",
         (entry_id,),
     )
-    return await cursor.fetchone()
+    return rows[0] if rows else None
 
 
 async def answer_of(connection: Connection, entry_id: uuid.UUID) -> dict[str, Any] | None:

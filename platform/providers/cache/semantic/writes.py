@@ -194,7 +194,12 @@ async def _placed(
     asking, text = answered.missed.asking, answered.kept.answer.text
     tenant_id = asking.place.tenant_id
     rows = await storage.nearest(
-        connection, tenant_id=tenant_id, scope=asking.scope, vector=question, limit=CANDIDATES, answers=True
+        storage.within(connection),
+        tenant_id=tenant_id,
+        scope=asking.scope,
+        vector=question,
+        limit=CANDIDATES,
+        answers=True,
     )
     near = {row["id"]: row for row in rows}
     candidates, theirs = candidates_of(asking, rows)
@@ -213,7 +218,7 @@ async def _placed(
 async def _agree(connection: adb.Connection, asking: Asking, row: dict[str, Any], answer: Vectors, text: str) -> bool:
     """Whether a new answer is the same as an entry's."""
     if agree(answer, from_reals(row["answer_embedding"])):
-        stored = await storage.body_of(connection, row["id"])
+        stored = await storage.body_of(storage.within(connection), row["id"])
         opened = open_body(asking.place.tenant_id, row["id"], stored["body"]) if stored is not None else None
         return opened is not None and audits.is_same(opened[0].answer.text, text)
     return False

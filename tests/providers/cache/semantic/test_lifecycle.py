@@ -251,23 +251,20 @@ async def test_a_large_scope_is_asked_by_its_index_under_row_level_security(warm
     (entry,) = await kept(warm)
     vector = from_reals(entry.embedding)
 
-    async def plan(order: str, before: bytes) -> str:
+    async def plan(order: str, before: str) -> str:
         statement = storage.near_statement(order, len(vector), answers=False)
-        async with adb.transaction(warm.company.id) as connection:
-            if before:
-                await connection.execute(before)
-            given = {"vector": as_vector(vector), "scope": bytes(entry.scope), "limit": 8}
-            rows = await (await connection.execute(b"EXPLAIN " + statement, given)).fetchall()
+        given = {"vector": as_vector(vector), "scope": bytes(entry.scope), "limit": 8}
+        rows = await storage.alone(warm.company.id)(f"EXPLAIN {statement}", given, before=before)
         return "\n".join(row["QUERY PLAN"] for row in rows)
 
     assert INDEX in await plan(storage.BY_INDEX, storage.INDEXED)
-    assert INDEX not in await plan(storage.ONE_BY_ONE, b"SET LOCAL enable_seqscan = off")
+    assert INDEX not in await plan(storage.ONE_BY_ONE, "SET LOCAL enable_seqscan = off")
     for size in (0, storage.EXACT_ROWS + 1):
         storage.sizes.put(warm.company.id, bytes(entry.scope), size)
+        asked = {"tenant_id": warm.company.id, "scope": bytes(entry.scope), "vector": vector, "limit": 8}
+        (found,) = await storage.nearest(storage.alone(warm.company.id), **asked)
         async with adb.transaction(warm.company.id) as connection:
-            (found,) = await storage.nearest(
-                connection, tenant_id=warm.company.id, scope=bytes(entry.scope), vector=vector, limit=8
-            )
+            assert await storage.nearest(storage.within(connection), **asked) == [found]
         assert found["id"] == entry.id
         assert found["cosine"] == pytest.approx(1.0, abs=1e-5)
 
