@@ -2,7 +2,9 @@
 
 The candidates fall into clusters of one answer. Of the cluster that the score prefers, the answer is served from the
 nearest entry that the guard has nothing against; if the guard has something against them all, nothing is served. The
-other clusters stay in view as what the question might have meant instead."""
+other clusters stay in view as what the question might have meant instead.
+
+A question that was asked before in the same words needs no score: its own answer is served, however near others are."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -19,18 +21,25 @@ def judge(question: Question, candidates: Sequence[Candidate], *, calibration: C
     hundred).
 
     `candidates` come in any order, from one scope; those of another guard's version are never served."""
+    if is_certified(calibration, rate) and (same := _in_the_same_words(question, candidates)) is not None:
+        return Verdict(same, 1.0, "accepted", "the same words")
     return verdict(question.features, candidates, calibration=calibration, rate=rate)
+
+
+def is_certified(calibration: Calibration, rate: float) -> bool:
+    """Whether anything may be served by a calibration, at a stated rate."""
+    return (
+        calibration.cut_for(rate) is not None
+        and calibration.guard_version == guard.VERSION
+        and calibration.features == score.NAMES
+    )
 
 
 def verdict(asked: Features, candidates: Sequence[Candidate], *, calibration: Calibration, rate: float) -> Verdict:
     """`judge`, of the question's features alone."""
     if not candidates:
         return Verdict(None, 0.0, "no_candidate")
-    if (
-        calibration.cut_for(rate) is None
-        or calibration.guard_version != guard.VERSION
-        or calibration.features != score.NAMES
-    ):
+    if not is_certified(calibration, rate):
         return Verdict(None, 0.0, "uncalibrated")
     nearest = nearest_of(candidates)
     objections = objections_to(asked, nearest)
@@ -43,6 +52,12 @@ def verdict(asked: Features, candidates: Sequence[Candidate], *, calibration: Ca
     if likely < cut.cut:
         return Verdict(None, likely, "score")
     return Verdict(best, likely, "accepted")
+
+
+def _in_the_same_words(question: Question, candidates: Sequence[Candidate]) -> Candidate | None:
+    words = question.text.split()
+    same = next((one for one in nearest_of(candidates) if one.text.split() == words), None)
+    return same if same is not None and guard.disagreement(question.features, same.features) is None else None
 
 
 def nearest_of(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -52,6 +52,18 @@ def test_the_nearest_entry_is_served_if_the_score_is_past_the_cut() -> None:
     assert asked(ASKED, entry(1, ALIKE[0], 0.75, 1), rate=0.05).reason == "accepted"
 
 
+def test_the_same_words_are_answered_by_their_own_entry_however_near_others_are() -> None:
+    """Among very like questions no score is sure of any; and the most likely answer may be another's."""
+    same = msgspec.structs.replace(entry(1, ASKED, 0.79, 1), text=f" {ASKED}\n")
+    others = [entry(2, ALIKE[0], 0.95, 2), entry(3, ALIKE[1], 0.94, 2)]
+    for near in ([same], [same, *others]):
+        found = asked(ASKED, *near)
+        assert (found.candidate, found.reason, found.score) == (same, "accepted", 1.0)
+    # Other letters may be another word, and without a certificate nothing is served.
+    assert asked(ASKED.upper(), same).candidate is None
+    assert asked(ASKED, same, rate=0.009).reason == "uncalibrated"
+
+
 def test_with_no_candidate_no_cut_or_another_guard_nothing_is_served() -> None:
     near = entry(1, ALIKE[0], 0.99, 1)
     assert asked(ASKED).reason == "no_candidate"
