@@ -36,3 +36,9 @@ def test_requirements_name_no_host() -> None:
         text = path.read_text()
         assert "--hash=sha256:" in text, path
         assert "://" not in text, path
+
+
+def test_migrations_add_constraints_and_indexes_the_quick_way() -> None:
+    slow = re.compile(r"\bmigrations\.(AddConstraint|AddIndex)\(")
+    found = [path for path in (ROOT / "platform").glob("*/migrations/*.py") if slow.search(path.read_text())]
+    assert found == [], "take these from kernel.migrations"
