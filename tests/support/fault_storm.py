@@ -10,7 +10,6 @@ the bill            one usage record for each attempt that an upstream saw, with
 
 import asyncio
 import json
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -44,7 +43,6 @@ SLACK_S = 5.0
 """What a busy machine may add."""
 IDLE_S = 4.0
 """For how long Parley keeps a connection that nobody uses."""
-SWITCH_S = 0.0005
 MODELS_AT_ONCE = 500
 REFUSALS = {api: frozenset({400, 429, 502, 503, 504}) for api in ("chat", "responses")}
 REFUSALS["messages"] = frozenset({400, 429, 502, 504, 529})
@@ -219,10 +217,6 @@ def brewing(stack: Stack, tenant: Tenant, *, seed: int, routes: int, total_s: fl
     """A storm that is ready. `total_s` is how long Parley waits for the whole of an answer."""
     storm = Storm(stack, tenant, seed=seed, routes=routes, total_s=total_s)
     with ExitStack() as running:
-        # An upstream that sends byte by byte gives the interpreter away with each, and the threads of five upstreams and of
-        # the callers each keep it for so long: with Python's 5 ms a healthy answer would take seconds.
-        running.callback(sys.setswitchinterval, sys.getswitchinterval())
-        sys.setswitchinterval(SWITCH_S)
         for format_, kind in FORMATS.items():
             upstream = storm.upstreams[format_] = running.enter_context(kind(api_key=KEY))
             upstream.chooser = storm.choose

@@ -161,6 +161,8 @@ async def calibration_for(asking: Asking) -> Calibration | None:
 async def _judge(asking: Asking, vector: Vectors, outcome: _Outcome) -> None:
     place = asking.place
     calibration = await calibration_for(asking)
+    if calibration is None:
+        return
     fetch = storage.alone(place.tenant_id)
     rows = await storage.nearest(fetch, tenant_id=place.tenant_id, scope=asking.scope, vector=vector, limit=CANDIDATES)
     candidates, theirs = candidates_of(asking, rows)
