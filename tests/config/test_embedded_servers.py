@@ -17,7 +17,7 @@ import redis
 
 from config.embedded import account as accounts
 from config.embedded.home import Home, HomeProblem
-from config.embedded.postgres import clear_stale_state, ensure_initialised, postgres_spec
+from config.embedded.postgres import clear_stale_state, ensure_initialised, postgres_spec, shared_buffers_mb
 from config.embedded.testing import run_child, throwaway_servers, wait_until_ready
 from config.embedded.valkey import valkey_spec
 from config.supervisor.processes import working_in
@@ -199,3 +199,8 @@ def _reuse_pid(home: Home, pid: int) -> None:
     path = home.postgres / "postmaster.pid"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([str(pid), *lines[1:]]) + "\n")
+
+
+@pytest.mark.parametrize(("memory_gib", "megabytes"), [(0.5, 128), (4, 512), (64, 1024)])
+def test_the_database_takes_its_share_of_the_memory(memory_gib: float, megabytes: int) -> None:
+    assert shared_buffers_mb(round(memory_gib * 2**30)) == megabytes

@@ -29,5 +29,5 @@ RULES = Rules(
         "chat_generation.requested_key_id": "names the API key, as usage does; it may be gone",
         "chat_generation.request_id": "names the request, as usage does; no row",
     },
-    extensions={"btree_gin": "lets the index of words begin with the tenant"},
+    extensions={"btree_gin": "let the first index of words begin with the tenant"},
 )

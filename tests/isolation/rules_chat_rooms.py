@@ -1,6 +1,6 @@
 """Search: one function that reads ids, dates and word lists, never a text. And the job that finds whose messages expire."""
 
-from config.databases import PLATFORM_ROLE
+from config.databases import APP_ROLE, LOOKUP_ROLE, PLATFORM_ROLE
 from tests.isolation.rules import OWNER_ROLE, Function, Grant, Policy, gather, lookups
 
 _EXPIRING = {
@@ -11,7 +11,7 @@ _EXPIRING = {
 POLICIES, GRANTS = gather(
     lookups(
         {
-            "chat_room": "id tenant_id head_seq last_message_at deleted_at",
+            "chat_room": "id tenant_id head_seq last_message_at last_id deleted_at",
             "chat_roommember": "tenant_id room_id membership_id left_at",
             "chat_roompolicy": "tenant_id sharing",
             "chat_share": ("tenant_id room_id created_by_id digest title messages created_at expires_at revoked_at"),
@@ -28,7 +28,7 @@ POLICIES, GRANTS = gather(
 )
 INDEXES = {
     "share_digest_key": "a link is found before its tenant is known",
-    "messages_in_rooms": "two that both begin with the tenant are never combined, and this one is with message_search",
+    "message_search": "each word in it bears the tenant's mark; and two that both begin with the tenant are never combined",
 }
 FUNCTIONS = (
     Function(
@@ -42,6 +42,13 @@ FUNCTIONS = (
         "keeps the plans of where a room ends; the caller's policies hold",
         definer=False,
         owner=OWNER_ROLE,
+    ),
+    Function(
+        "public.search_keys(uuid,tsvector)",
+        "what the index of words holds, computed from its arguments alone",
+        definer=False,
+        owner=OWNER_ROLE,
+        callers=frozenset({APP_ROLE, LOOKUP_ROLE}),
     ),
     Function("lookup.share(bytea)", "a shared conversation by the whole digest of its link; at most one"),
     Function(

@@ -35,10 +35,12 @@ READY_TIMEOUT_S = 60.0
 STOP_GRACE_S = 2.5
 ORPHAN_WAIT_S = 5.0
 PID_FILE_STATUS_LINE = 8
+SHARED_BUFFERS_LEAST_MB, SHARED_BUFFERS_MOST_MB = 128, 1024
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Files of version 2 and 1 of Linux's control groups; a limit that isn't there is the word `max`."""
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "800",
-    "shared_buffers": "128MB",
     "jit": "off",
     "log_checkpoints": "off",
     "log_line_prefix": "",
@@ -46,7 +48,7 @@ SETTINGS = {
     "timezone": "UTC",
     "wal_compression": "on",
 }
-THROWAWAY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+THROWAWAY_SETTINGS = {"shared_buffers": "128MB", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 def programs() -> Path:
@@ -101,7 +103,8 @@ def postgres_spec(home: Home, *, throwaway: bool = False) -> ChildSpec:
     account = postgres_account(data=home.postgres, programs=programs())
     folder = home.postgres_sockets
     quoted = str(folder).replace('"', '""')
-    settings = SETTINGS | {"unix_socket_directories": f'"{quoted}"', "unix_socket_permissions": "0700"}
+    settings = SETTINGS | {"shared_buffers": f"{shared_buffers_mb(_memory_bytes())}MB"}
+    settings |= {"unix_socket_directories": f'"{quoted}"', "unix_socket_permissions": "0700"}
     if throwaway:
         settings |= THROWAWAY_SETTINGS
     given = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -148,6 +151,21 @@ def clear_stale_state(home: Home) -> None:
         (home.postgres / "postmaster.pid").unlink(missing_ok=True)
     for name in (POSTGRES_SOCKET, f"{POSTGRES_SOCKET}.lock"):
         (home.postgres_sockets / name).unlink(missing_ok=True)
+
+
+def shared_buffers_mb(memory_bytes: int) -> int:
+    """How much of a machine's memory PostgreSQL takes for its pages: an eighth, for Parley's processes are on it as well. Pages
+    that it doesn't have there cost a system call each, which a search reads thousands of."""
+    return min(max(memory_bytes // 8 // 2**20, SHARED_BUFFERS_LEAST_MB), SHARED_BUFFERS_MOST_MB)
+
+
+def _memory_bytes() -> int:
+    """The machine's memory, or what a container may have of it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int(limit.read_text()))
+    return total
 
 
 def _accepts_connections(home: Home) -> Callable[[], Awaitable[bool]]:
