@@ -13,20 +13,16 @@ from kernel.migrations import Definer, DefinersGone
 
 before = import_module("chat.migrations.0006_search")
 
-CANDIDATES = 200
+CANDIDATES, LOOKS, PROBES, ROOMS, ROUNDS = before.CANDIDATES, before.LOOKS, before.PROBES, before.ROOMS, before.ROUNDS
+BACK = before.BACK
 SAMPLE = 600
 SAMPLE_LEAST = 200
 SAMPLE_MOST = 4_000
-LOOKS = 8_000
+SAMPLE_ROOMS = 128
 WALKED = 1_000
 ENTRIES_A_MESSAGE = 10
 COMMON_PART = 5
 """What one message of so many has is a common word."""
-PROBES = 16
-SAMPLE_ROOMS = 128
-MORE = 4
-ROOMS = 10_000
-ROUNDS = 4
 
 MARK = "right({tenant}::text, 8)"
 """Of the random bits of a tenant's id. Two tenants that share it find no more by it: the tenant is compared as well."""
@@ -70,15 +66,6 @@ WORD = "'((?:[^']|'')*)'"
 
 NIL = "'00000000-0000-0000-0000-000000000000'::uuid"
 NOT_BEFORE = f"coalesce(oldest, {NIL})"
-
-# From which message on a few of the rooms, the liveliest and others evenly among them, hold their share of so many.
-BACK = f"""
-        SELECT probed.id INTO oldest FROM unnest(probes) r (id) CROSS JOIN LATERAL (
-            SELECT m.id FROM public.chat_message m
-            WHERE m.tenant_id = in_tenant AND m.room_id = r.id
-            ORDER BY m.id DESC LIMIT reach * cardinality(probes) / cardinality(in_rooms) + {MORE}
-        ) probed ORDER BY probed.id DESC OFFSET reach * cardinality(probes) / cardinality(in_rooms) + {MORE} - 1 LIMIT 1;
-"""
 
 
 def _replaced(text: str, names: dict[str, str]) -> str:
