@@ -1,7 +1,7 @@
 """What every message asks first keeps its plans for good.
 
 PostgreSQL keeps a function's plan, but plans anew each time where it takes the plan for these very arguments for the cheaper one. With one
-room in the list it always did: 0.4 of a millisecond to carry `chat_access` out, and 0.6 to plan it.
+room in the list it always did: asking `chat_access` took 0.97 ms where it planned, and takes 0.42 ms (p50 of 1,500, with the way there).
 """
 
 from django.db import migrations
