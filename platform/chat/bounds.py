@@ -73,7 +73,11 @@ TITLE_TEXT_CHARS_MAX = 2_000
 TITLED_CHARS_MAX = 80
 TITLE_ANSWERS_MAX = 3
 """A room that has more answers is given no title any more."""
-SUMMARY_TOKENS_MAX = 800
+SUMMARY_TOKENS_MIN, SUMMARY_TOKENS_MAX = 32, 800
+CONTEXT_SHARE_FOR_SUMMARY = 8
+"""A summary may be one part in this many of what a model can be told at most."""
+SUMMARY_ESTIMATED_TIMES = 2
+"""By the estimate, which counts bytes, a text may have so many times the tokens that it has to the model that said it."""
 SUMMARY_PASSES_MAX = 4
 """Times that a model is asked for one summary; what is too old even for these is left out of it."""
 SUMMARY_S = 60.0

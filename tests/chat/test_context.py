@@ -78,6 +78,21 @@ async def test_old_turns_are_summarised_once(company: Company, make_room: Any, a
     assert [one.covers > 3 for one in listed] == [True, False]
 
 
+async def test_a_summary_that_is_too_long_is_cut(company: Company, make_room: Any, answering: FakeAnswering) -> None:
+    """Or it would leave no room for the turns, and each question would pay for another."""
+    room = await make_room()
+    answering.aside_text = "s" * 5_000
+    for number in range(4):
+        await say(company.alice, room.id, f"{number}{LONG}")
+    question = await asked(answering, company.alice, room, "Q")
+    assert [turn.text for turn in question.turns] == [f"3{LONG}", "Q"]
+    (note,) = question.notes
+    assert len(note) < len(SUMMARISED) + 100
+    assert answering.asides[0].max_tokens < 100
+    await asked(answering, company.alice, room, "Q2")
+    assert len(answering.asides) == 1
+
+
 @pytest.mark.parametrize("why", ["off", "refused"])
 async def test_else_old_turns_are_left_out(
     company: Company, make_room: Any, answering: FakeAnswering, why: str

@@ -19,7 +19,10 @@ from chat.bounds import (
     CONTEXT_CHARS_PER_TOKEN,
     CONTEXT_MESSAGES_MAX,
     CONTEXT_SHARE_FOR_ANSWER,
+    CONTEXT_SHARE_FOR_SUMMARY,
     CONTEXT_TOKENS_UNKNOWN,
+    SUMMARY_TOKENS_MAX,
+    SUMMARY_TOKENS_MIN,
 )
 from chat.generations.files import weight, with_files
 from chat.generations.leases import Claimed
@@ -81,6 +84,7 @@ async def question_of(
             leaf=claimed.prompt_id,
             earlier=earlier,
             turns=turns,
+            tokens_max=max(SUMMARY_TOKENS_MIN, min(SUMMARY_TOKENS_MAX, budget // CONTEXT_SHARE_FOR_SUMMARY)),
         )
         terms, branch = await _read(principal, claimed)
         if made is not None:

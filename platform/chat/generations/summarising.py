@@ -10,10 +10,18 @@ from datetime import datetime
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from chat import selectors
 from chat.answering import Aside, Said, answering
-from chat.bounds import CONTEXT_TOKENS_UNKNOWN, SUMMARY_PASSES_MAX, SUMMARY_ROOMS_AT_ONCE, SUMMARY_S, SUMMARY_TOKENS_MAX
+from chat.bounds import (
+    CONTEXT_TOKENS_UNKNOWN,
+    SUMMARY_ESTIMATED_TIMES,
+    SUMMARY_PASSES_MAX,
+    SUMMARY_ROOMS_AT_ONCE,
+    SUMMARY_S,
+    SUMMARY_TOKENS_MAX,
+)
 from chat.services.summaries import keep_summary
 from chat.shapes import SummaryShape
 from chat.store import transaction
@@ -65,9 +73,13 @@ async def summarise(
     leaf: uuid.UUID,
     earlier: SummaryShape | None,
     turns: Oldest | None,
+    tokens_max: int,
 ) -> SummaryShape | None:
     """A summary of the turns, and of what the `earlier` one stands for, kept for the branch point after them; or the one
     that was made of the branch to `leaf` meanwhile. None where that can't be had; the reason is logged.
+
+    The model is asked for `tokens_max` tokens at most, and much more than that is cut: were a summary as long as what it
+    stands for, the next question would need, and pay for, another.
     """
     if turns is None:
         return None
@@ -78,7 +90,7 @@ async def summarise(
             return known.summary
         try:
             async with asyncio.timeout(SUMMARY_S):
-                said, cost_nano = await _say(principal, room_id, alias, earlier, turns.lines)
+                said, cost_nano = await _say(principal, room_id, alias, earlier, turns.lines, tokens_max=tokens_max)
             return await keep_summary(
                 tenant_id=principal.tenant_id,
                 room_id=room_id,
@@ -94,12 +106,20 @@ async def summarise(
 
 
 async def _say(
-    principal: Principal, room_id: uuid.UUID, alias: str, earlier: SummaryShape | None, lines: Sequence[str]
+    principal: Principal,
+    room_id: uuid.UUID,
+    alias: str,
+    earlier: SummaryShape | None,
+    lines: Sequence[str],
+    *,
+    tokens_max: int,
 ) -> tuple[Said, int | None]:
     """The summary and what it cost: in several passes if the model can't read all at once, each told what the last said."""
     model = await answering().helper_model(principal=principal, purpose="summary", alias=alias)
     window = await answering().window(principal=principal, alias=model)
-    tokens = (window.tokens or CONTEXT_TOKENS_UNKNOWN) - 2 * SUMMARY_TOKENS_MAX - answering().tokens_of(ASKED)
+    tokens = (window.tokens or CONTEXT_TOKENS_UNKNOWN) - answering().tokens_of(ASKED)
+    # For what was said before, and for what is said now.
+    tokens -= (SUMMARY_ESTIMATED_TIMES + 1) * tokens_max
     passes = _passes(lines, budget=max(tokens, SUMMARY_TOKENS_MAX))
     before, cost_nano = earlier.text if earlier else "", 0
     for text in passes[-SUMMARY_PASSES_MAX:]:
@@ -110,9 +130,10 @@ async def _say(
             alias=model,
             asked=ASKED,
             text=f"{BEFORE}{before}\n\n{text}" if before else text,
-            max_tokens=SUMMARY_TOKENS_MAX,
+            max_tokens=tokens_max,
         )
         said = await answering().aside(aside)
+        said = replace(said, text=_cut(said.text, tokens=tokens_max * SUMMARY_ESTIMATED_TIMES))
         before, cost_nano = said.text, cost_nano + (said.cost_nano or 0)
     return said, cost_nano
 
@@ -122,12 +143,18 @@ def _passes(lines: Sequence[str], *, budget: int) -> list[str]:
     runs: list[list[str]] = []
     left = 0
     for line in lines:
-        needed = answering().tokens_of(line)
-        told = line if needed <= budget else line[: len(line) * budget // needed]
-        needed = min(needed, budget)
+        told = _cut(line, tokens=budget)
+        needed = answering().tokens_of(told)
         if needed > left:
             runs.append([])
             left = budget
         runs[-1].append(told)
         left -= needed
     return ["\n\n".join(run) for run in runs]
+
+
+def _cut(text: str, *, tokens: int) -> str:
+    """As much of its beginning as so many tokens are."""
+    while text and (needed := answering().tokens_of(text)) > tokens:
+        text = text[: len(text) * tokens // needed]
+    return text
