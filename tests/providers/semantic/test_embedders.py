@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from providers.semantic import embedders
+from providers.semantic.embedders import integers
 from providers.semantic.embedders.base import Batcher, Vectors
 from providers.semantic.embedders.minilm import MiniLM
 from providers.semantic.errors import EmbedderBusy, EmbedderMissing
@@ -165,3 +167,20 @@ async def test_a_long_run_of_the_model_leaves_the_event_loop_free() -> None:
     await watching
     assert len(lags) > 20
     assert sorted(lags)[len(lags) // 2] < 0.005
+
+
+async def test_products_of_integers_give_the_vectors_that_products_of_floats_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [*ASKED, "No, not card 4,711!", "a much longer text " * 30, "x", "Wie aktiviere ich meine Karte?", "猫"]
+    told = await MiniLM().embed(texts)
+    monkeypatch.setattr(integers, "adds_up_exactly", lambda: False)
+    assert np.min(np.sum(told * await MiniLM().embed(texts), axis=1)) > 0.99999
+
+
+def test_a_model_without_int8_weights_is_refused() -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    model = helper.make_model(helper.make_graph([node], "plain", [x], [y]))
+    with pytest.raises(ValueError, match="no int8 weights"):
+        integers.with_integer_products(model.SerializeToString())

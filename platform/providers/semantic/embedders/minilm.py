@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from providers.semantic.embedders import integers
 from providers.semantic.embedders.base import Batcher, Vectors, normalised
 from providers.semantic.errors import EmbedderMissing
 
@@ -27,8 +28,8 @@ VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992
 
 
 class MiniLM:
-    """Vectors of 384 numbers, about 5 ms of one core for a short text. `threads` is how many compute threads the model may
-    use."""
+    """Vectors of 384 numbers, some milliseconds of one core for a short text. `threads` is how many compute threads the model
+    may use."""
 
     name = NAME
     dimensions = DIMENSIONS
@@ -74,10 +75,13 @@ def _packaged() -> Path:
 def _session(path: Path, threads: int) -> Any:
     """The model, once its bytes were found to be those that were measured."""
     try:
+        import onnx  # noqa: F401  what `integers` needs
         import onnxruntime
-    except ImportError:
-        raise EmbedderMissing("The package onnxruntime is not installed.") from None
+    except ImportError as error:
+        raise EmbedderMissing(f"The package {error.name} is not installed.") from None
     weights = _checked(path, MODEL_SHA256)
+    if integers.adds_up_exactly():
+        weights = integers.with_integer_products(weights)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
