@@ -38,6 +38,15 @@ class Checkout(TenantModel):
     external_id = models.CharField(max_length=200)
     purpose = models.CharField(max_length=16, choices=[(one, one) for one in PURPOSES])
     amount_nano = models.BigIntegerField(default=0)
+    invoice = models.ForeignKey(
+        "billing.Invoice",
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+        db_index=False,
+        help_text="the one that it pays first",
+    )
     plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     seats = models.PositiveIntegerField(default=1)
     membership_id = models.UUIDField(null=True, help_text="who began it")
@@ -48,6 +57,7 @@ class Checkout(TenantModel):
         constraints: ClassVar[list[Any]] = [
             unique_in_tenant("checkout"),
             models.UniqueConstraint(fields=["tenant", "provider", "external_id"], name="checkout_key"),
+            TenantForeignKey(name="checkout_invoice_fk", field="invoice"),
             models.CheckConstraint(name="checkout_purpose", condition=models.Q(purpose__in=PURPOSES)),
         ]
 

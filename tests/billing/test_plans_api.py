@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from billing.payments import online
 from billing.services import plans
-from tests.billing.invoice_support import an_invoice
+from tests.billing.invoice_support import CENT, FEB, MAR, an_invoice, billed, spend
 from tests.billing.plan_support import books, left, plan
 from tests.fakes.stripe_server import SECRET_KEY, WEBHOOK_SECRET, StripeServer
 from tests.support.cast import Company
@@ -175,6 +175,19 @@ def test_an_invoice_is_paid_online(company: Company, stripe: StripeServer) -> No
     assert (paid["state"], paid["due_nano"]) == ("paid", 0)
     assert company.owner.client.post(path, format="json").status_code == 409
     assert company.bob.client.post(path, format="json").status_code == 403
+
+
+def test_what_is_paid_online_for_an_invoice_pays_that_one_first(company: Company, stripe: StripeServer) -> None:
+    older = an_invoice(company)
+    spend(company.alice, 60 * CENT, FEB)
+    newer = billed(company, MAR)
+    assert newer is not None
+    assert company.owner.client.post(f"{BASE}/invoices/{newer.id}/checkout", format="json").status_code == 201
+    page = next(reversed([one for one in stripe.objects.values() if one["object"] == "checkout.session"]))
+    stripe.pay(page["id"])
+    tell(stripe, "checkout.session.completed", page)
+    found = [company.owner.client.get(f"{BASE}/invoices/{one.id}").json() for one in (older, newer)]
+    assert [(one["state"], one["due_nano"]) for one in found] == [("final", older.total_nano), ("paid", 0)]
 
 
 def test_credit_is_bought_online(company: Company, stripe: StripeServer) -> None:

@@ -51,7 +51,7 @@ def begin_top_up(*, caller: Principal, amount_nano: int) -> Begun:
 
 
 def begin_payment(*, caller: Principal, invoice: Invoice) -> Begun:
-    """A page to pay what is due of an invoice; what comes in pays the oldest open one first. Opens transactions of its own.
+    """A page to pay what is due of an invoice; what comes in pays that one first. Opens transactions of its own.
 
     Raises as `begin_top_up`, and `Conflict` where nothing is due.
     """
@@ -67,7 +67,7 @@ def begin_payment(*, caller: Principal, invoice: Invoice) -> Begun:
         ways=_ways(),
         key=f"checkout {checkout_id}",
     )
-    return _begun(checkout_id, port, page, caller, purpose="invoice", amount_nano=amount_nano)
+    return _begun(checkout_id, port, page, caller, purpose="invoice", amount_nano=amount_nano, invoice=invoice)
 
 
 def begin_subscription(*, caller: Principal, plan: Plan, seats: int) -> Begun:

@@ -1,5 +1,6 @@
 """What each of Stripe's events leads to, in the tenant's transaction: how things stand is read, and entered."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -39,7 +40,7 @@ def _checked_out(reader: Reader, customer: PaymentCustomer, session_id: str, _: 
     if not state.is_paid or state.customer != customer.external_id:
         return
     if checkout.purpose in ("top_up", "invoice"):
-        _follow(reader, customer, state.intent, purpose=checkout.purpose)
+        _follow(reader, customer, state.intent, purpose=checkout.purpose, invoice_id=checkout.invoice_id)
     elif checkout.done_at is None and checkout.plan is not None:
         sub = Subscription.objects.first()
         if sub is not None and sub.state in subscriptions.OWING:
@@ -83,14 +84,21 @@ def _ended(reader: Reader, customer: PaymentCustomer, subscription_id: str, _: s
     subscriptions.cancel(at_once=True, reason="ended at the payment provider")
 
 
-def _follow(reader: Reader, customer: PaymentCustomer, intent_id: str, *, purpose: str) -> None:
-    """Enter a payment as it stands: what came in, what went back."""
+def _follow(
+    reader: Reader,
+    customer: PaymentCustomer,
+    intent_id: str,
+    *,
+    purpose: str,
+    invoice_id: uuid.UUID | None = None,
+) -> None:
+    """Enter a payment as it stands: what came in, first for that invoice of ours if one is given; what went back."""
     if not intent_id:
         return
     state = reader.intent(intent_id)
     if state.customer != customer.external_id or not state.paid_nano:
         return
-    payment, _ = receive(Received(PROVIDER, intent_id, purpose, state.paid_nano))
+    payment, _ = receive(Received(PROVIDER, intent_id, purpose, state.paid_nano, invoice_id=invoice_id))
     went_back(payment, kind="refund", total_nano=state.refunded_nano)
     for dispute in state.disputes:
         went_back(payment, kind="dispute", external_id=dispute.id, total_nano=dispute.amount_nano)
