@@ -151,7 +151,7 @@ class _Conversation:
         elif isinstance(frame, Auth):
             await self._renew(frame)
         elif isinstance(frame, Command):
-            await carry_out(frame, socket=socket, hub=self._hub)
+            await self._hub.carry_out(carry_out(frame, socket=socket, hub=self._hub))
         else:
             await self._seen(frame, socket.session.principal)
 

@@ -149,6 +149,14 @@ async def head_of(connection: Connection, room_id: uuid.UUID) -> Head | None:
     return Head(epoch=row["epoch"], seq=row["head_seq"]) if row else None
 
 
+async def heads_of(connection: Connection, room_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """The last numbers of those of the rooms that aren't gone."""
+    rows = await every(
+        connection, "SELECT id, head_seq FROM chat_room WHERE id = ANY(%s) AND deleted_at IS NULL", (list(room_ids),)
+    )
+    return {row["id"]: row["head_seq"] for row in rows}
+
+
 async def _with_content(connection: Connection, room_id: uuid.UUID, rows: Sequence[dict[str, Any]]) -> list[RoomEvent]:
     about = [msgspec.convert(row["ids"], EventIds) for row in rows]
     content: dict[str, dict[Any, Any]] = {

@@ -206,13 +206,41 @@ async def test_what_was_missed_shows_at_the_gap_check(
     await client.command("message.send", room.id, text="1", generate=False)
     assert state.events == []
     monkeypatch.undo()
+    # Redis is behind PostgreSQL, and would say so only when somebody publishes.
     await hub()._check_gaps()
-    await hub()._feeds[(company.id, room.id)].filled()
-    # Redis was behind PostgreSQL, and says so only when somebody publishes.
+    await client.until(lambda: state.seq == 1)
     await client.command("message.send", room.id, text="2", generate=False)
     await client.until(lambda: state.seq == 2)
     assert [event["body"]["message"]["text"] for event in state.events] == ["1", "2"]
     await client.close()
+
+
+async def test_a_command_goes_on_when_its_socket_is_cut(
+    server: str, company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was committed: everybody else has to hear of it."""
+    room = await make_room()
+    sender = await Client(server, company.alice.access_token()).hello()
+    await sender.join(room.id)
+    other = await Client(server, company.alice.access_token()).hello()
+    state = await other.join(room.id)
+    committed, go_on = asyncio.Event(), asyncio.Event()
+    publish = streams.publish
+
+    async def slow(*arguments: Any, **options: Any) -> None:
+        committed.set()
+        await go_on.wait()
+        await publish(*arguments, **options)
+
+    monkeypatch.setattr(streams, "publish", slow)
+    body = {"text": "said", "generate": False}
+    await sender.send({"op": "cmd", "cid": "1", "type": "message.send", "room": str(room.id), "body": body})
+    await committed.wait()
+    await sender.cut()
+    await other.until(lambda: len(hub().sockets) == 1)
+    go_on.set()
+    await other.until(lambda: state.seq == 1)
+    await other.close()
 
 
 async def test_a_feed_out_of_turn_waits_for_what_is_missing(server: str, company: Company, make_room: Any) -> None:

@@ -1,5 +1,6 @@
 """What happens to sockets from second to second: silence, expiry, revocation, too many."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -107,7 +108,22 @@ async def test_whose_rights_changed_is_closed_within_seconds(
     assert time.monotonic() - began < 5
 
 
-async def test_a_revoked_key_is_closed(server: str, company: Company) -> None:
+@pytest.mark.parametrize("trouble", ["nothing", "failing", "hanging"])
+async def test_a_revoked_key_is_closed(
+    server: str, company: Company, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """Whatever else is looked after, and fails or never ends."""
+
+    async def troubled() -> None:
+        if trouble == "hanging":
+            await asyncio.Event().wait()
+        raise RuntimeError("failing")
+
+    if trouble != "nothing":
+        monkeypatch.setattr(hub_module, "GAP_CHECK_S", 0.1)
+        monkeypatch.setattr(hub(), "_tick", troubled)
+        monkeypatch.setattr(hub(), "_check_gaps", troubled)
+        monkeypatch.setattr(hub().notes, "check", troubled)
     client = await Client(server, company.api_key).hello()
 
     def revoke() -> None:

@@ -5,6 +5,8 @@ import contextlib
 import time
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -19,7 +21,7 @@ from chat.bounds import (
     SOCKETS_UNAUTHENTICATED_PER_ADDRESS_MAX,
     SUBSCRIBE_WAIT_S,
 )
-from chat.events import head_of
+from chat.events import head_of, heads_of
 from chat.realtime import streams
 from chat.realtime.balances import BalanceNotes
 from chat.realtime.feeds import Feed
@@ -51,11 +53,11 @@ class Hub:
         self._process = uuid.uuid4()
         self._feeds: dict[Key, Feed] = {}
         self._opening: dict[Key, asyncio.Task[Feed]] = {}
-        self._keeper: asyncio.Task[None] | None = None
         self._balances = BalanceNotes()
-        self._teller: asyncio.Task[None] | None = None
         self.notes = NoteFeeds(self.sockets)
         self._noter: asyncio.Task[None] | None = None
+        self._repeating: dict[str, asyncio.Task[None]] = {}
+        self._carrying: set[asyncio.Task[None]] = set()
 
     # --- sockets ------------------------------------------------------------------------------------------------------
 
@@ -75,17 +77,26 @@ class Hub:
     def add(self, socket: Socket) -> None:
         """Look after a socket from now on."""
         self.sockets.add(socket)
-        if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self._keep(), name="hub-keeper")
-        if self._teller is None or self._teller.done():
-            self._teller = asyncio.create_task(self._tell_balances(), name="hub-balances")
+        # Each by itself: none waits for another that waits for Redis or PostgreSQL.
+        self._repeat("ticks", TICK_S, self._tick)
+        self._repeat("sessions", EPOCH_CHECK_S, self._check_sessions)
+        self._repeat("gaps", GAP_CHECK_S, self._check_gaps)
+        self._repeat("notes", GAP_CHECK_S, self.notes.check)
+        self._repeat("balances", BALANCES_EVERY_S, self._tell_balances)
         if self._noter is None or self._noter.done():
             self._noter = asyncio.create_task(self.notes.run(), name="hub-notes")
 
     def remove(self, socket: Socket) -> None:
         """The socket is closed."""
         self.sockets.discard(socket)
-        socket.leave_all()
+        socket.lost()
+
+    async def carry_out(self, command: Coroutine[Any, Any, None]) -> None:
+        """Carry out what a socket asked for. Whatever becomes of the socket it goes on: what was committed has to be told."""
+        task = asyncio.create_task(command)
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+        await asyncio.shield(task)
 
     def make_way(self, newest: Socket) -> bool:
         """Whether there is a place for a socket that has just said who it is; its member's oldest may have to go."""
@@ -156,32 +167,31 @@ class Hub:
 
     # --- from second to second ----------------------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
-        next_epochs = next_gaps = 0.0
+    def _repeat(self, name: str, every_s: float, check: Callable[[], Awaitable[None]]) -> None:
+        """Have something looked after as long as there are sockets or feeds."""
+        task = self._repeating.get(name)
+        if task is None or task.done():
+            self._repeating[name] = asyncio.create_task(self._repeated(name, every_s, check), name=f"hub-{name}")
+
+    async def _repeated(self, name: str, every_s: float, check: Callable[[], Awaitable[None]]) -> None:
         while self.sockets or self._feeds:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            for socket in tuple(self.sockets):
-                socket.tick(now)
-            await tell_all(
-                ((feed.presence, feed.attached) for feed in tuple(self._feeds.values())), process=self._process, now=now
-            )
-            await self._drop_idle(now)
-            if now >= next_epochs:
-                next_epochs = now + EPOCH_CHECK_S
-                await self._check_sessions()
-            if now >= next_gaps:
-                next_gaps = now + GAP_CHECK_S
-                await self._check_gaps()
-                await self.notes.check()
+            await asyncio.sleep(every_s)
+            try:
+                await check()
+            except Exception:
+                log.exception("hub_check_failed", check=name)
+
+    async def _tick(self) -> None:
+        now = time.monotonic()
+        for socket in tuple(self.sockets):
+            socket.tick(now)
+        await tell_all(
+            ((feed.presence, feed.attached) for feed in tuple(self._feeds.values())), process=self._process, now=now
+        )
+        await self._drop_idle(now)
 
     async def _tell_balances(self) -> None:
-        while self.sockets:
-            await asyncio.sleep(BALANCES_EVERY_S)
-            try:
-                await self._balances.tell(tuple(self.sockets))
-            except Exception:
-                log.exception("balances_not_told")
+        await self._balances.tell(tuple(self.sockets))
 
     async def _drop_idle(self, now: float) -> None:
         for key, feed in list(self._feeds.items()):
@@ -212,13 +222,22 @@ class Hub:
                 socket.close(CloseCode.FORBIDDEN if denied else CloseCode.UNAUTHENTICATED, why.message)
 
     async def _check_gaps(self) -> None:
-        for feed in [feed for feed in self._feeds.values() if feed.attached]:
+        """Compare the feeds with PostgreSQL: an event whose process died before it told anybody is in no stream, either."""
+        followed: dict[uuid.UUID, list[Feed]] = {}
+        for feed in self._feeds.values():
+            if feed.attached:
+                followed.setdefault(feed.tenant_id, []).append(feed)
+        for tenant_id, feeds in followed.items():
             try:
-                head = await streams.stream_head(feed.tenant_id, feed.room_id)
-            except RedisError:
-                head = None
-            if head is None or head.seq > feed.head:
-                feed.fill()
+                async with transaction(tenant_id) as connection:
+                    heads = await heads_of(connection, [feed.room_id for feed in feeds])
+            except ParleyError as error:
+                log.warning("gaps_not_checked", error=repr(error))
+                continue
+            for feed in feeds:
+                head = heads.get(feed.room_id)
+                if head is None or head > feed.head:
+                    feed.fill()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -233,8 +252,8 @@ class Hub:
 
     async def close(self) -> None:
         """Stop looking after anything."""
-        tasks = [*self._opening.values(), *(task for task in (self._keeper, self._teller, self._noter) if task)]
-        await end(tasks)
+        noter = (self._noter,) if self._noter else ()
+        await end([*self._carrying, *self._opening.values(), *self._repeating.values(), *noter])
         await self.notes.close()
         for feed in self._feeds.values():
             await feed.close()

@@ -48,6 +48,7 @@ class Socket:
         self._send = send
         self._outbox = Outbox()
         self._closing: tuple[int, str] | None = None
+        self._is_lost = False
         self._sender: asyncio.Task[None] | None = None
         self._pinged = False
         self._warned = False
@@ -158,7 +159,7 @@ class Socket:
         room_id = place.feed.room_id
         if (former := self.places.pop(room_id, None)) is not None:
             former.leave()
-        if self._closing is not None:
+        if self._closing is not None or self._is_lost:
             place.leave()
             return
         self.places[room_id] = place
@@ -167,6 +168,11 @@ class Socket:
         """The place in a room is no more."""
         if (place := self.places.pop(room_id, None)) is not None:
             place.leave()
+
+    def lost(self) -> None:
+        """The connection is no more. A command that is being carried out gets no place by it."""
+        self._is_lost = True
+        self.leave_all()
 
     def leave_all(self) -> None:
         """Give up all places."""

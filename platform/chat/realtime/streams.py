@@ -80,7 +80,7 @@ def stream_key(tenant_id: uuid.UUID, room_id: uuid.UUID) -> str:
 
 
 async def publish(tenant_id: uuid.UUID, room_id: uuid.UUID, *, epoch: int, events: Sequence[RoomEvent]) -> None:
-    """Tell everybody of events that have been committed. A failure is logged: subscribers notice gaps by themselves."""
+    """Tell everybody of events that have been committed. A failure is logged: hubs compare with PostgreSQL."""
     try:
         await _publish(tenant_id, room_id, epoch, list(events))
     except (RedisError, ParleyError) as error:
