@@ -21,7 +21,10 @@ _REQUESTS = """
     WHERE m.room_id = %s AND m.id >= %s
 """
 _ALL_REQUESTS = "SELECT id, request_id FROM chat_generation WHERE room_id = %s"
-_EVENTS = "SELECT seq FROM chat_roomevent WHERE room_id = %s AND ids->>'message' = ANY(%s)"
+_EVENTS = """
+    SELECT seq FROM chat_roomevent
+    WHERE room_id = %s AND (ids->>'message' = ANY(%s) OR (%s AND type = 'room.updated'))
+"""
 
 
 def forget_elsewhere(message: Message) -> None:
@@ -33,7 +36,7 @@ def forget_elsewhere(message: Message) -> None:
         else:
             cursor.execute(_ALL_REQUESTS, [erased.room])
         asked = cursor.fetchall()
-        cursor.execute(_EVENTS, [erased.room, [str(id_) for id_ in erased.messages]])
+        cursor.execute(_EVENTS, [erased.room, [str(id_) for id_ in erased.messages], erased.untitled])
         numbers = [seq for (seq,) in cursor.fetchall()]
     forget_content([request_id for _, request_id in asked])
     forget_answers(erased.room)

@@ -13,6 +13,7 @@ import pytest
 from django.db import transaction as django_transaction
 
 from chat import selectors
+from chat.generations.titles import titles
 from chat.models import Message, Room, RoomEvent
 from chat.realtime import streams
 from chat.search import Asked, search_messages
@@ -68,6 +69,7 @@ async def converse(
             if shape.answer is not None:
                 break
             await asyncio.sleep(0.01)
+    await titles().idle()
     return sent.message.id, shape.answer
 
 
@@ -133,14 +135,14 @@ async def execute(company: Company, statement: str, *arguments: Any) -> None:
 def test_what_was_deleted_is_nowhere(
     company: Company, make_room: MakeRoom, answering: FakeAnswering, delete: Any
 ) -> None:
-    canary = new_canary()
+    canary = answering.title_text = new_canary()
     room = on_loop(make_room("shared"))
     question, answer = on_loop(converse(company, room.id, canary, answering))
     on_loop(keep_elsewhere(company, room.id, canary))
     before = set(places_of(canary))
     # The search sees what there is to be deleted.
     assert {"chat_message.text", "chat_message.parts", "chat_message.search", "chat_attachment.name"} <= before
-    assert {"kernel_idempotencykey.body", "providers_requestlog.content"} <= before
+    assert {"kernel_idempotencykey.body", "providers_requestlog.content", "chat_room.title"} <= before
     assert any(place.startswith("redis:") for place in before)
     assert any(place.startswith("file:") for place in before)
     member = company.alice.principal

@@ -6,6 +6,7 @@ import pytest
 
 from chat.events import events_after
 from chat.generations.titles import titles
+from chat.services.edits import delete_message
 from chat.services.messages import send_message
 from chat.services.policies import PolicyChange, change_policy
 from chat.services.rooms import RoomChange, update_room
@@ -13,7 +14,7 @@ from chat.shapes import RoomShape
 from chat.snapshots import snapshot
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Company
-from tests.support.conversations import answer, ask
+from tests.support.conversations import answer, ask, say
 
 
 async def title_of(company: Company, room: RoomShape) -> str:
@@ -65,3 +66,26 @@ async def test_it_is_tried_a_few_times_and_then_no_more(
         await ask(answering, company.alice, room.id, f"Q{number}", "A")
         assert await title_of(company, room) == "New room"
     assert len(answering.titles) == 3
+
+
+@pytest.mark.parametrize("by", ["a model", "a person"])
+async def test_a_title_goes_with_what_it_was_made_of(
+    company: Company, make_room: Any, answering: FakeAnswering, by: str
+) -> None:
+    alice, room = company.alice.principal, await make_room()
+    answering.title_text = "About secrets"
+    await ask(answering, company.alice, room.id, "A secret?", "None.")
+    title = await title_of(company, room)
+    if by == "a person":
+        title = (await update_room(member=alice, room_id=room.id, change=RoomChange(title="Ours"))).title
+    await say(company.alice, room.id, "something else")
+    question, _, last = (await snapshot(member=alice, room_id=room.id)).messages
+    await delete_message(member=alice, message_id=last.id)
+    assert await title_of(company, room) == title
+    deleted = await delete_message(member=alice, message_id=question.id)
+    assert await title_of(company, room) == ("Ours" if by == "a person" else "New room")
+    assert deleted.seq is not None
+    assert (await snapshot(member=alice, room_id=room.id)).seq == deleted.seq + (by == "a model")
+    answering.title_text = "About the weather"
+    await ask(answering, company.alice, room.id, "Rain?", "No.")
+    assert await title_of(company, room) == ("Ours" if by == "a person" else "About the weather")

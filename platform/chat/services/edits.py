@@ -21,7 +21,7 @@ from chat.generations.runs import runs
 from chat.message_parts import FilePart, TextPart
 from chat.realtime import streams, texts
 from chat.services.answerers import addressed
-from chat.services.erasure import erase_messages
+from chat.services.erasure import Gone, erase_messages
 from chat.services.messages import Sent, sent_before, write_message
 from chat.services.notes import Noted, note_mentions, tell_notes
 from chat.services.once import once
@@ -131,6 +131,7 @@ async def delete_message(
     target = await _target(member, message_id, room_id)
     target.require_may_delete()
     stopped: list[tuple[uuid.UUID, uuid.UUID | None]] = []
+    erased: list[Gone] = []
 
     async def apply(connection: Connection, now: datetime) -> bool:
         there = await first(
@@ -138,9 +139,10 @@ async def delete_message(
         )
         if there is None:
             return False
-        await erase_messages(
+        gone = await erase_messages(
             connection, tenant_id=member.tenant_id, room_id=target.room.room_id, ids=[message_id], now=now
         )
+        erased.append(gone)
         live = await every(
             connection,
             "UPDATE chat_generation SET stop_requested_at = coalesce(stop_requested_at, now()) "
@@ -151,6 +153,9 @@ async def delete_message(
         return True
 
     changed = await _change(member, target, (DELETE, cid), "message.deleted", apply)
+    for gone in erased:
+        if gone.untitled is not None:
+            await streams.publish(member.tenant_id, target.room.room_id, epoch=gone.epoch, events=[gone.untitled])
     await _unsay(target, changed)
     for generation_id, owner in stopped:
         await runs().stop(generation_id, owner=owner)

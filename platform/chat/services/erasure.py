@@ -15,6 +15,7 @@ from chat import selectors
 from chat.events import EventIds, RoomEvent, insert_event, room_event, take_numbers
 from chat.services.attachments import forget_attachments
 from chat.store import Connection, every
+from chat.titled import untitle
 from chat.transfers.store import forget_exports
 from kernel import outbox
 
@@ -53,19 +54,30 @@ class Erased(msgspec.Struct, frozen=True):
 
     room: uuid.UUID
     messages: list[uuid.UUID]
+    untitled: bool = False
+    """A title that was made of them is gone, too."""
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """Which messages were there and are deleted; and the room's event, in its epoch, of having lost its title with them."""
+
+    messages: Sequence[uuid.UUID] = ()
+    untitled: RoomEvent | None = None
+    epoch: int = 0
 
 
 async def erase_messages(
     connection: Connection, *, tenant_id: uuid.UUID, room_id: uuid.UUID, ids: Sequence[uuid.UUID], now: datetime
-) -> list[uuid.UUID]:
-    """Delete the content of at most `BATCH` messages of a room, in the transaction given. Those of them that were there.
+) -> Gone:
+    """Delete the content of at most `BATCH` messages of a room, in the transaction given.
 
     Whoever calls decides who may, and tells the room."""
     if len(ids) > BATCH:
         raise ValueError(f"at most {BATCH} messages at once")
     gone = [row["id"] for row in await every(connection, _MESSAGES, (now, list(ids), room_id))]
     if not gone:
-        return []
+        return Gone()
+    untitled, epoch = await untitle(connection, tenant_id=tenant_id, room_id=room_id, ids=gone, now=now) or (None, 0)
     await connection.execute(_GENERATIONS.encode(), {"ids": gone})
     for statement in _MADE_OF_THEM:
         await connection.execute(statement.encode(), {"ids": gone, "room": room_id})
@@ -77,22 +89,23 @@ async def erase_messages(
         connection,
         tenant_id=tenant_id,
         topic=TOPIC,
-        payload=msgspec.to_builtins(Erased(room=room_id, messages=gone)),
+        payload=msgspec.to_builtins(Erased(room=room_id, messages=gone, untitled=untitled is not None)),
     )
-    return gone
+    return Gone(messages=gone, untitled=untitled, epoch=epoch)
 
 
 async def erase_and_tell(
     connection: Connection, *, tenant_id: uuid.UUID, room_id: uuid.UUID, ids: Sequence[uuid.UUID], now: datetime
 ) -> tuple[list[RoomEvent], int]:
     """The same for messages that nobody deletes by hand, with the room's events of it, to be published in that epoch."""
-    gone = await erase_messages(connection, tenant_id=tenant_id, room_id=room_id, ids=ids, now=now)
+    erased = await erase_messages(connection, tenant_id=tenant_id, room_id=room_id, ids=ids, now=now)
+    gone = sorted(erased.messages)
     if not gone:
         return [], 0
     numbers = await take_numbers(connection, room_id=room_id, count=len(gone), now=now)
     shown = await selectors.messages(connection, gone)
-    events = []
-    for seq, id_ in enumerate(sorted(gone), start=numbers.first_seq):
+    events = [erased.untitled] if erased.untitled else []
+    for seq, id_ in enumerate(gone, start=numbers.first_seq):
         event = room_event(seq=seq, type_="message.deleted", at=now, content={"message": shown[id_]})
         await insert_event(connection, tenant_id=tenant_id, room_id=room_id, event=event, ids=EventIds(message=id_))
         events.append(event)

@@ -78,9 +78,10 @@ async def erase_room(tenant_id: uuid.UUID, room_id: uuid.UUID) -> int:
             # Asked first: an answer that has ended by now is among the messages.
             live = await first(connection, _LIVE, (room_id,))
             ids = [row["id"] for row in await every(connection, _OF_ROOM, (room_id, BATCH))]
-            gone += len(
-                await erase_messages(connection, tenant_id=tenant_id, room_id=room_id, ids=ids, now=datetime.now(UTC))
+            erased = await erase_messages(
+                connection, tenant_id=tenant_id, room_id=room_id, ids=ids, now=datetime.now(UTC)
             )
+            gone += len(erased.messages)
             if len(ids) == BATCH:
                 continue
             if live is not None:
@@ -107,7 +108,7 @@ async def _expire(tenant_id: uuid.UUID, room_id: uuid.UUID, ids: list[uuid.UUID]
         )
     if events:
         await streams.publish(tenant_id, room_id, epoch=epoch, events=events)
-    return len(events)
+    return sum(event.type == "message.deleted" for event in events)
 
 
 def _by_room(pairs: Iterable[tuple[uuid.UUID, uuid.UUID]]) -> list[tuple[uuid.UUID, list[uuid.UUID]]]:

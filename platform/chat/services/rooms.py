@@ -15,7 +15,6 @@ from chat.answering import answering
 from chat.bounds import INSTRUCTIONS_CHARS_MAX, TITLE_CHARS_MAX
 from chat.checks import check_text
 from chat.events import EventIds, Head, insert_event, room_event, take_numbers
-from chat.generations.titles import UNTITLED
 from chat.realtime import streams
 from chat.realtime.envelopes import gone_payload
 from chat.services import library
@@ -26,6 +25,7 @@ from chat.services.retention import erase_room
 from chat.services.stops import stop_all
 from chat.shapes import RoomShape
 from chat.store import Connection, first, transaction
+from chat.titled import TITLED_BY, UNTITLED
 from kernel.errors import Conflict, NotFound
 from kernel.ids import uuid7
 from kernel.redis import RedisError, async_redis
@@ -195,7 +195,7 @@ async def _apply(connection: Connection, room_id: uuid.UUID, change: RoomChange,
         if (value := getattr(change, name)) is not UNSET:
             settings[name] = str(value) if isinstance(value, uuid.UUID) else value
     if change.title is not UNSET:
-        settings["titled"] = True
+        settings |= {"titled": True, TITLED_BY: []}
     await connection.execute(
         "UPDATE chat_room SET title = coalesce(%s, title), kind = coalesce(%s, kind), settings = settings || %s, "
         "retention_days = CASE WHEN %s THEN %s::int ELSE retention_days END, "
