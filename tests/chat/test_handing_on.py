@@ -7,8 +7,9 @@ import pytest
 
 from chat.events import events_after
 from chat.generations import leases
+from chat.generations.offers import OFFERS
 from chat.generations.reaper import reap_generations
-from chat.generations.runs import OFFERS, Runs, close, runs
+from chat.generations.runs import Runs, close, runs
 from chat.realtime.subscriptions import subscriptions
 from chat.snapshots import generation
 from kernel import loop
@@ -68,6 +69,40 @@ async def test_what_is_asked_of_a_process_that_is_going_down_another_answers_at_
     ended = await generation(member=company.alice.principal, generation_id=gid)
     assert (ended.status, ended.text) == ("complete", "Here.")
     assert len(leaving) == 0
+
+
+@pytest.mark.parametrize("trouble", ["none", "stopped", "twice"])
+async def test_what_a_process_that_goes_down_has_no_word_of_another_begins_anew_once(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    room = await make_room()
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "start", _never)
+        sent = await ask(company, room.id)
+    assert sent.generation is not None
+    gid = sent.generation.id
+    if trouble == "twice":
+        await change(company, gid, "restarted_at = now()")
+    leaving = Runs()
+    await leaving.start(principal=company.alice.principal, generation_id=gid)
+    first = await answering.answer_of(gid)
+    await alone()
+    await until(lambda: heard(OFFERS))
+    if trouble == "stopped":
+        await change(company, gid, "stop_requested_at = now()")
+    del answering.answers[gid]
+    await leaving.drain(2.0)
+    await leaving.close()
+    if trouble == "none":
+        second = await answering.answer_of(gid)
+        assert second.question.request_id != first.question.request_id
+        second.say("From another.")
+        second.end()
+    await runs().idle()
+    ended = await generation(member=company.alice.principal, generation_id=gid)
+    assert (ended.status, ended.text) == (("complete", "From another.") if trouble == "none" else ("interrupted", None))
+    _, events = await events_after(company.id, room.id, seq=0, limit=10)
+    assert [event.type for event in events] == ["message.created", "generation.started", "generation.finished"]
 
 
 async def alone() -> None:

@@ -38,7 +38,7 @@ _RESTART = """
     SET status = 'queued', lease_owner = NULL, lease_until = NULL, request_id = %s, attempt = '{}', restarted_at = now(),
         started_at = now()
     WHERE id = %s AND restarted_at IS NULL AND stop_requested_at IS NULL
-      AND (status = 'streaming' AND lease_until < now()
+      AND (status = 'streaming' AND (lease_until < now() OR lease_owner = %s)
            OR status = 'queued' AND started_at < now() - make_interval(secs => %s))
     RETURNING id
 """
@@ -82,10 +82,11 @@ async def remember_attempt(
         await connection.execute(_REMEMBER.encode(), (Jsonb(dict(attempt)), told, generation_id, owner))
 
 
-async def restart(tenant_id: uuid.UUID, generation_id: uuid.UUID) -> bool:
-    """Queue a generation that nobody writes any more once again, as a new request; False when that isn't so."""
+async def restart(tenant_id: uuid.UUID, generation_id: uuid.UUID, *, owner: uuid.UUID | None = None) -> bool:
+    """Queue a generation once again, as a new request, that nobody writes any more, or of which the `owner` hasn't said a word
+    and can't go on; False when that isn't so, when it was done before, or somebody wants it stopped."""
     async with transaction(tenant_id) as connection:
-        return await first(connection, _RESTART, (uuid7(), generation_id, QUEUED_MAX_S)) is not None
+        return await first(connection, _RESTART, (uuid7(), generation_id, owner, QUEUED_MAX_S)) is not None
 
 
 async def asked_by(tenant_id: uuid.UUID, generation_id: uuid.UUID) -> Subject | None:

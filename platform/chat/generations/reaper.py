@@ -17,7 +17,7 @@ from chat.answering import Ending, Orphan, answering
 from chat.bounds import QUEUED_MAX_S, REAP_BATCH
 from chat.generations import leases
 from chat.generations.ending import Outcome, end_generation
-from chat.generations.runs import offer
+from chat.generations.offers import offer
 from chat.parts import Parts, length, longer
 from chat.realtime import texts
 from chat.store import every, first, transaction

@@ -18,6 +18,7 @@ from chat.generations import leases
 from chat.generations.context import question_of
 from chat.generations.ending import Outcome, end_generation
 from chat.generations.leases import Claimed
+from chat.generations.offers import offer
 from chat.generations.text import GrowingAnswer
 from chat.generations.titles import titles
 from chat.realtime import texts
@@ -66,7 +67,9 @@ class GenerationRun:
             self._stopping = self._stopping or claimed.stop_requested
             keeper = asyncio.create_task(self._keep())
             try:
-                await self._end(await self._write(claimed), claimed)
+                outcome = await self._write(claimed)
+                if not await self._handed_on(outcome):
+                    await self._end(outcome, claimed)
             finally:
                 keeper.cancel()
                 await asyncio.wait([keeper])
@@ -203,6 +206,15 @@ class GenerationRun:
             self._checkpointed = length
             if renewed.stop_requested and not self._stopping:
                 self.stop()
+
+    async def _handed_on(self, outcome: Outcome) -> bool:
+        """Whether another process begins it anew, because this one goes down before a word was said. Raises `Unavailable`."""
+        if not self._interrupting or self._lost or outcome.status != "interrupted" or outcome.parts:
+            return False
+        if not await leases.restart(self._tenant_id, self.id, owner=self._owner):
+            return False
+        await offer(self._tenant_id, self.id)
+        return True
 
     async def _end(self, outcome: Outcome, claimed: Claimed) -> None:
         for _ in range(END_TRIES):

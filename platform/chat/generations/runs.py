@@ -7,6 +7,7 @@ import uuid
 import structlog
 
 from chat.generations import leases
+from chat.generations.offers import OFFERS, offer
 from chat.generations.runner import GenerationRun
 from chat.realtime.subscriptions import subscriptions
 from kernel.ending import end
@@ -19,8 +20,6 @@ from tenants.principals import Principal
 
 log = structlog.get_logger(__name__)
 
-OFFERS = "parley:generations"
-"""Where generations that a process may begin are offered, by ids alone."""
 INTERRUPTED_END_S = 2.0
 """Of the time to drain, what is kept for interrupted generations to write their end."""
 
@@ -28,12 +27,6 @@ INTERRUPTED_END_S = 2.0
 def control_channel(owner: uuid.UUID) -> str:
     """Where the process that owns leases as `owner` is told to stop generations. Not a tenant's: only ids travel on it."""
     return f"parley:process:{owner}"
-
-
-async def offer(tenant_id: uuid.UUID, generation_id: uuid.UUID) -> None:
-    """Tell all web processes of a queued generation. The first that claims it writes it."""
-    with contextlib.suppress(RedisError):
-        await async_redis().publish(OFFERS, f"{tenant_id} {generation_id}")
 
 
 class Runs:
