@@ -3,6 +3,7 @@
 import threading
 import uuid
 
+import structlog
 from celery import shared_task
 
 from chat.files.upkeep import delete_expired_attachments
@@ -16,6 +17,10 @@ from kernel.loop import on_loop
 from kernel.tasks import PlatformTask, TenantTask
 from kernel.tenancy import current_tenant_id, tenant_scope
 
+log = structlog.get_logger(__name__)
+
+EXPIRE_S = 120.0
+"""For one tenant's messages, of one run."""
 STALE_S = 4.0
 """A message that waited longer for a worker has successors."""
 
@@ -35,7 +40,16 @@ def expire_attachments() -> int:
 @shared_task(base=PlatformTask, name="chat.expire_messages", ignore_result=True)
 def expire_messages() -> int:
     """Delete messages whose time is over, and what deleted rooms held, of each tenant as itself. How many messages."""
-    return sum(on_loop(expire_messages_of(tenant_id)) for tenant_id in tenants_with_something_to_expire())
+    return sum(map(_expired, tenants_with_something_to_expire()))
+
+
+def _expired(tenant_id: uuid.UUID) -> int:
+    """One tenant's, who may keep no other waiting: what fails, or takes too long, goes on with the next run."""
+    try:
+        return on_loop(expire_messages_of(tenant_id), timeout_s=EXPIRE_S)
+    except Exception:
+        log.exception("messages_not_expired", tenant_id=str(tenant_id))
+        return 0
 
 
 FIND_STALE_S = 4.0

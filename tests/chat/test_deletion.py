@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import transaction as django_transaction
 
-from chat import selectors
+from chat import selectors, tasks
 from chat.generations.titles import titles
 from chat.models import Message, Room, RoomEvent
 from chat.realtime import streams
@@ -211,6 +211,28 @@ def test_only_messages_beyond_the_retention_go(company: Company, neighbour: Comp
     assert on_loop(expire_messages(neighbour.id)) == 0
     left = {*_texts(company), *_texts(neighbour)}
     assert left == {"young", "brief and young", "another tenant's"}
+
+
+def test_a_tenant_whose_messages_cannot_be_deleted_keeps_no_other_waiting(
+    company: Company, neighbour: Company, make_room: MakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, well = sorted((company, neighbour), key=lambda one: one.id)
+    sent = {}
+    for one in (broken, well):
+        room = on_loop(create_room(member=one.alice.principal, kind="private"))
+        sent[one.id] = on_loop(send_message(member=one.alice.principal, room_id=room.id, text="old", generate=False))
+        on_loop(change_policy(member=one.alice.principal, change=PolicyChange(retention_days=30)))
+        on_loop(grow_old(one, [sent[one.id].message.id], days=31))
+
+    async def expire(tenant_id: uuid.UUID) -> int:
+        if tenant_id == broken.id:
+            raise RuntimeError("broken")
+        return await expire_messages(tenant_id)
+
+    monkeypatch.setattr(tasks, "expire_messages_of", expire)
+    assert tasks.expire_messages() >= 1
+    assert _texts(broken) == {"old"}
+    assert "old" not in _texts(well)
 
 
 def _texts(company: Company) -> set[str]:

@@ -17,7 +17,9 @@ WEB_GRACE_S = 6.0
 WEB_DRAIN_S = 4.5
 WORKER_GRACE_S = 5.0
 BEAT_GRACE_S = 2.0
-WORKER_THREADS = 4
+WORKER_THREADS = 10
+"""More than tasks that take minutes can hold at once (two batches, two exports or imports, invoices, the nightly verification,
+a calibration): what must happen within seconds, such as ending a dead process' answers, never waits behind them."""
 PREPARE_TIMEOUT_S = 300.0
 
 
