@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable
 
 from billing.services.alerting import REFUSED, THRESHOLD_REACHED
+from chat.note_bodies import BudgetAlert
 from chat.services.notes import tell_notes, write_notes
 from chat.store import transaction
 from kernel.loop import on_loop
@@ -21,12 +22,15 @@ def note_budget_alert(message: Message) -> None:
 
 async def _note(notice: Notice, members: Iterable[uuid.UUID]) -> None:
     """`percent` of the budget is used; null where a request was refused."""
-    told = {"budget": notice.data["budget_id"], "alert": notice.data["alert_id"], "percent": notice.data["percent"]}
+    told = BudgetAlert(
+        budget=uuid.UUID(notice.data["budget_id"]),
+        alert=uuid.UUID(notice.data["alert_id"]),
+        percent=notice.data["percent"],
+    )
     async with transaction(notice.tenant_id) as connection:
         noted = await write_notes(
             connection,
             tenant_id=notice.tenant_id,
-            type_="budget_alert",
             bodies=dict.fromkeys(members, told),
             once_for=notice.id,
         )

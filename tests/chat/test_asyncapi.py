@@ -19,6 +19,18 @@ from tests.support.ws_client import Client
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:jsonschema")
 
+ID = "0190a000-0000-7000-8000-000000000000"
+NOTE_BODIES: dict[str, dict[str, Any]] = {
+    "invited": {"room": ID, "by": ID},
+    "mentioned": {"room": ID, "message": ID, "by": ID},
+    "unread": {"room": ID, "unread": 1},
+    "balance": {"owed_nano": -1, "funds_nano": None},
+    "budget_alert": {"budget": ID, "alert": ID, "percent": None},
+    "export_done": {"export": ID, "state": "complete"},
+    "import_done": {"import": ID, "state": "failed"},
+}
+"""As docs/websocket.md tells them."""
+
 
 @cache
 def published() -> dict[str, Any]:
@@ -37,6 +49,8 @@ def check_frame(frame: dict[str, Any]) -> None:
     check(frame, published()["components"]["messages"][frame["op"]]["payload"]["$ref"].rpartition("/")[2])
     if frame["op"] == "ev":
         check(frame, "Event_" + frame["type"].replace(".", "_"))
+    elif frame["op"] == "note":
+        check(frame, f"Note_{frame['type']}")
 
 
 @pytest.mark.no_database
@@ -65,6 +79,20 @@ def test_every_reference_leads_somewhere_and_every_command_is_there() -> None:
     schemas = published()["components"]["schemas"]
     assert {f"Command_{name.replace('.', '_')}" for name in known_commands()} <= schemas.keys()
     assert {f"Event_{name.replace('.', '_')}" for name in asyncapi.EVENTS} <= schemas.keys()
+    assert {name for name in schemas if name.startswith("Note_")} == {f"Note_{kind}" for kind in NOTE_BODIES}
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("kind", NOTE_BODIES)
+def test_a_note_has_the_body_of_its_kind(kind: str) -> None:
+    body = NOTE_BODIES[kind]
+    note = {"op": "note", "seq": 1, "type": kind, "at": "2026-11-21T10:00:00Z", "body": body}
+    check_frame(note)
+    lacking = [{key: value for key, value in body.items() if key != left_out} for left_out in body]
+    others = [other for other in NOTE_BODIES.values() if not body.keys() <= other.keys()]
+    for wrong in (*lacking, *others, *({**body, key: []} for key in body)):
+        with pytest.raises(jsonschema.ValidationError):
+            check_frame(note | {"body": wrong})
 
 
 @pytest.mark.no_database
@@ -95,7 +123,10 @@ async def test_all_that_is_said_in_a_conversation_is_as_it_says(
     await alice.command("message.nonsense", room.id)
     await alice.until(lambda: gid in state.ended)
     await alice.send({"op": "ping", "t": 1})
-    await bob.frame(lambda frame: frame["op"] == "note" and frame["type"] == "invited")
+    await alice.command("message.send", room.id, text="@Bob, look!", generate=False)
+    for kind in ("invited", "mentioned"):
+        await bob.frame(lambda frame, kind=kind: frame["op"] == "note" and frame["type"] == kind)
+    await alice.frame(lambda frame: frame["op"] == "note" and frame["type"] == "balance")
     await alice.frame(lambda frame: frame["op"] == "presence")
     with_rest = await sync_to_async(company.alice.client.patch)(
         f"/api/v1/rooms/{room.id}", {"title": "New"}, format="json"

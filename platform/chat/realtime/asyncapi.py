@@ -8,10 +8,12 @@ Served at /api/v1/asyncapi.json too. See https://www.asyncapi.com/docs/reference
 import json
 from collections.abc import Mapping
 from functools import cache
+from inspect import cleandoc
 from typing import Any, Union, get_args
 
 import msgspec
 
+from chat.note_bodies import NOTES
 from chat.realtime.commands import command_bodies
 from chat.realtime.frames import SUBPROTOCOL, ClientFrame, CloseCode, ServerFrame
 from chat.shapes import GenerationShape, MessageShape, RoomMemberShape, RoomShape
@@ -32,20 +34,23 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What the body of each durable event holds."""
 
-NOTES = ("invited", "mentioned", "unread", "balance", "budget_alert", "export_done", "import_done")
-
 
 def document(commands: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
     """The document, given the bodies of the commands that there are."""
     sent, received = get_args(ClientFrame), get_args(ServerFrame)
     shapes = {shape for body in EVENTS.values() for shape in body.values()}
     _, schemas = msgspec.json.schema_components(
-        [*sent, *received, *commands.values(), *sorted(shapes, key=repr)], ref_template=_REF
+        [*sent, *received, *commands.values(), *NOTES.values(), *sorted(shapes, key=repr)], ref_template=_REF
     )
+    for schema in schemas.values():
+        # Before 3.13, Python leaves docstrings their indentation.
+        schema["description"] = cleandoc(schema["description"])
     for kind, body in EVENTS.items():
         schemas[_event_name(kind)] = _event(kind, body)
-    for name, body_type in commands.items():
-        schemas[_command_name(name)] = _command(name, body_type)
+    for kind, note_body in NOTES.items():
+        schemas[f"Note_{kind}"] = _named("note", kind, "Note", note_body)
+    for name, command_body in commands.items():
+        schemas[_command_name(name)] = _named("command", name, "Command", command_body)
     messages = {_op(frame): _message(frame) for frame in (*sent, *received)}
     return {
         "asyncapi": "3.0.0",
@@ -117,11 +122,12 @@ def _event(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _command(name: str, body: type[msgspec.Struct]) -> dict[str, Any]:
+def _named(what: str, name: str, frame: str, body: type[Any]) -> dict[str, Any]:
+    """A frame that says by its `type` what its body is."""
     return {
-        "title": f"The command {name}",
+        "title": f"The {what} {name}",
         "allOf": [
-            {"$ref": _REF.format(name="Command")},
+            {"$ref": _REF.format(name=frame)},
             {
                 "type": "object",
                 "properties": {"type": {"const": name}, "body": {"$ref": _REF.format(name=body.__name__)}},

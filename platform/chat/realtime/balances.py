@@ -5,7 +5,6 @@ in it. A note says the whole balance, so only the newest counts: one comes after
 
 import uuid
 from collections.abc import Collection
-from dataclasses import asdict
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -46,7 +45,7 @@ class BalanceNotes:
             # The member may have lost the right, or the socket its session, while the balance was read.
             if self._told.get(socket) != balance and _watched_by(socket) == tenant:
                 self._told[socket] = balance
-                socket.balance(asdict(balance))
+                socket.balance(balance)
 
 
 def _watched_by(socket: Socket) -> uuid.UUID | None:

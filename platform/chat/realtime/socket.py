@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from billing.watched import Balance
 from chat.bounds import (
     CLOSE_WAIT_S,
     EXPIRING_S,
@@ -85,9 +86,9 @@ class Socket:
         """Queue a frame for this socket alone."""
         self.offer(Frame.saying(frame))
 
-    def balance(self, body: Any) -> None:
+    def balance(self, balance: Balance) -> None:
         """Tell the member a balance: it stands between the notes, under the number of the last."""
-        self.say(Note(seq=self.noted_seq, type="balance", at=datetime.now(UTC), body=body))
+        self.say(Note(seq=self.noted_seq, type="balance", at=datetime.now(UTC), body=balance))
 
     def noted(self, note: Note) -> None:
         """Tell the member a note, unless this or a later one was told."""

@@ -13,6 +13,7 @@ from chat.access import RoomAccess, access_room, require_shared
 from chat.bounds import FOLDER_CHARS_MAX, ROOM_MEMBERS_MAX
 from chat.checks import check_text
 from chat.events import EventIds, RoomEvent, insert_event, room_event, take_numbers
+from chat.note_bodies import Invited
 from chat.realtime import streams
 from chat.services.notes import forget_unread, tell_notes, write_notes
 from chat.shapes import RoomMemberShape, RoomShape
@@ -57,9 +58,9 @@ async def add_member(*, member: Principal, room_id: uuid.UUID, membership_id: uu
             raise Conflict("They are being added already.")
         added = (await selectors.room_members(connection, ids=[row["id"]]))[row["id"]]
         event = await _event(connection, room, "member.joined", added, seq=numbers.first_seq, now=now)
-        body = {"room": str(room_id), "by": str(member.membership_id)}
+        invited = Invited(room=room_id, by=member.membership_id)
         noted = await write_notes(
-            connection, tenant_id=member.tenant_id, type_="invited", bodies={membership_id: body}, room_id=room_id
+            connection, tenant_id=member.tenant_id, bodies={membership_id: invited}, room_id=room_id
         )
     await tell_notes(noted)
     await streams.publish(member.tenant_id, room_id, epoch=numbers.epoch, events=[event])

@@ -6,13 +6,13 @@ a note holds the row of the membership until it commits, so a lower number never
 
 import uuid
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import msgspec
 from psycopg.types.json import Jsonb
 
 from chat.access import RoomAccess
 from chat.bounds import NOTES_KEPT_DAYS
+from chat.note_bodies import Mentioned, StoredBody, Unread, kind_of
 from chat.realtime.note_channel import tell
 from chat.selectors import UNREAD
 from chat.store import Connection, every, transaction
@@ -25,8 +25,9 @@ _WRITE = """
     SELECT %(tenant)s, said.id, said.member,
            greatest(coalesce((SELECT max(n.seq) FROM chat_note n WHERE n.membership_id = said.member), 0) + 1,
                     (extract(epoch FROM clock_timestamp()) * 1000)::bigint),
-           %(type)s, %(room)s, said.body, clock_timestamp()
-    FROM unnest(%(ids)s::uuid[], %(members)s::uuid[], %(bodies)s::jsonb[]) AS said (id, member, body)
+           said.type, %(room)s, said.body, clock_timestamp()
+    FROM unnest(%(ids)s::uuid[], %(members)s::uuid[], %(types)s::text[], %(bodies)s::jsonb[])
+         AS said (id, member, type, body)
     ON CONFLICT DO NOTHING
     RETURNING membership_id, seq
 """
@@ -52,12 +53,11 @@ async def write_notes(
     connection: Connection,
     *,
     tenant_id: uuid.UUID,
-    type_: str,
-    bodies: Mapping[uuid.UUID, Mapping[str, Any]],
+    bodies: Mapping[uuid.UUID, StoredBody],
     room_id: uuid.UUID | None = None,
     once_for: uuid.UUID | None = None,
 ) -> Noted:
-    """Write a note to each of the memberships that `bodies` names, in the transaction of what it tells of. Bodies hold ids.
+    """Write a note to each of the memberships that `bodies` names, in the transaction of what it tells of.
     What is told under the same `once_for` again is not.
 
     Tell of it by `tell_notes` after the commit; should that be lost, sockets find it within half a minute."""
@@ -69,11 +69,11 @@ async def write_notes(
         _WRITE,
         {
             "tenant": tenant_id,
-            "type": type_,
             "room": room_id,
             "ids": [uuid.uuid5(once_for, str(member)) if once_for else uuid7() for member in members],
             "members": members,
-            "bodies": [Jsonb(dict(bodies[member])) for member in members],
+            "types": [kind_of(bodies[member]) for member in members],
+            "bodies": [Jsonb(msgspec.to_builtins(bodies[member])) for member in members],
         },
     )
     return Noted(tenant_id=tenant_id, numbers={row["membership_id"]: row["seq"] for row in rows})
@@ -85,13 +85,9 @@ async def note_mentions(
     """Note to these that a message of the member's names them."""
     if not members:
         return None
-    body = {"room": str(room.room_id), "message": str(message_id), "by": str(room.membership_id)}
+    body = Mentioned(room=room.room_id, message=message_id, by=room.membership_id)
     return await write_notes(
-        connection,
-        tenant_id=room.tenant_id,
-        type_="mentioned",
-        bodies=dict.fromkeys(members, body),
-        room_id=room.room_id,
+        connection, tenant_id=room.tenant_id, bodies=dict.fromkeys(members, body), room_id=room.room_id
     )
 
 
@@ -105,12 +101,10 @@ async def note_unread(*, tenant_id: uuid.UUID, room_id: uuid.UUID) -> None:
     """Note to each member with something unread in a room that there is: once, until they have read on."""
     async with transaction(tenant_id) as connection:
         behind = await every(connection, _BEHIND, {"room": room_id})
-        bodies = {
-            row["membership_id"]: {"room": str(room_id), "unread": row["unread"]} for row in behind if row["unread"]
-        }
+        bodies = {row["membership_id"]: Unread(room=room_id, unread=row["unread"]) for row in behind if row["unread"]}
         if not bodies:
             return
-        noted = await write_notes(connection, tenant_id=tenant_id, type_="unread", bodies=bodies, room_id=room_id)
+        noted = await write_notes(connection, tenant_id=tenant_id, bodies=bodies, room_id=room_id)
     await tell_notes(noted)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
+from chat.note_bodies import Ended, ExportDone, ImportDone
 from chat.services.notes import Noted, tell_notes, write_notes
 from chat.store import Connection, first, transaction
 from chat.transfers.bounds import LEASE_S, RECORD_KEPT, TURNS_MAX
@@ -141,12 +142,12 @@ async def fail(claimed: Claimed, *, code: str, message: str) -> None:
     await tell_notes(noted)
 
 
-async def _note(connection: Connection, claimed: Claimed, state: str) -> Noted:
-    body = {claimed.kind: str(claimed.id), "state": state}
+async def _note(connection: Connection, claimed: Claimed, state: Ended) -> Noted:
+    exported = claimed.kind == "export"
+    body = ExportDone(export=claimed.id, state=state) if exported else ImportDone(import_=claimed.id, state=state)
     return await write_notes(
         connection,
         tenant_id=claimed.tenant_id,
-        type_=f"{claimed.kind}_done",
         bodies={claimed.membership_id: body},
         room_id=claimed.room_id,
     )
