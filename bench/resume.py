@@ -113,7 +113,8 @@ class World:
         else:
             with psycopg.connect(self.database_url, autocommit=True) as administrator:
                 administrator.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
                 )
 
 

@@ -1,5 +1,7 @@
 """The bench of resumes, short: faults of all kinds, and nothing is lost or repeated."""
 
+from itertools import chain, cycle
+
 import pytest
 
 from bench import resume
@@ -7,21 +9,26 @@ from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.servers import database_url, redis_url
 from tests.support.stack import Stack
+from tests.support.web_processes import has_died, may_die
 
-pytestmark = pytest.mark.no_database
+pytestmark = [pytest.mark.no_database, pytest.mark.timeout(240)]
 FAULTS = 100
 
 
 async def test_streams_survive_whatever_happens_to_them(
     stack: Stack, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of what strikes everybody only the flush: other tests share the platform, and its processes."""
+    """Of what strikes everybody all but PostgreSQL's restart, which other tests' platforms would share."""
+    strikes = chain(["kill"], cycle(["connections", "flush"]))
     monkeypatch.setattr(resume, "MODEL", MODEL)
-    monkeypatch.setattr(resume, "SHARED", ("flush",))
-    monkeypatch.setattr(resume, "SHARED_EVERY", 10)
+    monkeypatch.setattr(resume, "SHARED_EVERY", 12)
+    monkeypatch.setattr(resume.World, "choose", lambda *_: next(strikes))
     world = resume.World(stack, upstream, database_url("test_e2e"), redis_url(1))
+    may_die(stack)
     tally = await resume.storm(world, resume.tokens_of(stack, 3), faults=FAULTS, seed=5)
+    for name in world.ended:
+        has_died(stack, name)
     assert tally.wrong == []
     assert tally.total >= FAULTS
-    assert len(tally.faults) == len(resume.OWN) + 1
+    assert set(tally.faults) == {*resume.OWN, "kill", "connections", "flush"}
     assert tally.characters > 0
