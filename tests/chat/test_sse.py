@@ -1,5 +1,6 @@
 """Rooms and answers over server-sent events: the same bodies, resumed by the last id, watched over like sockets."""
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -93,6 +94,39 @@ async def test_an_answer_is_followed_to_its_end_from_any_place(
     async with listening(url, token, last_id="1:99") as ahead:
         await ahead.over()
         assert [frame["op"] for frame in ahead.frames] == ["ev"]
+
+
+async def test_what_is_said_while_one_begins_to_follow_comes_in_its_place(
+    base: str, company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each id says that all before it was heard: whoever is cut right after it goes on from there."""
+    room = await make_room()
+    gid, answer = await begin(company, room.id, answering)
+    url, token = f"{base}/generations/{gid}/stream", company.alice.access_token()
+    answer.say("012345")
+    look = sse.live_parts
+
+    async def slow(*arguments: Any) -> Any:
+        answer.say("6")
+        await asyncio.sleep(0.2)
+        return await look(*arguments)
+
+    async with listening(url, token) as whole:
+        await whole.until(lambda: whole.texts(gid) == {0: "012345"})
+        monkeypatch.setattr(sse, "live_parts", slow)
+        async with listening(url, token, last_id="0:2") as rest:
+            await whole.until(lambda: whole.texts(gid) == {0: "0123456"})
+            await rest.until(lambda: rest.frames)
+            answer.say("7")
+            answer.end()
+            await rest.over()
+        *deltas, last = rest.frames
+        assert [(delta["off"], delta["text"]) for delta in deltas] in (
+            [(2, "23456"), (7, "7")],
+            [(2, "234567")],
+        )
+        assert last["body"]["message"]["text"] == "01234567"
+    await runs().idle()
 
 
 @pytest.mark.parametrize("what", ["rooms", "generations"])

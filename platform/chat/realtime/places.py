@@ -114,13 +114,18 @@ class Place:
         self._recipient.offer(Frame.saying(reset(self.feed.room_id, "deleted"), barrier=True))
         self._end()
 
+    def hold(self) -> None:
+        """Hold back what happens from now on, until the client has caught up."""
+        if self._held is None:
+            self._held, self._overflowed = [], False
+
     async def resume(self, position: Position) -> None:
         """Bring the client from its position to now. Raises `Unavailable`; the place is as good as new then."""
         await self.catch_up(position, replay=True)
 
     async def catch_up(self, position: Position, *, replay: bool) -> None:
         """The same, with the events that were missed or only with the answers that the position names."""
-        self._held, self._overflowed = [], False
+        self.hold()
         try:
             if replay and not position.seq and position.epoch is None:
                 raise CantReplay("fresh")

@@ -148,6 +148,8 @@ class GenerationPlace(Place):
         self._stream = stream
         self._generation_id = generation_id
         super().__init__(stream, feed)
+        # Until `follow`: what is said meanwhile comes after what was said before.
+        self.hold()
 
     def on_envelope(self, envelope: Envelope, frame: Frame) -> None:
         """Something happened in the room."""
@@ -267,6 +269,7 @@ class _Listener:
             stream.enter(place)
             shape = await generation_shape(member=member, generation_id=self._id)
             if shape.finished_at is not None:
+                place.leave()
                 await self._tell_ended(stream, feed, part, offset)
                 return
             held = (await live_parts(feed.tenant_id, feed.room_id, [self._id])).get(self._id, ())
