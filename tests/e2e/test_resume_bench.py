@@ -1,6 +1,6 @@
 """The bench of resumes, short: faults of all kinds, and nothing is lost or repeated."""
 
-from itertools import chain, cycle
+from itertools import chain, repeat
 
 import pytest
 
@@ -18,8 +18,8 @@ FAULTS = 100
 async def test_streams_survive_whatever_happens_to_them(
     stack: Stack, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of what strikes everybody all but PostgreSQL's restart, which other tests' platforms would share."""
-    strikes = chain(["kill"], cycle(["connections", "flush"]))
+    """Of what strikes everybody only what other tests can bear: they share PostgreSQL, and hold connections to it."""
+    strikes = chain(["kill"], repeat("flush"))
     monkeypatch.setattr(resume, "MODEL", MODEL)
     monkeypatch.setattr(resume, "SHARED_EVERY", 12)
     monkeypatch.setattr(resume.World, "choose", lambda *_: next(strikes))
@@ -30,5 +30,5 @@ async def test_streams_survive_whatever_happens_to_them(
         has_died(stack, name)
     assert tally.wrong == []
     assert tally.total >= FAULTS
-    assert set(tally.faults) == {*resume.OWN, "kill", "connections", "flush"}
+    assert set(tally.faults) == {*resume.OWN, "kill", "flush"}
     assert tally.characters > 0
