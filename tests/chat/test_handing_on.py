@@ -1,6 +1,7 @@
 """Answers that another process begins: what died before a word, and what was asked of a process that is going down."""
 
 import asyncio
+import uuid
 from typing import Any
 
 import pytest
@@ -24,11 +25,7 @@ async def test_one_that_died_before_a_word_is_begun_anew_once(
     nothing_late: None, company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = await make_room()
-    with monkeypatch.context() as patch:
-        patch.setattr(Runs, "start", _never)
-        sent = await ask(company, room.id)
-    assert sent.generation is not None
-    gid = sent.generation.id
+    gid = await asked_of_nobody(company, room.id, monkeypatch)
     assert await leases.claim(company.id, gid, owner=uuid7()) is not None
     first_request = (await row(company, gid))["request_id"]
     await change(company, gid, """attempt = '{"deployment": "d"}', lease_until = now() - interval '1 second'""")
@@ -52,11 +49,7 @@ async def test_what_is_asked_of_a_process_that_is_going_down_another_answers_at_
     company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = await make_room()
-    with monkeypatch.context() as patch:
-        patch.setattr(Runs, "start", _never)
-        sent = await ask(company, room.id)
-    assert sent.generation is not None
-    gid = sent.generation.id
+    gid = await asked_of_nobody(company, room.id, monkeypatch)
     await alone()
     await until(lambda: heard(OFFERS))
     leaving = Runs()
@@ -76,11 +69,7 @@ async def test_what_a_process_that_goes_down_has_no_word_of_another_begins_anew_
     company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     room = await make_room()
-    with monkeypatch.context() as patch:
-        patch.setattr(Runs, "start", _never)
-        sent = await ask(company, room.id)
-    assert sent.generation is not None
-    gid = sent.generation.id
+    gid = await asked_of_nobody(company, room.id, monkeypatch)
     if trouble == "twice":
         await change(company, gid, "restarted_at = now()")
     leaving = Runs()
@@ -103,6 +92,15 @@ async def test_what_a_process_that_goes_down_has_no_word_of_another_begins_anew_
     assert (ended.status, ended.text) == (("complete", "From another.") if trouble == "none" else ("interrupted", None))
     _, events = await events_after(company.id, room.id, seq=0, limit=10)
     assert [event.type for event in events] == ["message.created", "generation.started", "generation.finished"]
+
+
+async def asked_of_nobody(company: Company, room_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch) -> uuid.UUID:
+    """A generation that is queued, and that this process doesn't begin."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "start", _never)
+        sent = await ask(company, room_id)
+    assert sent.generation is not None
+    return sent.generation.id
 
 
 async def alone() -> None:

@@ -240,6 +240,7 @@ async def test_a_command_goes_on_when_its_socket_is_cut(
     await other.until(lambda: len(hub().sockets) == 1)
     go_on.set()
     await other.until(lambda: state.seq == 1)
+    assert [event["body"]["message"]["text"] for event in state.events] == ["said"]
     await other.close()
 
 
