@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,6 @@ PIECES = 120
 DELAY_MS = 12
 OWN = ("refresh", "cut", "half-open", "second device")
 SHARED = ("kill", "flush", "connections", "postgres")
-SHARED_EVERY = 40
-"""One fault in so many strikes everybody."""
 REAPED_WITHIN_S = 12.0
 ENDS_MAX, ENDS_WINDOW_S = 3, 65.0
 PATIENCE_S = 60.0
@@ -75,6 +73,8 @@ class World:
     upstream: OpenAIUpstream
     database_url: str
     redis_url: str
+    shared_every: int = 40
+    """One fault in so many strikes everybody."""
     ended: dict[str, list[float]] = field(default_factory=dict)
     """When which process was ended."""
     both_gone_at: list[float] = field(default_factory=list)
@@ -82,9 +82,9 @@ class World:
     process is nowhere any more."""
     _killed_at: float = -math.inf
 
-    def choose(self, faults: Sequence[str], chance: random.Random) -> str:
+    def choose(self, chance: random.Random) -> str:
         """A fault that everybody has a part in; none that ends a process more often than `up` takes for bad luck."""
-        return chance.choice([fault for fault in faults if self._endable(fault)])
+        return chance.choice([fault for fault in SHARED if self._endable(fault)])
 
     def _endable(self, fault: str) -> list[str]:
         ends = {"kill": ("web.0", "web.1"), "postgres": ("postgres",)}.get(fault)
@@ -248,8 +248,8 @@ class Person:
         while self._tally.total < faults:
             await asyncio.sleep(self._chance.uniform(0.02, 0.3))
             fault = self._chance.choice(OWN)
-            if self._tally.total % SHARED_EVERY == SHARED_EVERY - 1:
-                fault = self._world.choose(SHARED, self._chance)
+            if self._tally.total % self._world.shared_every == self._world.shared_every - 1:
+                fault = self._world.choose(self._chance)
             self._tally.faults[fault] += 1
             if fault in SHARED:
                 await asyncio.to_thread(self._world.strike, fault, self._chance)
@@ -310,6 +310,13 @@ def report(tally: Tally) -> bool:
     return not tally.wrong and p95_s <= RESUME_P95_MAX_S
 
 
+def world_of(stack: Stack, upstream: OpenAIUpstream, kind: type[World] = World) -> World:
+    """A platform that runs on servers of its own, and offers the upstream's model."""
+    stack.add_model(MODEL, upstream.base_url, upstream="fake-model")
+    home = home_at(stack.home)
+    return kind(stack, upstream, home.database_url(), home.redis_url())
+
+
 def tokens_of(stack: Stack, people: int) -> list[Callable[[], Any]]:
     """People of one tenant; each gives a fresh access token when asked."""
     tenant = stack.create_tenant()
@@ -339,9 +346,7 @@ def main() -> int:
     ):
         stack = Stack(Path(folder), "--workers", "2", "--no-local-model", environment={"LOG_LEVEL": "ERROR"}).start()
         try:
-            stack.add_model(MODEL, upstream.base_url, upstream="fake-model")
-            home = home_at(stack.home)
-            world = World(stack, upstream, home.database_url(), home.redis_url())
+            world = world_of(stack, upstream)
             tally = asyncio.run(
                 storm(world, tokens_of(stack, options.people), faults=options.faults, seed=options.seed)
             )

@@ -134,19 +134,21 @@ async def test_the_checkpoint_follows_the_text(
     assert (await row(company, gid))["checkpoint"] == ""
 
 
-async def test_much_text_is_checkpointed_before_the_second_is_over(
-    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("letter", ["x", "漢", "🎈"])
+async def test_four_kibibytes_are_checkpointed_before_the_second_is_over(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch, letter: str
 ) -> None:
     monkeypatch.setattr(runner, "LEASE_RENEW_S", 60.0)
     room = await make_room()
     sent = await ask(company, room.id)
     answer = await answer_to(sent, answering)
-    answer.say("x" * 5000)
+    length = 4096 // len(letter.encode()) + 1
+    answer.say(letter * length)
     assert sent.generation is not None
     gid = sent.generation.id
 
     async def kept() -> bool:
-        return bool((await row(company, gid))["checkpoint_length"] == 5000)
+        return bool((await row(company, gid))["checkpoint_length"] == length)
 
     await until(kept)
     answer.end()

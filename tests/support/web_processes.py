@@ -45,13 +45,8 @@ def may_die(stack: Stack) -> None:
 def end_process(stack: Stack, pid: int, how: signal.Signals) -> None:
     """End a web process, for the supervisor to start another in its place. `may_die` comes before."""
     (name,) = (name for name, running in web_processes(stack).items() if running == pid)
-    has_died(stack, name)
-    os.kill(pid, how)
-
-
-def has_died(stack: Stack, name: str) -> None:
-    """A test has just ended the web process of that name."""
     _ended.setdefault((stack.url, name), []).append(time.monotonic())
+    os.kill(pid, how)
 
 
 def serving(stack: Stack, local_port: int) -> int:

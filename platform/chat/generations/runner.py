@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from chat.answering import Answer, Ending, answering
-from chat.bounds import CHECKPOINT_CHARS, DELTA_INTERVAL_S, END_RETRY_S, END_TRIES, LEASE_RENEW_S, REDIS_RETRY_S
+from chat.bounds import CHECKPOINT_BYTES, DELTA_INTERVAL_S, END_RETRY_S, END_TRIES, LEASE_RENEW_S, REDIS_RETRY_S
 from chat.generations import leases
 from chat.generations.context import question_of
 from chat.generations.ending import Outcome, end_generation
@@ -44,7 +44,7 @@ class GenerationRun:
         self._lost = False
         self._arrived = asyncio.Event()
         self._checkpoint_due = asyncio.Event()
-        self._checkpointed = 0
+        self._unkept_bytes = 0
 
     def stop(self) -> None:
         """Somebody asked to stop: the answer ends where it is."""
@@ -182,7 +182,8 @@ class GenerationRun:
             appended = await texts.append_piece(self._tenant_id, room_id, self.id, place=place, piece=piece)
         if appended.accepted:
             text.take(len(piece))
-        if self._said.taken_length - self._checkpointed >= CHECKPOINT_CHARS:
+            self._unkept_bytes += len(piece.encode())
+        if self._unkept_bytes >= CHECKPOINT_BYTES:
             self._checkpoint_due.set()
 
     async def _keep(self) -> None:
@@ -192,8 +193,8 @@ class GenerationRun:
                 async with asyncio.timeout(LEASE_RENEW_S):
                     await self._checkpoint_due.wait()
             self._checkpoint_due.clear()
-            length = self._said.taken_length
-            checkpoint = self._said.taken() if length > self._checkpointed else None
+            unkept = self._unkept_bytes
+            checkpoint = self._said.taken() if unkept else None
             try:
                 renewed = await leases.renew(self._tenant_id, self.id, owner=self._owner, checkpoint=checkpoint)
             except Unavailable as error:
@@ -203,7 +204,7 @@ class GenerationRun:
                 self._lost = True
                 self.interrupt()
                 return
-            self._checkpointed = length
+            self._unkept_bytes -= unkept
             if renewed.stop_requested and not self._stopping:
                 self.stop()
 
