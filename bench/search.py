@@ -369,7 +369,7 @@ def _report(outcome: Outcome, options: argparse.Namespace) -> int:
     for name, seconds in (("a row", inserts), ("all of it", writes)):
         print(f"  {name:11} p50 / p95 {percentile(seconds, 0.5) * 1e3:.2f} / {percentile(seconds, 0.95) * 1e3:.2f} ms")
     share = outcome.found / max(1, outcome.asked)
-    everything, row = percentile(every, 0.95), percentile(inserts, 0.95)
+    everything, row, said = percentile(every, 0.95), percentile(inserts, 0.95), percentile(writes, 0.5)
     differ, strange, canaries = outcome.differing, outcome.strangers, outcome.canaries
     lines = {
         f"search p95 {everything * 1e3:.1f} ms": everything <= QUERY_P95_S,
@@ -378,7 +378,8 @@ def _report(outcome: Outcome, options: argparse.Namespace) -> int:
         and not differ,
         f"of {len(every):,}: {strange} rows of rooms not one's own, {canaries} canaries of others": not strange
         + canaries,
-        f"writing a message with its words p95 {row * 1e3:.2f} ms": row <= WRITE_S,
+        f"writing a message's row with its words p95 {row * 1e3:.2f} ms": row <= WRITE_S,
+        f"saying it, with all it takes, p50 {said * 1e3:.2f} ms": said <= WRITE_S,
     }
     for line, holds in lines.items():
         print(f"  {'ok  ' if holds else 'FAIL'} {line}")

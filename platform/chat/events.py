@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from chat import selectors
 from chat.message_parts import answer_parts
 from chat.parts import Parts
 from chat.store import Connection, every, first, transaction
+from chat.tree import Branch, branch_in
 from kernel.errors import NotFound
 from kernel.ids import NIL, uuid7s
 
@@ -60,6 +62,8 @@ _TAKE = """
     WHERE id = %(room)s RETURNING head_seq, epoch, last_id
 """
 
+_SPEAK = "SELECT * FROM public.chat_speak(%s, %s, %s, %s, %s, %s)"
+
 
 async def take_numbers(
     connection: Connection, *, room_id: uuid.UUID, count: int, now: datetime, message: bool = False, ids: int = 0
@@ -73,11 +77,28 @@ async def take_numbers(
     bounds = {"first": made[0], "last": made[-1]} if made else {"first": NIL, "last": NIL}
     taken = {"room": room_id, "count": count, "message": message, "now": now, **bounds}
     row = await first(connection, _TAKE, taken)
+    return await _taken(connection, room_id, row, count=count, made=made)
+
+
+async def take_numbers_to_speak(
+    connection: Connection, *, room_id: uuid.UUID, room_member_id: uuid.UUID, count: int, now: datetime
+) -> tuple[Numbers, Branch]:
+    """What `take_numbers` gives for a message and its answers, `count` in all, with as many ids; and the branch that the member
+    reads. Raises as it does."""
+    made = uuid7s(count)
+    row = await first(connection, _SPEAK, (room_id, room_member_id, count, now, made[0], made[-1]))
+    numbers = await _taken(connection, room_id, row, count=count, made=made)
+    return numbers, await branch_in(connection, room_id, row)
+
+
+async def _taken(
+    connection: Connection, room_id: uuid.UUID, row: DictRow | None, *, count: int, made: tuple[uuid.UUID, ...]
+) -> Numbers:
     if row is None:
         raise NotFound
     if made and row["last_id"] != made[-1]:
         # Another host's clock is ahead of ours, or it made an id in this very millisecond.
-        made = uuid7s(ids, after=row["last_id"])
+        made = uuid7s(len(made), after=row["last_id"])
         await connection.execute("UPDATE chat_room SET last_id = %s WHERE id = %s", (made[-1], room_id))
     return Numbers(first_seq=row["head_seq"] - count + 1, epoch=row["epoch"], ids=made)
 

@@ -14,6 +14,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
+from psycopg.rows import DictRow
 
 from chat.bounds import BRANCH_DEPTH_MAX
 from chat.shapes import Siblings
@@ -137,7 +138,11 @@ _BRANCH = """
 
 async def branch_of(connection: Connection, *, room_id: uuid.UUID, room_member_id: uuid.UUID) -> Branch:
     """The branch that a member reads."""
-    row = await first(connection, _BRANCH, (room_member_id,))
+    return await branch_in(connection, room_id, await first(connection, _BRANCH, (room_member_id,)))
+
+
+async def branch_in(connection: Connection, room_id: uuid.UUID, row: DictRow | None) -> Branch:
+    """The branch that a row says: what is `chosen`, and whether an answer is written to that now (`live`), else the `leaf`."""
     if row is None:
         return Branch(chosen=None, leaf=await newest_leaf(connection, room_id=room_id, below=None))
     chosen, leaf = row["chosen"], row["leaf"]

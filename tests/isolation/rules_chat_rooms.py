@@ -44,6 +44,12 @@ FUNCTIONS = (
         owner=OWNER_ROLE,
     ),
     Function(
+        "public.chat_speak(uuid,uuid,integer,timestamp with time zone,uuid,uuid)",
+        "keeps the plans of what each message asks while it locks its room; the caller's policies hold",
+        definer=False,
+        owner=OWNER_ROLE,
+    ),
+    Function(
         "public.search_keys(uuid,tsvector)",
         "what the index of words holds, computed from its arguments alone",
         definer=False,

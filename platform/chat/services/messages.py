@@ -10,7 +10,7 @@ from chat import selectors, tree
 from chat.access import RoomAccess, room_access
 from chat.bounds import MESSAGE_CHARS_MAX
 from chat.checks import check_text
-from chat.events import RoomEvent, take_numbers
+from chat.events import RoomEvent, take_numbers_to_speak
 from chat.generations.runs import runs
 from chat.message_parts import FilePart
 from chat.realtime import streams
@@ -109,9 +109,11 @@ async def write_message(
     now = datetime.now(UTC)
     count = 1 + len(to.aliases)
     async with transaction(member.tenant_id) as connection:
-        numbers = await take_numbers(connection, room_id=room.room_id, count=count, now=now, message=True, ids=count)
+        numbers, branch = await take_numbers_to_speak(
+            connection, room_id=room.room_id, room_member_id=room.room_member_id, count=count, now=now
+        )
         message_id, *generation_ids = numbers.ids
-        place = await _place(connection, room, after=after, beside=beside)
+        place = await _place(connection, room, branch, after=after, beside=beside)
         draft = Draft(
             id=message_id,
             text=text,
@@ -184,7 +186,7 @@ async def sent_before(connection: Connection, receipt: Receipt, room_id: uuid.UU
 
 
 async def _place(
-    connection: Connection, room: RoomAccess, *, after: uuid.UUID | None, beside: uuid.UUID | None
+    connection: Connection, room: RoomAccess, branch: tree.Branch, *, after: uuid.UUID | None, beside: uuid.UUID | None
 ) -> Place:
     if beside is not None:
         found = (await selectors.messages(connection, [beside])).get(beside)
@@ -193,7 +195,6 @@ async def _place(
         own = found.author.id == room.membership_id
         files = tuple(part for part in found.parts if isinstance(part, FilePart)) if own else ()
         return Place(parent=found.parent, moves=True, files=files)
-    branch = await tree.branch_of(connection, room_id=room.room_id, room_member_id=room.room_member_id)
     if after is None or after == branch.leaf:
         return Place(parent=branch.leaf, moves=branch.chosen is not None)
     if not await selectors.is_in_room(connection, room_id=room.room_id, message_id=after):
