@@ -3,6 +3,7 @@
     python -m bench.flood                         # about twelve minutes
     python -m bench.flood --samples 400           # a look, two minutes
     python -m bench.flood --only streams batch    # some of it
+    python -m bench.flood --only neighbour --work-s 1 --at-once 80    # an upstream as slow as models are: 21 minutes
 
 Starts a Parley of its own (one web process, a home that is thrown away) and slow upstreams on loopback, and measures from
 outside, by requests that start when they are due:
@@ -28,10 +29,8 @@ from bench.stack import Stack, running, slow_upstream
 
 WORK_S = 0.2
 AT_ONCE = 40
-CAPACITY_PER_S = AT_ONCE / WORK_S
-FIFTH_PER_S = CAPACITY_PER_S / 5
-FLOOD_PER_S = CAPACITY_PER_S * 5
-BATCH_PER_S = CAPACITY_PER_S * 2
+FIFTH, FLOOD, BATCH = 0.2, 5, 2
+"""Of what the upstream can do."""
 ALLOWED = {200, 429, 503}
 MAY_GROW = 1.25
 MOST_S = 35.0
@@ -63,9 +62,13 @@ class Table:
 class Bench:
     """A stack, a client, and two tenants."""
 
-    def __init__(self, stack: Stack, table: Table, *, samples: int, streams: int) -> None:
-        self.stack, self.table, self.samples, self.streams_wanted = stack, table, samples, streams
-        self.seconds = samples / FIFTH_PER_S
+    def __init__(self, stack: Stack, table: Table, options: argparse.Namespace) -> None:
+        self.stack, self.table, self.samples, self.streams_wanted = stack, table, options.samples, options.streams
+        capacity_per_s = options.at_once / options.work_s
+        self.fifth_per_s, self.flood_per_s, self.batch_per_s = (
+            share * capacity_per_s for share in (FIFTH, FLOOD, BATCH)
+        )
+        self.seconds = options.samples / self.fifth_per_s
         self.client = Client(stack.url)
         flooder, neighbour = stack.new_tenant(), stack.new_tenant()
         self.flood_request = chat_request(stack.url, flooder["api_key"], model="slow")
@@ -82,30 +85,30 @@ class Bench:
     async def warm_up(self) -> None:
         """Nothing is measured."""
         for request in (self.small_request, self.interactive_request):
-            await open_loop(self.client, request, per_s=FIFTH_PER_S, count=200)
+            await open_loop(self.client, request, per_s=self.fifth_per_s, count=200)
 
     async def flood(self) -> None:
         """Far too much."""
-        count = int(FLOOD_PER_S * min(self.seconds, 30))
-        shots = await open_loop(self.client, self.flood_request, per_s=FLOOD_PER_S, count=count)
+        count = int(self.flood_per_s * min(self.seconds, 30))
+        shots = await open_loop(self.client, self.flood_request, per_s=self.flood_per_s, count=count)
         sheds = any(shot.status != 200 for shot in shots)
-        self.table.row(f"flood, {FLOOD_PER_S:.0f}/s", shots, polite(shots) and sheds)
+        self.table.row(f"flood, {self.flood_per_s:.0f}/s", shots, polite(shots) and sheds)
 
     async def batch(self) -> None:
         """Interactive beside batch."""
         alone = await self._alone("interactive", self.interactive_request)
-        async with self._meanwhile(self.batch_request, per_s=BATCH_PER_S) as background:
+        async with self._meanwhile(self.batch_request, per_s=self.batch_per_s) as background:
             await self._beside("batch", self.interactive_request, alone)
         shots = await background
-        self.table.row(f"  that batch, {BATCH_PER_S:.0f}/s", shots, polite(shots) and any(good(shots)))
+        self.table.row(f"  that batch, {self.batch_per_s:.0f}/s", shots, polite(shots) and any(good(shots)))
 
     async def neighbour(self) -> None:
         """One tenant beside another who floods."""
         alone = await self._alone("neighbour", self.small_request)
-        async with self._meanwhile(self.flood_request, per_s=FLOOD_PER_S) as background:
+        async with self._meanwhile(self.flood_request, per_s=self.flood_per_s) as background:
             await self._beside("a flood", self.small_request, alone)
         shots = await background
-        self.table.row(f"  that flood, {FLOOD_PER_S:.0f}/s", shots, polite(shots) and any(good(shots)))
+        self.table.row(f"  that flood, {self.flood_per_s:.0f}/s", shots, polite(shots) and any(good(shots)))
 
     async def streams(self) -> None:
         """Many at one time."""
@@ -121,12 +124,12 @@ class Bench:
         self.table.row(f"{len(shots)} streams of {STREAM_S:.0f} s at once", shots, answered and together, note)
 
     async def _alone(self, name: str, request: bytes) -> Sequence[Shot]:
-        shots = await open_loop(self.client, request, per_s=FIFTH_PER_S, count=self.samples)
-        self.table.row(f"{name} alone, {FIFTH_PER_S:.0f}/s", shots, len(good(shots)) == len(shots))
+        shots = await open_loop(self.client, request, per_s=self.fifth_per_s, count=self.samples)
+        self.table.row(f"{name} alone, {self.fifth_per_s:.0f}/s", shots, len(good(shots)) == len(shots))
         return shots
 
     async def _beside(self, what: str, request: bytes, alone: Sequence[Shot]) -> None:
-        shots = await open_loop(self.client, request, per_s=FIFTH_PER_S, count=self.samples)
+        shots = await open_loop(self.client, request, per_s=self.fifth_per_s, count=self.samples)
         grown = p95(shots) / p95(alone) if good(alone) else float("inf")
         holds = grown <= MAY_GROW and len(good(shots)) == len(shots)
         self.table.row(f"  beside {what}", shots, holds, f"{grown:.2f} x alone")
@@ -168,7 +171,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
 
 async def measure(stack: Stack, table: Table, options: argparse.Namespace) -> None:
     """What was asked for, one after the other."""
-    bench = Bench(stack, table, samples=options.samples, streams=options.streams)
+    bench = Bench(stack, table, options)
     await bench.warm_up()
     for name in options.only:
         await CASES[name](bench)
@@ -181,9 +184,11 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=10_000, help="of each latency that is compared")
     parser.add_argument("--streams", type=int, default=1_000)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--work-s", type=float, default=WORK_S, help="how long the upstream works on a request")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="on how many it works at a time")
     options = parser.parse_args()
     with (
-        slow_upstream(work_s=WORK_S, at_once=AT_ONCE) as slow,
+        slow_upstream(work_s=options.work_s, at_once=options.at_once) as slow,
         slow_upstream(work_s=STREAM_S, at_once=2 * options.streams) as streams,
         running() as stack,
     ):
