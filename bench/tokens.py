@@ -5,7 +5,8 @@
 Each vocabulary is a model's name and its published file: `tokenizer.json` (needs the package `tokenizers`), a list of ranks
 (`.tiktoken`) or Mistral's `tekken*.json`. Without any, only the bundled vocabularies are checked: token by token against their
 ranks, as `tiktoken` applies these. The texts are this repository's pages and programs, and Django's translations, in pieces of
-about 2,000 characters, as answers are. An ADR keeps the figures: docs/adr/0010-counting-tokens.md.
+about 2,000 characters, as answers are; with `--texts FOLDER` those of its `.txt` files instead. An ADR keeps the figures:
+docs/adr/0010-counting-tokens.md.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import django
@@ -108,12 +109,12 @@ def bundled(name: str) -> Count:
     return lambda text: len(encoding.encode_ordinary(text))
 
 
-def measure(name: str, vocabulary: Vocabulary, own: Count) -> float:
+def measure(name: str, vocabulary: Vocabulary, own: Count, counted_texts: Mapping[str, str]) -> float:
     """Print the errors of one vocabulary. The greatest mean error of any language, in percent."""
     worst = 0.0
     print(f"\n{name}: {vocabulary.name}, {'exact' if vocabulary.exact else 'scaled'}")
     print(f"{'':12} {'pieces':>6} {'whole':>8} {'mean of |pieces|':>17} {'worst piece':>12}")
-    for language, text in texts().items():
+    for language, text in counted_texts.items():
         errors = []
         counted = expected = 0
         for piece in pieces(text):
@@ -130,15 +131,17 @@ def measure(name: str, vocabulary: Vocabulary, own: Count) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--vocabulary", action="extend", nargs="+", default=[], metavar="MODEL=FILE")
+    parser.add_argument("--texts", type=Path, metavar="FOLDER")
     options = parser.parse_args()
+    read = {path.stem: path.read_text() for path in sorted(options.texts.glob("*.txt"))} if options.texts else texts()
     began = time.perf_counter()
     count_tokens(["x"], O200K)
     print(f"o200k_base loaded in {1000 * (time.perf_counter() - began):.0f} ms")
-    measure("gpt-4o", O200K, bundled("o200k_base"))
-    measure("gpt-4", CL100K, bundled("cl100k_base"))
+    measure("gpt-4o", O200K, bundled("o200k_base"), read)
+    measure("gpt-4", CL100K, bundled("cl100k_base"), read)
     for one in options.vocabulary:
         model, _, path = one.partition("=")
-        measure(model, vocabulary_of(model), counter(Path(path)))
+        measure(model, vocabulary_of(model), counter(Path(path)), read)
     return 0
 
 
