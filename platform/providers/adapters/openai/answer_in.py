@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.errors import classify_frame
 from providers.adapters.openai.usage import read_usage
+from providers.adapters.reading import one_line
 from providers.errors import ProviderError, Transient
 from providers.types import (
     NO_USAGE,
@@ -141,7 +142,7 @@ CANT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def _decode(data: bytes) -> _Answer:
     """Raises the error that the JSON holds, or Transient(garbage) if it is none."""
     try:
-        answer = _answer.decode(data)
+        answer = _answer.decode(one_line(data))
     except CANT_READ as error:
         raise Transient(str(error), cause="garbage") from error
     failure = error_in(answer.error, data)
