@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from msgspec.structs import replace
 
 from kernel.errors import NotFound, PaymentRequired, Unavailable, UpstreamFailed, UpstreamTimeout
@@ -397,3 +398,13 @@ def test_an_answer_that_came_over_many_lines_is_streamed_in_frames_of_one() -> N
         _, data = frame.split(b"\n")
         json.loads(data.removeprefix(b"data: "))
     assert json.dumps(citation["cited_text"]).encode() in frames
+
+
+@pytest.mark.parametrize("asked_streamed", [False, True])
+def test_a_refusal_of_another_format_is_a_text(asked_streamed: bool) -> None:
+    said = (b'"I can"', b'"\'t."')
+    pieces = [OpaqueDelta(Extras("openai.chat", {"refusal": Raw(piece)})) for piece in said]
+    events = [Started("up"), *pieces, ChoiceFinished("stop"), Finished("stop", Usage(input=1, output=2))]
+    out = written(events, stream=asked_streamed)
+    assert out["content"] == [{"type": "text", "text": "I can't."}]
+    assert out["stop_reason"] == "refusal"

@@ -161,6 +161,13 @@ def _extras(**fields: Raw | UnsetType) -> Extras | None:
     return Extras(WIRE_FORMAT, said) if said else None
 
 
+def refusal_of(extras: Extras) -> str:
+    """The refusal, or the piece of one, that an answer of this format holds in place of a text."""
+    said = extras.fields.get("refusal") if extras.wire_format == WIRE_FORMAT else None
+    value = None if said is None else msgspec.json.decode(said)
+    return value if isinstance(value, str) else ""
+
+
 def _opaque(delta: _Delta) -> Extras | None:
     if _opaque_of(delta) == _NOTHING_OPAQUE:
         return None
