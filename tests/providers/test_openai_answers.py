@@ -248,6 +248,22 @@ def test_tool_calls_without_an_index_are_told_apart_by_id() -> None:
     assert calls == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "1"))
 
 
+def test_tool_calls_of_one_index_are_told_apart_by_id() -> None:
+    reader = ChunkReader(choices=1)
+    assembler = Assembler()
+    for call in (
+        {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}},
+        {"index": 0, "id": "b", "function": {"name": "g", "arguments": "["}},
+        {"index": 0, "id": "b", "function": {"name": "g", "arguments": "1"}},
+        {"index": 0, "function": {"arguments": "]"}},
+        {"index": 1, "id": "b", "function": {"name": "h", "arguments": "2"}},
+    ):
+        for event in reader.read(json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode()):
+            assembler.add(event)
+    calls = assembler.answer().choices[0].tool_calls
+    assert calls == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "[1]"), ToolCall("b", "h", "2"))
+
+
 # --- what the caller gets
 
 RAW_LOGPROBS = msgspec.Raw(b'{"content":[{"token":"x","logprob":-0.10}]}')
