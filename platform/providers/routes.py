@@ -161,6 +161,20 @@ async def list_models(principal: Principal) -> Sequence[ModelEntry]:
     return _entries(principal, rows, allowed)
 
 
+async def find_model(principal: Principal, alias: str) -> ModelEntry:
+    """The model of this name: one that is listed, or what a wildcard or the tenant's choice makes of it. Raises
+    `ModelNotFound`, and what else `resolve_route` does."""
+    listed = {entry.alias: entry for entry in await list_models(principal)}
+    if alias in listed:
+        return listed[alias]
+    route = await resolve_route(principal, alias)
+    if not route.deployments:
+        raise _missing(alias)
+    first, matched = route.deployments[0], listed.get(route.matched)
+    created = matched.created if matched else 0
+    return ModelEntry(alias, first.provider, created, profile(first.model).context_tokens)
+
+
 def models_of_tenant(principal: Principal) -> Sequence[ModelEntry]:
     """The same, for threads, in the transaction of the caller's tenant."""
     with connection.cursor() as cursor:
@@ -296,4 +310,6 @@ def _deployment(
 
 
 def _missing(alias: str) -> ModelNotFound:
-    return ModelNotFound(f"The model {alias!r} does not exist, or you may not use it.", details={"model": alias[:200]})
+    return ModelNotFound(
+        f"The model {alias[:200]!r} does not exist, or you may not use it.", details={"model": alias[:200]}
+    )

@@ -7,6 +7,7 @@ left out and named. What can't change the answer (`HINTS`) is left out and named
 from typing import TypeVar
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from providers.base import ANY_FORMAT, Adapter
@@ -21,6 +22,7 @@ from providers.types import (
     Request,
     ResponseFormat,
     TextPart,
+    ToolCall,
     ToolChoice,
 )
 
@@ -46,6 +48,19 @@ HINTS = frozenset(
     }
 )
 """Names of extras, in whatever format, without which the answer is the same."""
+SENT_BACK = HINTS | {
+    "annotations",
+    "index",
+    "parsed",
+    "parsed_arguments",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+}
+"""The same for turns and calls of the assistant, which callers send back as they got them: beside hints, what an answer
+says about its words."""
+
+_NOTHING = frozenset({b"null", b"[]", b"{}"})
 
 Carrier = TypeVar("Carrier", bound=msgspec.Struct)
 
@@ -104,7 +119,7 @@ class _Fit:
     def _message(self, message: Message, path: str) -> Message:
         if _is_plain(message):
             return message
-        message = self._without_extras(message, path)
+        message = self._without_extras(self._in_words(message), path, hints=SENT_BACK)
         if message.name is not None and not self._names and message.role not in ("tool", "function"):
             self._leave_out(f"{path}.name", hint=True)
             message = replace(message, name=None)
@@ -130,14 +145,26 @@ class _Fit:
         if isinstance(item, Opaque):
             self._leave_out(f"{path} ({item.kind})")
             return None
-        return self._without_extras(item, path)
+        return self._without_extras(item, path, hints=SENT_BACK if isinstance(item, ToolCall) else HINTS)
 
-    def _without_extras(self, carrier: Carrier, path: str) -> Carrier:
+    def _in_words(self, message: Message) -> Message:
+        """A refusal that an earlier answer gave in place of a text is a text to those who know no refusals."""
+        extras = message.extras
+        if extras is None or "refusal" not in extras.fields or message.text or not self._foreign(extras):
+            return message
+        said = msgspec.json.decode(extras.fields["refusal"])
+        if not isinstance(said, str) or not said:
+            return message
+        rest = {name: value for name, value in extras.fields.items() if name != "refusal"}
+        return replace(message, content=(TextPart(said),), extras=replace(extras, fields=rest))
+
+    def _without_extras(self, carrier: Carrier, path: str, *, hints: frozenset[str] = HINTS) -> Carrier:
         extras: Extras | None = getattr(carrier, "extras", None)
         if extras is None or not self._foreign(extras):
             return carrier
-        for name in extras.fields:
-            self._leave_out(f"{path}.{name}" if path else name, hint=name in HINTS)
+        for name, value in extras.fields.items():
+            if not _says_nothing(value, hints):
+                self._leave_out(f"{path}.{name}" if path else name, hint=name in hints)
         return replace(carrier, extras=None)
 
     def _foreign(self, extras: Extras) -> bool:
@@ -158,6 +185,16 @@ _SAYS_NOTHING: dict[str, object] = {
 }
 """Values that ask for what happens anyway: nothing is lost without them."""
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}
+
+
+def _says_nothing(value: Raw, hints: frozenset[str]) -> bool:
+    """Whether a field of extras is null or empty, or an object that holds nothing else but hints."""
+    if bytes(value) in _NOTHING:
+        return True
+    if not bytes(value).startswith(b"{"):
+        return False
+    members = msgspec.json.decode(value, type=dict[str, Raw])
+    return all(name in hints or bytes(member) in _NOTHING for name, member in members.items())
 
 
 def _is_plain(message: Message) -> bool:

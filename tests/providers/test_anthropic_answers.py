@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 from msgspec.structs import replace
 
 from kernel.errors import NotFound, PaymentRequired, Unavailable, UpstreamFailed, UpstreamTimeout
@@ -377,3 +378,33 @@ def test_our_errors_in_this_format(error: Any, status: int, kind: str) -> None:
 def test_a_ping_is_an_event_of_the_format() -> None:
     (ping,) = SSEParser().feed(PING)
     assert (ping.event, json.loads(ping.data)) == ("ping", {"type": "ping"})
+
+
+def test_an_answer_that_came_over_many_lines_is_streamed_in_frames_of_one() -> None:
+    citation = {"type": "char_location", "cited_text": "a\nb", "document_index": 0}
+    content = [
+        {"type": "text", "text": "Hi\n", "citations": [citation]},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
+    ]
+    body = {
+        "model": "m",
+        "content": content,
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    writer = StreamWriter(asked=ASKED, request_id=ID)
+    frames = b"".join(map(writer.write, events_of(parse_answer(json.dumps(body, indent=2).encode()))))
+    for frame in frames.removesuffix(b"\n\n").split(b"\n\n"):
+        _, data = frame.split(b"\n")
+        json.loads(data.removeprefix(b"data: "))
+    assert json.dumps(citation["cited_text"]).encode() in frames
+
+
+@pytest.mark.parametrize("asked_streamed", [False, True])
+def test_a_refusal_of_another_format_is_a_text(asked_streamed: bool) -> None:
+    said = (b'"I can"', b'"\'t."')
+    pieces = [OpaqueDelta(Extras("openai.chat", {"refusal": Raw(piece)})) for piece in said]
+    events = [Started("up"), *pieces, ChoiceFinished("stop"), Finished("stop", Usage(input=1, output=2))]
+    out = written(events, stream=asked_streamed)
+    assert out["content"] == [{"type": "text", "text": "I can't."}]
+    assert out["stop_reason"] == "refusal"

@@ -1,6 +1,7 @@
 """Requests that were made in another format, said in Anthropic's."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -139,3 +140,33 @@ def test_models_that_take_no_sampling_parameters_are_not_told_any_but_the_usual(
     for model, unsaid in (("claude-opus-4-8", {"temperature"}), ("claude-opus-4-6", set())):
         said = ChatRequest("a", (user_message("Hi"),), temperature=0.2, top_p=1.0)
         assert adapter.terms(said, model)[1] == adapter.unsaid | unsaid
+
+
+def test_what_says_nothing_is_not_sent() -> None:
+    call = ToolCall("call_1", "f", "{}")
+    turns = (
+        user_message("x"),
+        Message("assistant", (TextPart(""),), tool_calls=(call,)),
+        Message("tool", (TextPart("r"),), tool_call_id="call_1"),
+        Message("assistant", (TextPart(" \n"),)),
+        user_message("y"),
+    )
+    asked, called, rest = _made(messages=turns)["messages"]
+    assert asked == {"role": "user", "content": "x"}
+    assert called["content"] == [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]
+    assert [block["type"] for block in rest["content"]] == ["tool_result", "text"]
+
+
+def test_an_instruction_alone_is_what_is_asked() -> None:
+    out = _made(messages=(Message("system", (TextPart("Tell a joke."),)),))
+    assert out["messages"] == [{"role": "user", "content": "Tell a joke."}]
+    assert "system" not in out
+
+
+def test_an_id_that_is_none_here_is_made_anew_for_the_call_and_its_result() -> None:
+    call = ToolCall("functions.f:0", "f", "{}")
+    result = Message("tool", (TextPart("r"),), tool_call_id=call.id)
+    _, called, rest = _made(messages=(user_message("x"), Message("assistant", tool_calls=(call,)), result))["messages"]
+    made = called["content"][0]["id"]
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", made)
+    assert rest["content"][0]["tool_use_id"] == made

@@ -24,6 +24,7 @@ json_value = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(name, inner, max_size=3),
     max_leaves=5,
 )
+call_id = st.from_regex(r"[a-zA-Z0-9_-]{1,12}", fullmatch=True)
 json_object = st.dictionaries(name, json_value, max_size=3)
 cache = {"cache_control": st.just({"type": "ephemeral", "ttl": "1h"}), "x_new": json_value}
 
@@ -45,8 +46,8 @@ text_block = _block("text", {"text": text}, citations=citations)
 image = _block("image", {"source": source}, transformations=json_object)
 document = _block("document", {"source": json_object}, title=text, context=text, citations=json_object)
 result_content = text | st.lists(text_block | image | document, min_size=1, max_size=3)
-result = _block("tool_result", {"tool_use_id": name}, content=result_content, is_error=st.booleans())
-call = _block("tool_use", {"id": name, "name": name, "input": json_object}, caller=json_object)
+result = _block("tool_result", {"tool_use_id": call_id}, content=result_content, is_error=st.booleans())
+call = _block("tool_use", {"id": call_id, "name": name, "input": json_object}, caller=json_object)
 thinking = _block("thinking", {"thinking": text, "signature": name})
 redacted = _block("redacted_thinking", {"data": name})
 server = _block("server_tool_use", {"id": name, "name": name, "input": json_object}) | _block(
@@ -148,12 +149,22 @@ def _plain(content: Any) -> Any:
     return content
 
 
+def _is_blank(block: JSON) -> bool:
+    return block.keys() == {"type", "text"} and not block["text"].strip()
+
+
 def _normal(body: JSON) -> JSON:
     """The documented normal form."""
     body = {**body}
     turns: list[JSON] = []
-    for message in body["messages"]:
+    for number, message in enumerate(body["messages"], 1):
         blocks = _blocks(message["content"])
+        if message["role"] == "assistant":
+            spoken = [block for block in blocks if not _is_blank(block)]
+            if not spoken and number < len(body["messages"]):
+                continue
+            if any(block["type"] == "tool_use" for block in blocks):
+                blocks = spoken
         if turns and turns[-1]["role"] == message["role"]:
             turns[-1]["content"] += blocks
         else:

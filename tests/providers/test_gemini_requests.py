@@ -213,3 +213,10 @@ def test_what_cannot_be_said_is_refused_by_name(request_: ChatRequest, param: st
     with pytest.raises(Unsupported) as refused:
         _body(request_)
     assert refused.value.param == (param or "messages[0].tool_calls")
+
+
+def test_a_text_beside_calls_that_says_nothing_is_not_sent() -> None:
+    called = Message("assistant", (TextPart(""),), tool_calls=(ToolCall("c", "f", "{}"),))
+    result = Message("tool", (TextPart("r"),), tool_call_id="c")
+    parts = _body(ChatRequest("m", (called, result)))["contents"][0]["parts"]
+    assert [next(iter(part)) for part in parts] == ["functionCall"]

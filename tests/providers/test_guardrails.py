@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from providers.types import (
     Extras,
     Message,
     Opaque,
+    OpaqueDelta,
     TextDelta,
     ToolCallDelta,
 )
@@ -95,6 +97,44 @@ def test_arguments_of_calls_are_masked_too() -> None:
     calls = [event for event in events if isinstance(event, ToolCallDelta)]
     assert (calls[0].id, calls[0].name) == ("c1", "save")
     assert json.loads("".join(call.arguments for call in calls)) == {"key": SECRET_SAYS}
+
+
+def _opaque(**said: Any) -> OpaqueDelta:
+    fields = {name: Raw(json.dumps(value).encode()) for name, value in said.items()}
+    return OpaqueDelta(Extras("openai.chat", fields))
+
+
+@pytest.mark.no_database
+def test_what_only_one_format_knows_of_an_answer_is_masked_too() -> None:
+    outward = Outward(BOTH)
+    details = [{"type": "reasoning.text", "text": KEY}]
+    events = [
+        *outward.feed(_opaque(refusal=f"I won't say {KEY[:10]}")),
+        *outward.feed(_opaque(refusal=KEY[10:])),
+        *outward.feed(_opaque(annotations=[{"title": TEXTS[0]}], reasoning_details=details)),
+        *outward.feed(ChoiceFinished("stop")),
+    ]
+    said = [event.extras.fields for event in events if isinstance(event, OpaqueDelta)]
+    assert "".join(msgspec.json.decode(fields["refusal"]) for fields in said if "refusal" in fields) == (
+        f"I won't say {SECRET_SAYS}"
+    )
+    assert [msgspec.json.decode(fields["annotations"]) for fields in said if "annotations" in fields] == [
+        [{"title": BOTH.text(TEXTS[0])}]
+    ]
+    assert not any("reasoning_details" in fields for fields in said)
+
+
+@pytest.mark.no_database
+def test_what_only_one_format_knows_of_a_whole_answer_is_masked_too() -> None:
+    extras = _opaque(refusal=TEXTS[0], citations=[{"cited_text": TEXTS[1]}], reasoning_details=[KEY]).extras
+    (choice,) = Outward(BOTH).answer(ChatAnswer("m", (AnswerChoice(extras=extras),), NO_USAGE)).choices
+    assert choice.extras is not None
+    assert {name: msgspec.json.decode(value) for name, value in choice.extras.fields.items()} == {
+        "refusal": BOTH.text(TEXTS[0]),
+        "citations": [{"cited_text": BOTH.text(TEXTS[1])}],
+    }
+    innocent = ChatAnswer("m", (AnswerChoice(extras=_opaque(refusal="No.").extras),), NO_USAGE)
+    assert Outward(BOTH).answer(innocent) == innocent
 
 
 def _rules(**said: Any) -> Any:

@@ -172,3 +172,34 @@ async def test_a_database_that_goes_away_in_the_middle_is_said_to_be_away(
     # Anthropic's clients know this one.
     assert answer.status_code == (529 if path == "/v1/messages" else 503), answer.text
     assert "connection was lost" not in answer.text
+
+
+HELLO = {"role": "user", "content": "hello"}
+THOUGHT = {"type": "reasoning", "summary": [], "content": "hm"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/chat/completions", {"input": "hello", "stream_options": 5}, "stream_options"),
+        (
+            "/v1/chat/completions",
+            {"input": "x", "tools": [{"type": "custom", "name": "c", "format": "x"}]},
+            "tools.format",
+        ),
+        ("/v1/responses", {"input": [THOUGHT, HELLO]}, None),
+        ("/v1/responses", {"input": [THOUGHT, HELLO], "stream": True}, None),
+        ("/v1/messages", {"messages": [HELLO], "max_tokens": 5, "tools": None, "system": None}, None),
+    ],
+)
+async def test_what_is_oddly_put_is_answered_or_refused_by_name(
+    company: Company, echo: str, path: str, body: dict[str, Any], param: str | None
+) -> None:
+    headers = {"authorization": f"Bearer {company.api_key}"}
+    answer = await request(application, "POST", path, body={"model": echo, **body}, headers=headers)
+    if param is None:
+        assert answer.status_code == 200, answer.text
+        assert "hello" in answer.text
+        return
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param

@@ -248,6 +248,22 @@ def test_tool_calls_without_an_index_are_told_apart_by_id() -> None:
     assert calls == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "1"))
 
 
+def test_tool_calls_of_one_index_are_told_apart_by_id() -> None:
+    reader = ChunkReader(choices=1)
+    assembler = Assembler()
+    for call in (
+        {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}},
+        {"index": 0, "id": "b", "function": {"name": "g", "arguments": "["}},
+        {"index": 0, "id": "b", "function": {"name": "g", "arguments": "1"}},
+        {"index": 0, "function": {"arguments": "]"}},
+        {"index": 1, "id": "b", "function": {"name": "h", "arguments": "2"}},
+    ):
+        for event in reader.read(json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode()):
+            assembler.add(event)
+    calls = assembler.answer().choices[0].tool_calls
+    assert calls == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "[1]"), ToolCall("b", "h", "2"))
+
+
 # --- what the caller gets
 
 RAW_LOGPROBS = msgspec.Raw(b'{"content":[{"token":"x","logprob":-0.10}]}')
@@ -302,3 +318,21 @@ def test_an_error_in_mid_stream_is_a_frame_that_readers_of_the_format_understand
     assert [event for frame in said for event in reader.read(frame.data)][1:] == [TextDelta("x")]
     with pytest.raises(Transient, match="It broke"):
         reader.read(broken.data)
+
+
+def test_an_answer_that_came_over_many_lines_is_streamed_in_frames_of_one() -> None:
+    message = {"role": "assistant", "content": "Hi\n", "annotations": [{"type": "url_citation", "url": "u"}]}
+    logprobs = {"content": [{"token": "Hi\n", "logprob": -1.0, "bytes": None, "top_logprobs": []}]}
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "stop"}
+    body = {"model": "m", "service_tier": "default", "choices": [choice], "prompt_filter_results": [{"a": 1}]}
+    # As OpenAI itself writes what is not streamed; others with CRLF.
+    for line_end in ("\n", "\r\n"):
+        answer = parse_answer(json.dumps(body, indent=2).replace("\n", line_end).encode())
+        writer = StreamWriter(answer_id="a", created=1, model="m", include_usage=False)
+        frames = [frame.data for event in events_of(answer) for frame in SSEParser().feed(writer.write(event))]
+        told = [json.loads(frame)["choices"][0] for frame in frames[:-1]]
+        assert {"content": "Hi\n"} in [choice["delta"] for choice in told]
+        assert logprobs in [choice.get("logprobs") for choice in told]
+        whole = encode_answer(answer, answer_id="a", created=1, model="m")
+        assert b"\n" not in whole
+        assert json.loads(whole)["choices"][0]["message"]["content"] == "Hi\n"

@@ -8,12 +8,24 @@ import pytest
 from providers import registry
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.answer_in import ChunkReader, parse_answer
-from providers.adapters.openai.dialect import DEEPSEEK, GROQ, MISTRAL, OPENAI, TOGETHER, Dialect
+from providers.adapters.openai.dialect import COMPATIBLE, DEEPSEEK, GROQ, MISTRAL, OPENAI, TOGETHER, Dialect
 from providers.adapters.openai.errors import classify, classify_frame
+from providers.adapters.openai.request_in import parse_chat_request
 from providers.adapters.openai.request_out import encode_chat_request
+from providers.adapters.openai.text_in import parse_text_request
+from providers.adapters.openai.text_out import encode_text_request
 from providers.errors import ProviderError, QuotaExceeded, RateLimitedUpstream, Rejected, Transient, Unsupported
 from providers.translate import fit
-from providers.types import ChatRequest, Message, ReasoningDelta, TextDelta, ToolCall, user_message
+from providers.types import (
+    ChatRequest,
+    ImagePart,
+    Message,
+    ReasoningDelta,
+    TextDelta,
+    TextPart,
+    ToolCall,
+    user_message,
+)
 from tests.providers.conftest import ask
 
 pytestmark = pytest.mark.no_database
@@ -154,3 +166,32 @@ def test_every_compatible_provider_has_its_adapter() -> None:
         "llama.cpp",
         "openai-compatible",
     }
+
+
+def test_what_a_result_shows_is_shown_by_a_user_where_only_users_can() -> None:
+    image = ImagePart("data:image/png;base64,aGk=")
+    messages = (
+        Message(role="assistant", tool_calls=(ToolCall("a", "f", "{}"), ToolCall("b", "f", "{}"))),
+        Message(role="tool", tool_call_id="a", content=(TextPart("see"), image)),
+        Message(role="tool", tool_call_id="b"),
+        user_message("So?"),
+    )
+    _, *told = sent(ChatRequest("m", messages), OPENAI)["messages"]
+    shown = {"type": "image_url", "image_url": {"url": image.url}}
+    assert told == [
+        {"role": "tool", "tool_call_id": "a", "content": "see"},
+        {"role": "tool", "tool_call_id": "b", "content": ""},
+        {"role": "user", "content": [shown]},
+        {"role": "user", "content": "So?"},
+    ]
+    assert sent(ChatRequest("m", messages[:2]), OPENAI)["messages"][-1] == {"role": "user", "content": [shown]}
+    assert sent(ChatRequest("m", messages), COMPATIBLE)["messages"][1]["content"][1] == shown
+
+
+def test_numbers_that_mean_nothing_or_all_are_taken() -> None:
+    chat = b'{"model":"m","messages":[{"role":"user","content":"x"}],"top_k":-1}'
+    assert sent(parse_chat_request(chat), COMPATIBLE)["top_k"] == -1
+    # How the probabilities of a text are asked for.
+    text = parse_text_request(b'{"model":"m","prompt":"x","max_tokens":0,"echo":true,"logprobs":1}')
+    body = json.loads(encode_text_request(text, model="m", dialect=COMPATIBLE, stream=False))
+    assert (body["max_tokens"], body["echo"], body["logprobs"]) == (0, True, 1)

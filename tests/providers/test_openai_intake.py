@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from kernel.errors import InvalidRequest
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.openai.answer_in import ChunkReader, parse_answer
 from providers.adapters.openai.answer_out import StreamWriter, encode_answer
 from providers.adapters.openai.dialect import COMPATIBLE
 from providers.adapters.openai.request_out import encode_chat_request
+from providers.errors import Unsupported
 from providers.gateway.openai import ChatCompletions
+from providers.translate import fit
 from providers.types import ChatRequest, Message, TextPart, user_message
 
 pytestmark = pytest.mark.no_database
@@ -119,3 +122,32 @@ def test_a_streamed_call_of_a_custom_tool_comes_through() -> None:
                 if b"tool_calls" in frame:
                     seen.append(json.loads(frame.removeprefix(b"data: "))["choices"][0]["delta"]["tool_calls"][0])
     assert seen == pieces
+
+
+def test_an_answer_that_is_sent_back_as_it_came_goes_to_any_provider() -> None:
+    function = {"name": "f", "arguments": "{}", "parsed_arguments": {"a": 1}}
+    call = {"id": "c", "type": "function", "index": 0, "function": function}
+    answer = {"role": "assistant", "content": None, "refusal": None, "annotations": [], "reasoning_content": "Hm."}
+    request = read(messages=[{"role": "user", "content": "x"}, answer | {"tool_calls": [call]}], logit_bias={})
+    fitted = fit(request, Gemini(), drop=False)
+    assert fitted.request == read(
+        messages=[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+        ]
+    )
+    assert fitted.dropped == ("messages[1].reasoning_content", "messages[1].tool_calls[0].index")
+
+
+def test_an_earlier_refusal_is_a_text_to_other_formats() -> None:
+    request = read(messages=[{"role": "assistant", "content": None, "refusal": "I won't."}])
+    fitted = fit(request, Gemini(), drop=False).request
+    assert isinstance(fitted, ChatRequest)
+    assert fitted.messages == (Message(role="assistant", content=(TextPart("I won't."),)),)
+
+
+def test_what_changes_an_answer_is_still_refused_by_name() -> None:
+    request = read(messages=[{"role": "user", "content": "x"}], modalities=["audio"])
+    with pytest.raises(Unsupported) as refused:
+        fit(request, Gemini(), drop=False)
+    assert refused.value.param == "modalities"

@@ -364,3 +364,13 @@ def test_what_was_asked_is_said_back() -> None:
     assert (response["previous_response_id"], response["store"]) == ("resp_1", False)
     assert response["reasoning"] == {"effort": "low", "summary": None}
     assert response["usage"] is None
+
+
+def test_what_was_asked_over_many_lines_is_said_back_in_frames_of_one() -> None:
+    tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}, "description": "a\nb"}]
+    asked = {"model": "m", "input": "x", "tools": tools, "text": {"format": {"type": "json_object"}}, "user": "u"}
+    writer = ResponseWriter(parse_response_request(json.dumps(asked, indent=2).encode()), response_id=ID, created=1)
+    frames = writer.write(Started("up")) + writer.write(Finished("stop", Usage(input=1)))
+    for frame in frames.removesuffix(b"\n\n").split(b"\n\n"):
+        _, data = frame.split(b"\n")
+        assert json.loads(data.removeprefix(b"data: "))["response"]["tools"] == tools

@@ -25,7 +25,7 @@ from providers.models import (
     Route,
     RouteTarget,
 )
-from providers.routes import MAX_HOPS, ModelNotFound, ResolvedRoute, list_models, resolve_route
+from providers.routes import MAX_HOPS, ModelNotFound, ResolvedRoute, find_model, list_models, resolve_route
 from providers.services.connections import Offer, add_provider
 from tenants.principals import Principal
 from tests.support.cast import Company
@@ -152,6 +152,19 @@ async def test_wildcards_are_listed(company: Company) -> None:
     alias = unique("wild") + "*"
     await sync_to_async(offer)((alias, "*"), tenant=company)
     assert alias in [entry.alias for entry in await list_models(principal(company))]
+
+
+async def test_a_name_that_a_wildcard_stands_for_can_be_looked_at(company: Company) -> None:
+    start = unique()
+    await sync_to_async(offer)((f"{start}*", "*"), tenant=company)
+    (listed,) = [entry for entry in await list_models(principal(company)) if entry.alias == f"{start}*"]
+    assert await find_model(principal(company), f"{start}*") == listed
+    assert await find_model(principal(company), f"{start}-8b") == replace(listed, alias=f"{start}-8b")
+    only = principal(company, allowed_models=frozenset({f"{start}-8b"}))
+    assert (await find_model(only, f"{start}-8b")).alias == f"{start}-8b"
+    for who, name in ((only, f"{start}-70b"), (principal(company), unique("none"))):
+        with pytest.raises(ModelNotFound):
+            await find_model(who, name)
 
 
 async def test_a_deployment_without_a_price_is_left_out_and_alone_refused_by_name(company: Company) -> None:

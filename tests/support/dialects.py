@@ -77,18 +77,13 @@ class ChatClient(Client):
             answer = self._client.chat.completions.create(**asked)
         (choice,) = answer.choices
         called = choice.message.tool_calls or ()
-        calls = [{"id": call.id, "type": "function", "function": _function(call.function)} for call in called]
         return Said(
             text=choice.message.content or "",
             calls=tuple(Call(c.id, c.function.name, json.loads(c.function.arguments)) for c in called),
             ended=choice.finish_reason,
             tokens=(answer.usage.prompt_tokens, answer.usage.completion_tokens),
-            turn={"role": "assistant", "tool_calls": calls},
+            turn=choice.message,
         )
-
-
-def _function(function: Any) -> dict[str, str]:
-    return {"name": function.name, "arguments": function.arguments}
 
 
 class ResponsesClient(Client):
@@ -121,7 +116,7 @@ class ResponsesClient(Client):
             calls=tuple(Call(c.call_id, c.name, json.loads(c.arguments)) for c in calls),
             ended=answer.status,
             tokens=(answer.usage.input_tokens, answer.usage.output_tokens),
-            turn=[{"type": c.type, "call_id": c.call_id, "name": c.name, "arguments": c.arguments} for c in calls],
+            turn=answer.output,
         )
 
 
@@ -155,7 +150,7 @@ class MessagesClient(Client):
             calls=tuple(Call(b["id"], b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"),
             ended=answer.stop_reason,
             tokens=(answer.usage.input_tokens, answer.usage.output_tokens),
-            turn={"role": "assistant", "content": [block for block in blocks if block["type"] == "tool_use"]},
+            turn={"role": "assistant", "content": answer.content},
         )
 
 

@@ -22,6 +22,12 @@ Said = TypeVar("Said", bound=msgspec.Struct)
 _object = msgspec.json.Decoder(dict[str, Raw])
 
 
+def one_line(said: bytes) -> bytes:
+    """JSON without the line breaks between its values, so that what is taken from it as it came can be part of a frame or of
+    a line. Strings hold none. Raises what decoding raises."""
+    return msgspec.json.format(said, indent=-1) if b"\n" in said or b"\r" in said else said
+
+
 def decoded(decoder: msgspec.json.Decoder[Value], data: bytes) -> Value:
     """The JSON as the decoder's type. Raises Transient(garbage) if it is none."""
     try:

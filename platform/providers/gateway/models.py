@@ -5,7 +5,6 @@ from providers.adapters.anthropic import models_out as anthropic
 from providers.adapters.openai.models_out import encode_model, encode_models
 from providers.gateway.anthropic import page_of_models, speaks_anthropic
 from providers.gateway.http import Request, Responder
-from providers.routes import ModelNotFound
 from tenants.principals import Principal
 
 
@@ -17,11 +16,7 @@ async def list_models(request: Request, responder: Responder, principal: Princip
 
 
 async def retrieve_model(request: Request, responder: Responder, principal: Principal) -> None:
-    """One of them. Raises `ModelNotFound`."""
-    alias = request.path.removeprefix("/v1/models/")
-    for entry in await routes.list_models(principal):
-        if entry.alias == alias:
-            encode = anthropic.encode_model if speaks_anthropic(request) else encode_model
-            await responder.whole(200, encode(entry))
-            return
-    raise ModelNotFound(f"The model {alias[:200]!r} does not exist, or you may not use it.", details={"param": "model"})
+    """One of them, also by a name that one of their wildcards stands for. Raises `ModelNotFound`."""
+    entry = await routes.find_model(principal, request.path.removeprefix("/v1/models/"))
+    encode = anthropic.encode_model if speaks_anthropic(request) else encode_model
+    await responder.whole(200, encode(entry))

@@ -10,7 +10,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from kernel.errors import InvalidRequest
-from providers.guardrails.mask import Mask
+from providers.guardrails.mask import Mask, masked_value
 from providers.guardrails.rules import Rules
 from providers.types import EmbeddingRequest, Message, Opaque, Part, Request, TextPart, ToolCall
 
@@ -132,7 +132,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _masked_opaque(opaque: Opaque, mask: Callable[[str], str]) -> Opaque:
     said = _said(opaque)
-    masked = _masked_value(said, mask)
+    masked = masked_value(said, mask)
     if masked == said:
         return opaque
     fields = {
@@ -140,14 +140,3 @@ def _masked_opaque(opaque: Opaque, mask: Callable[[str], str]) -> Opaque:
         for name in said
     }
     return replace(opaque, extras=replace(opaque.extras, fields=fields))
-
-
-def _masked_value(value: Any, mask: Callable[[str], str]) -> Any:
-    match value:
-        case str():
-            return mask(value)
-        case list():
-            return [_masked_value(item, mask) for item in value]
-        case dict():
-            return {name: _masked_value(item, mask) for name, item in value.items()}
-    return value

@@ -4,7 +4,9 @@ Secrets are known by the forms their issuers give them (prefixes and lengths as 
 by ISO/IEC 7812: 13 to 19 digits that begin with 3 to 6 and pass the Luhn check."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import re2
 
@@ -70,6 +72,18 @@ class Mask:
             if card := _BEGINS_CARD.search(text, number):
                 starts.append(card.start())
         return min(starts)
+
+
+def masked_value(value: Any, mask: Callable[[str], str]) -> Any:
+    """A JSON value whose every text is masked."""
+    match value:
+        case str():
+            return mask(value)
+        case list():
+            return [masked_value(item, mask) for item in value]
+        case dict():
+            return {name: masked_value(item, mask) for name, item in value.items()}
+    return value
 
 
 def _without_pem(text: str) -> str:

@@ -3,16 +3,20 @@
 In a stream the end of a piece may be the beginning of a secret: it is held back until what follows decides, a word or a
 number at most, and at most `MAX_HELD_CHARS`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
-from providers.guardrails.mask import PEM_BEGINS, PEM_ENDS, SECRET_SAYS, Mask
+from providers.guardrails.mask import PEM_BEGINS, PEM_ENDS, SECRET_SAYS, Mask, masked_value
 from providers.types import (
     AnswerChoice,
     ChatAnswer,
     ChoiceFinished,
+    Extras,
+    OpaqueDelta,
     ReasoningDelta,
     StreamEvent,
     TextDelta,
@@ -20,6 +24,8 @@ from providers.types import (
 )
 
 MAX_HELD_CHARS = 8_192
+SAID_AGAIN = frozenset({"reasoning_details"})
+"""Extras of answers that say again, in pieces, what is masked as a text: they are left out."""
 _PEM_TAIL_CHARS = 64
 
 
@@ -65,7 +71,7 @@ class _Text:
         return "" if self._in_pem else self._mask.text(held)
 
 
-Key = tuple[Literal["text", "reasoning", "call"], int, int]
+Key = tuple[Literal["text", "reasoning", "call", "refusal"], int, int]
 
 
 class Outward:
@@ -74,6 +80,7 @@ class Outward:
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
         self._texts: dict[Key, _Text] = {}
+        self._format = ""
 
     def feed(self, event: StreamEvent) -> Iterator[StreamEvent]:
         """What may be seen of this event, and of what was held back before it."""
@@ -91,11 +98,42 @@ class Outward:
                 said = self._text(("call", event.index, event.call)).feed(event.arguments)
                 if said or event.id is not None or event.name is not None:
                     yield replace(event, arguments=said)
+            case OpaqueDelta(extras, index):
+                if (left := self._opaque(extras, self._refusal(extras, index))) is not None:
+                    yield replace(event, extras=left)
             case ChoiceFinished(_, index):
                 yield from self._rest(index)
                 yield event
             case _:
                 yield event
+
+    def _refusal(self, extras: Extras, index: int) -> Callable[[str], str]:
+        """How a refusal is masked, which comes in pieces like a text."""
+        self._format = extras.wire_format
+        return self._text(("refusal", index, 0)).feed
+
+    def _opaque(self, extras: Extras, refusal: Callable[[str], str]) -> Extras | None:
+        """What only one format knows, masked; None where nothing is left of it."""
+        fields = {
+            name: self._field(value, refusal if name == "refusal" else self._mask.text)
+            for name, value in extras.fields.items()
+            if name not in SAID_AGAIN
+        }
+        left = {name: value for name, value in fields.items() if value is not None}
+        if not left:
+            return None
+        return extras if left == extras.fields else replace(extras, fields=left)
+
+    def _field(self, value: Raw, mask: Callable[[str], str]) -> Raw | None:
+        """None for what can't be read, or is held back."""
+        try:
+            said = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        masked = masked_value(said, mask)
+        if masked == said:
+            return value
+        return Raw(msgspec.json.encode(masked)) if masked != "" else None
 
     def _text(self, key: Key) -> _Text:
         text = self._texts.get(key)
@@ -121,6 +159,8 @@ class Outward:
                     yield ReasoningDelta(said, choice)
                 case "call":
                     yield ToolCallDelta(call, said, index=choice)
+                case "refusal":
+                    yield OpaqueDelta(Extras(self._format, {"refusal": Raw(msgspec.json.encode(said))}), choice)
 
     def answer(self, answer: ChatAnswer) -> ChatAnswer:
         """A whole answer, masked."""
@@ -133,6 +173,7 @@ class Outward:
             text=mask(choice.text),
             reasoning=mask(choice.reasoning),
             tool_calls=tuple(replace(call, arguments=mask(call.arguments)) for call in choice.tool_calls),
+            extras=None if choice.extras is None else self._opaque(choice.extras, mask),
         )
         # The pieces, and the log probabilities, say the same again as it was before.
         return replace(masked, logprobs=None) if masked == choice else replace(masked, logprobs=None, pieces=())

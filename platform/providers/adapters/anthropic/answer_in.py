@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from providers.adapters.anthropic import WIRE_FORMAT
 from providers.adapters.anthropic.errors import classify_frame
-from providers.adapters.reading import Implausible, count, reported
+from providers.adapters.reading import Implausible, count, one_line, reported
 from providers.assemble import Assembler
 from providers.errors import ProviderError, Transient
 from providers.types import (
@@ -134,6 +134,7 @@ def _said(fields: Fields, known: Iterable[str]) -> Fields:
 def parse_answer(body: bytes) -> ChatAnswer:
     """Read a whole message. Raises the error in it, or Transient(garbage)."""
     try:
+        body = one_line(body)
         if _event.decode(body).type == "error":
             raise classify_frame(body)
         message = _message.decode(body)
@@ -198,6 +199,7 @@ class EventReader:
     def read(self, data: bytes) -> list[StreamEvent]:
         """The events in the data of one of theirs. Raises the error in it, or Transient(garbage)."""
         try:
+            data = one_line(data)
             event = _event.decode(data)
             if event.type == "error":
                 raise classify_frame(data)

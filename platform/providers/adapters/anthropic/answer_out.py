@@ -13,6 +13,7 @@ from kernel.errors import ParleyError
 from providers.adapters.anthropic import WIRE_FORMAT
 from providers.adapters.anthropic.errors import encode_error
 from providers.adapters.anthropic.request_out import call_input
+from providers.adapters.openai.answer_in import refusal_of
 from providers.assemble import in_order
 from providers.estimate import estimate_input
 from providers.types import (
@@ -76,6 +77,10 @@ class _Ending:
             self.delta |= _fields.decode(own["delta"])
         self.usage = own.get("usage", self.usage)
 
+    def refuse(self) -> None:
+        """The answer is a refusal, which comes as a text."""
+        self.delta["stop_reason"] = "refusal"
+
     def said(self) -> JSON:
         return {**self.delta, "stop_reason": self.delta["stop_reason"] or STOP_REASONS[self.reason]}
 
@@ -89,6 +94,9 @@ def encode_answer(answer: ChatAnswer, *, answer_id: str, model: str) -> bytes:
         for piece in in_order(choice):
             if isinstance(piece, OpaqueDelta):
                 ending.take(_own(piece.extras))
+                if refusal := refusal_of(piece.extras):
+                    ending.refuse()
+                    content.add(TextDelta(refusal))
             content.add(piece)
     return _encode(
         {
@@ -174,7 +182,7 @@ class StreamWriter:
             case ToolCallDelta():
                 return self._call(event)
             case OpaqueDelta(extras):
-                return self._opaque(_own(extras))
+                return self._refusal(refusal_of(extras)) + self._opaque(_own(extras))
             case Started(_, extras):
                 return self._start(_own(extras).get("usage"))
         return self._ended(event)
@@ -254,6 +262,12 @@ class StreamWriter:
         delta = b'{"type":"input_json_delta","partial_json":' + _encode(event.arguments) + b"}"
         # Of calls that come interleaved, the pieces of one that is closed still name their block.
         return said + self._delta(delta, self._calls[event.call])
+
+    def _refusal(self, said: str) -> bytes:
+        if not said:
+            return b""
+        self._ending.refuse()
+        return self.write(TextDelta(said))
 
     def _opaque(self, own: dict[str, Raw]) -> bytes:
         self._ending.take(own)

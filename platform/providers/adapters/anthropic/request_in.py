@@ -245,7 +245,7 @@ def _image(asked: wire.Block, fields: Fields, path: str) -> Part:
 
 
 def _tools(asked: Sequence[wire.Tool], raw: Raw | None) -> tuple[FunctionTool | Opaque, ...]:
-    if raw is None:
+    if not asked or raw is None:
         return ()
     pairs = zip(asked, list_of_fields(raw), strict=True)
     return tuple(_tool(tool, fields, f"tools[{i}]") for i, (tool, fields) in enumerate(pairs))

@@ -5,10 +5,14 @@ system prompt; content in its plainest form (a single plain text block as a stri
 one message, which is how they are read); `"type":"custom"` of tools; thinking without a signature, which would be
 refused; and `max_tokens`, which is always said.
 
-Of a request in another format, system messages become the system prompt wherever they stand, in their order."""
+Of a request in another format, system messages become the system prompt wherever they stand, in their order, or what is
+asked where there is nothing else. Texts beside calls and turns of the assistant that say nothing, which this format alone
+refuses, are left out, and ids of calls are made anew that don't have its form."""
 
 import base64
+import re
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -41,6 +45,7 @@ JSON_ONLY = "Answer with one JSON object and nothing else: no words before or af
 _HEADERS = frozenset({"anthropic-beta"})
 _MAX_TEMPERATURE = 1.0
 _NO_SCHEMA = Raw(b'{"type":"object"}')
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _TYPES = {"none": "none", "auto": "auto", "required": "any"}
 
 _encoder = msgspec.json.Encoder()
@@ -78,6 +83,8 @@ def _body(request: ChatRequest, *, model: str) -> JSON:
     if request.temperature is not None and request.temperature > _MAX_TEMPERATURE:
         raise Unsupported("The model takes a `temperature` from 0 to 1.", param="temperature")
     system, messages = _turns(request)
+    if system and not messages:
+        system, messages = [], [{"role": "user", "content": _content(system)}]
     body: JSON = {"model": model, "max_tokens": cap, "messages": messages}
     # An empty text says nothing, and as a block it is refused.
     if prompt := _content(system):
@@ -137,6 +144,8 @@ def _turns(request: ChatRequest) -> tuple[list[JSON], list[JSON]]:
         if message.role in ("system", "developer") and not in_place:
             system += _blocks(message.content, path)
             continue
+        if message.role == "assistant" and i + 1 < len(request.messages) and _says_nothing(message):
+            continue
         role = _role(message, path)
         if not turns or turns[-1][0] != role:
             turns.append((role, []))
@@ -144,6 +153,14 @@ def _turns(request: ChatRequest) -> tuple[list[JSON], list[JSON]]:
     if isinstance(request.response_format, ResponseFormat) and request.response_format.kind == "json_object":
         system.append({"type": "text", "text": JSON_ONLY})
     return system, [{"role": role, "content": _content(blocks)} for role, blocks in turns]
+
+
+def _says_nothing(message: Message) -> bool:
+    return not message.tool_calls and all(_is_blank(part) for part in message.content)
+
+
+def _is_blank(part: Part) -> bool:
+    return isinstance(part, TextPart) and part.extras is None and not part.text.strip()
 
 
 def _role(message: Message, path: str) -> str:
@@ -168,14 +185,21 @@ def _turn(message: Message, path: str) -> Iterable[JSON]:
         return
     calls = [_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(message.tool_calls)]
     for number, part in enumerate(message.content):
+        if message.tool_calls and _is_blank(part):
+            continue
         while calls and calls[0][0] <= number:
             yield calls.pop(0)[1]
         yield from _blocks((part,), path)
     yield from (call for _, call in calls)
 
 
+def _call_id(said: str) -> str:
+    """The id of a call as it may be here: other providers' may hold dots and colons."""
+    return said if _CALL_ID.fullmatch(said) else f"call_{sha256(said.encode()).hexdigest()[:32]}"
+
+
 def _result(message: Message, path: str) -> JSON:
-    body: JSON = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
+    body: JSON = {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id or "")}
     if message.content:
         body["content"] = _content(list(_blocks(message.content, path)))
     return _with_extras(body, message.extras)
@@ -218,7 +242,13 @@ def _call(call: ToolCall | Opaque, path: str) -> tuple[int, JSON]:
         raise Unsupported(f"The model's provider knows no {call.kind}.", param=path)
     own = _own(call.extras)
     index = own.pop("content_index", None)
-    body: JSON = {"type": "tool_use", "id": call.id, "name": call.name, "input": call_input(call.arguments), **own}
+    body: JSON = {
+        "type": "tool_use",
+        "id": _call_id(call.id),
+        "name": call.name,
+        "input": call_input(call.arguments),
+        **own,
+    }
     return (2**31 if index is None else msgspec.json.decode(index, type=int)), body
 
 

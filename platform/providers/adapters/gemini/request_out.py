@@ -41,6 +41,7 @@ _CONFIG = {
 """Fields of the value, and what they are called here."""
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
+_NOTHING = TextPart("")
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
@@ -139,6 +140,9 @@ def _contents(messages: tuple[Message, ...]) -> Iterator[JSON]:
 
 def _parts(message: Message, path: str) -> Iterator[JSON]:
     for part in message.content:
+        if message.role == "assistant" and part == _NOTHING:
+            # It is refused; many clients send it beside calls.
+            continue
         said = _part(part, f"{path}.content")
         if said is not None:
             yield said

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.errors import classify_frame
 from providers.adapters.openai.usage import read_usage
+from providers.adapters.reading import one_line
 from providers.errors import ProviderError, Transient
 from providers.types import (
     NO_USAGE,
@@ -141,7 +142,7 @@ CANT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def _decode(data: bytes) -> _Answer:
     """Raises the error that the JSON holds, or Transient(garbage) if it is none."""
     try:
-        answer = _answer.decode(data)
+        answer = _answer.decode(one_line(data))
     except CANT_READ as error:
         raise Transient(str(error), cause="garbage") from error
     failure = error_in(answer.error, data)
@@ -158,6 +159,13 @@ def error_in(said: Raw | UnsetType, body: bytes) -> ProviderError | None:
 def _extras(**fields: Raw | UnsetType) -> Extras | None:
     said = {key: value for key, value in fields.items() if not isinstance(value, UnsetType) and bytes(value) != b"null"}
     return Extras(WIRE_FORMAT, said) if said else None
+
+
+def refusal_of(extras: Extras) -> str:
+    """The refusal, or the piece of one, that an answer of this format holds in place of a text."""
+    said = extras.fields.get("refusal") if extras.wire_format == WIRE_FORMAT else None
+    value = None if said is None else msgspec.json.decode(said)
+    return value if isinstance(value, str) else ""
 
 
 def _opaque(delta: _Delta) -> Extras | None:
@@ -251,6 +259,7 @@ class ChunkReader:
         self._started = False
         self._finished: dict[int, FinishReason] = {}
         self._calls: dict[int, dict[str, int]] = {}
+        self._places: dict[int, dict[int, tuple[str, int]]] = {}
         self._usage = NO_USAGE
         self._usage_is_last = False
         self._done = False
@@ -318,13 +327,25 @@ class ChunkReader:
 
     def _call(self, call: _CallDelta, index: int) -> ToolCallDelta:
         """Calls without an index are told apart by their id; a piece without either belongs to the last
-        call."""
+        call. So do calls that have one index: Gemini, in this format, gives 0 to each."""
         known = self._calls.setdefault(index, {})
+        function = call.called()
         number = call.index
         if number is None:
             number = known.setdefault(call.id, len(known)) if call.id else max(len(known) - 1, 0)
-        function = call.called()
+        else:
+            number = self._number(index, number, call.id if function.name else None)
         return ToolCallDelta(number, function.arguments or "", call.id, function.name, index, call.extras())
+
+    def _number(self, index: int, said: int, begins: str | None) -> int:
+        """The number of the call that has this one at the upstream; `begins` is the id of one that begins with this
+        piece."""
+        places = self._places.setdefault(index, {})
+        known = places.get(said)
+        if begins and (known is None or known[0] != begins):
+            taken = [number for _, number in places.values()]
+            known = places[said] = (begins, max(taken) + 1 if said in taken else said)
+        return said if known is None else known[1]
 
     def end(self) -> Finished:
         """The last event. Raises Transient(cut) if the stream stopped before its answer did."""

@@ -21,7 +21,8 @@ class Dialect:
     `usage_in_stream` says that `stream_options.include_usage` is understood, so that usage can be asked for.
     `developer_role` says that the role `developer` is known; where not, it is sent as `system`. `top_k` says that this
     is known. `base64` says that vectors may be asked for as base64, which is a third of the size. `call_id_chars` is the
-    length that the ids of tool calls must have, all of them letters and digits.
+    length that the ids of tool calls must have, all of them letters and digits. `images_in_results` says that messages of
+    tools may hold images, as those of users.
 
     `text_models` are patterns of the models that continue text, at `text_path`; others are asked as in a chat. `suffix`
     says that these go on up to a suffix.
@@ -37,6 +38,7 @@ class Dialect:
     top_k: bool = True
     base64: bool = False
     call_id_chars: int | None = None
+    images_in_results: bool = True
     text_models: tuple[str, ...] = ("*",)
     text_path: str = "/completions"
     suffix: bool = True
@@ -62,21 +64,27 @@ _OPENAI_TEXT = ("*-instruct*", "davinci-*", "babbage-*", "ft:davinci*", "ft:babb
 
 COMPATIBLE = Dialect()
 OPENAI = Dialect(
-    cap_field="max_completion_tokens", developer_role=True, top_k=False, base64=True, text_models=_OPENAI_TEXT
+    cap_field="max_completion_tokens",
+    developer_role=True,
+    top_k=False,
+    base64=True,
+    images_in_results=False,
+    text_models=_OPENAI_TEXT,
 )
 AZURE = Dialect(
     cap_field="max_completion_tokens",
     developer_role=True,
     top_k=False,
     base64=True,
+    images_in_results=False,
     text_models=("*instruct*", "*davinci*", "*babbage*"),
     deployments=True,
     key_header="api-key",
 )
 OPENROUTER = Dialect(base64=True, suffix=False)
 TOGETHER = Dialect(cap_field="max_tokens", suffix=False)
-GROQ = Dialect(cap_field="max_completion_tokens", top_k=False, text_models=())
-DEEPSEEK = Dialect(cap_field="max_tokens", top_k=False, text_models=())
+GROQ = Dialect(cap_field="max_completion_tokens", top_k=False, images_in_results=False, text_models=())
+DEEPSEEK = Dialect(cap_field="max_tokens", top_k=False, images_in_results=False, text_models=())
 MISTRAL = Dialect(
     cap_field="max_tokens",
     seed_field="random_seed",

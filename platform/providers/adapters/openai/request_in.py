@@ -186,6 +186,8 @@ def custom_tool(flat: Fields) -> Opaque:
     custom = {key: flat[key] for key in ("name", "description") if given(flat.get(key)) is not None}
     wanted = given(flat.get("format"))
     if wanted is not None:
+        if not bytes(wanted).startswith(b"{"):
+            raise wrong("tools.format", "it must be an object")
         form = fields_of(wanted)
         kind = form.pop("type", Raw(b'"text"'))
         nested = {"type": kind, "grammar": form} if bytes(kind) == b'"grammar"' and "grammar" not in form else None

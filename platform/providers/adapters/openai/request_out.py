@@ -1,13 +1,16 @@
 """A ChatRequest into the body an upstream gets.
 
 A request that came in this format goes out as it came, but for: the model's name; fields that were null;
-content, stop and tools in their plainest form (a single plain text part as a string, one stop as a list,
-tools nested); and usage, which is always asked for where the dialect allows."""
+what results of calls show, where only users can show it; content, stop and tools in their plainest form (a
+single plain text part as a string, one stop as a list, tools nested); and usage, which is always asked for
+where the dialect allows."""
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.dialect import Dialect
@@ -48,7 +51,7 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 def encode_chat_request(request: ChatRequest, *, model: str, dialect: Dialect, stream: bool) -> bytes:
     """The body of `POST {base_url}/chat/completions`. Raises Rejected for what a caller in another format
     asked that this one can't say."""
-    body: JSON = {"model": model, "messages": [_message(message, dialect) for message in request.messages]}
+    body: JSON = {"model": model, "messages": list(_messages(request, dialect))}
     body |= {name: value for name in _SAMPLING if (value := getattr(request, name)) is not None}
     if request.seed is not None:
         body[dialect.seed_field] = request.seed
@@ -120,9 +123,34 @@ def _opaque(value: Opaque, param: str) -> JSON:
     return {**fields}
 
 
+def _messages(request: ChatRequest, dialect: Dialect) -> Iterator[JSON]:
+    """The turns. What results of calls show is shown by a user after them, where only users can."""
+    shown: list[Part] = []
+    for message in request.messages:
+        if message.role == "tool" and not dialect.images_in_results:
+            images = [part for part in message.content if isinstance(part, ImagePart)]
+            shown += images
+            message = _without(message, images)  # noqa: PLW2901
+        elif shown:
+            yield _message(Message("user", tuple(shown)), dialect)
+            shown = []
+        yield _message(message, dialect)
+    if shown:
+        yield _message(Message("user", tuple(shown)), dialect)
+
+
+def _without(message: Message, images: Sequence[Part]) -> Message:
+    if not images:
+        return message
+    return replace(message, content=tuple(part for part in message.content if part not in images))
+
+
 def _message(message: Message, dialect: Dialect) -> JSON:
     role = "system" if message.role == "developer" and not dialect.developer_role else message.role
     body: JSON = {"role": role, "content": _content(message.content)}
+    if body["content"] is None and role == "tool":
+        # A result may be nothing, but has to say so.
+        body["content"] = ""
     if message.name is not None:
         body["name"] = message.name
     if message.tool_calls:

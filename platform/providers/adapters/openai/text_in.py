@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from providers.adapters.openai import TEXT_FORMAT
 from providers.adapters.openai.bodies import Fields, inner, read_body, without, wrong
-from providers.adapters.openai.wire import MAX_CHOICES, MAX_STOPS, Count, Name, Penalty, StreamOptions
+from providers.adapters.openai.wire import MAX_CHOICES, MAX_STOPS, Name, Penalty, StreamOptions, TopK
 from providers.types import ChatRequest, Extras, Message, Opaque, Part, TextPart, user_message
 
 MAX_PROMPTS = 128
@@ -22,10 +22,10 @@ class _Request(msgspec.Struct):
     model: Name
     prompt: Prompt
     suffix: str | None = None
-    max_tokens: Count | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Count | None = None
+    top_k: TopK | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     stop: str | Annotated[list[str], Meta(max_length=MAX_STOPS)] | None = None

@@ -17,6 +17,8 @@ MAX_NAME = 256
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+TopK = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+"""Servers that know it take 0, or -1, for all tokens."""
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
 
@@ -102,7 +104,7 @@ class Request(msgspec.Struct):
     max_completion_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Count | None = None
+    top_k: TopK | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     stop: str | Annotated[list[str], Meta(max_length=MAX_STOPS)] | None = None

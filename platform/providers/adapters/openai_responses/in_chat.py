@@ -22,8 +22,8 @@ def parse_in_chat(body: bytes) -> ChatRequest | None:
     if asked.wire.previous_response_id is not None:
         raise wrong("previous_response_id", "only /v1/responses knows earlier responses")
     request = chat_request(asked)
-    options = given(asked.fields.get("stream_options"))
-    include_usage = options is not None and bytes(fields_of(options).get("include_usage", b"false")) == b"true"
+    options = asked.wire.stream_options
+    include_usage = bool(options and options.include_usage)
     return replace(request, include_usage=include_usage, tools=tuple(_nested(tool) for tool in request.tools))
 
 

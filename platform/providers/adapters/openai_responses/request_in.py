@@ -54,7 +54,6 @@ _INCLUDABLE = frozenset(
 """What may be asked to be included: of tools that no upstream here has, there is never anything to include."""
 _LIKE_CHAT = frozenset({"prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "user"})
 """Further fields that mean the same in chat completions."""
-_WITHOUT_EFFECT = frozenset({"stream_options"})
 _TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict"})
 
 
@@ -162,7 +161,7 @@ def _extras(asked: AskedResponse) -> Extras | None:
     """What has no value: with the tag of chat completions if all of it means the same there."""
     said = asked.wire
     more = without(asked.fields, said.__struct_fields__)
-    more = {key: value for key, value in more.items() if given(value) is not None and key not in _WITHOUT_EFFECT}
+    more = {key: value for key, value in more.items() if given(value) is not None}
     like_chat = {key: value for key, value in more.items() if key in _LIKE_CHAT}
     rest = without(more, _LIKE_CHAT)
     if said.text and said.text.verbosity not in (None, "medium"):
@@ -232,7 +231,7 @@ def _kept(fields: Fields, response_id: uuid.UUID, number: int) -> Raw:
     if given(fields.get("id")) is None:
         item["id"] = item_name(response_id, kind, INPUT + number)
     content = fields.get("content")
-    if content is not None and bytes(content).startswith(b'"'):
+    if kind == "message" and content is not None and bytes(content).startswith(b'"'):
         spoken = msgspec.json.decode(fields["role"]) == "assistant"
         part: dict[str, object] = {"type": "output_text" if spoken else "input_text", "text": content}
         item["content"] = [part | ({"annotations": []} if spoken else {})]

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -12,9 +12,11 @@ from kernel.errors import ParleyError
 from providers.adapters.openai.bodies import given
 from providers.adapters.openai_responses.ids import response_name
 from providers.adapters.openai_responses.request_in import AskedResponse
+from providers.adapters.reading import one_line
 from providers.types import FinishReason, Usage
 
 JSON = dict[str, object]
+Value = TypeVar("Value")
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
 _CUT_SHORT: dict[FinishReason, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -85,7 +87,7 @@ class ResponseObject:
             "truncation": "disabled",
         }
         for name in ("prompt_cache_key", "safety_identifier", "service_tier", "user"):
-            value = given(asked.fields.get(name))
+            value = _as_asked(asked, name, None)
             if value is not None:
                 self._tail[name] = value
 
@@ -111,13 +113,13 @@ class ResponseObject:
 
 
 def _text(asked: AskedResponse) -> JSON:
-    text = given(asked.fields.get("text"))
+    text = _as_asked(asked, "text", None)
     said = {} if text is None else msgspec.json.decode(text, type=dict[str, Raw])
     return {"format": {"type": "text"}, "verbosity": "medium"} | {
         key: value for key, value in said.items() if given(value) is not None
     }
 
 
-def _as_asked(asked: AskedResponse, name: str, otherwise: object) -> object:
+def _as_asked(asked: AskedResponse, name: str, otherwise: Value) -> Raw | Value:
     said = given(asked.fields.get(name))
-    return otherwise if said is None else said
+    return otherwise if said is None else Raw(one_line(bytes(said)))

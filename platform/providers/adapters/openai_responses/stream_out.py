@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from kernel.errors import ParleyError
-from providers.adapters.openai import WIRE_FORMAT as CHAT_FORMAT
+from providers.adapters.openai.answer_in import refusal_of
 from providers.adapters.openai_responses.ids import Kind, item_name
 from providers.adapters.openai_responses.items_out import Event, OutCall, OutItem, OutMessage, OutReasoning, logprobs_of
 from providers.adapters.openai_responses.request_in import CARRIED, AskedResponse
@@ -26,7 +26,6 @@ from providers.assemble import events_of
 from providers.types import (
     ChatAnswer,
     ChoiceFinished,
-    Extras,
     Finished,
     OpaqueDelta,
     ReasoningDelta,
@@ -92,7 +91,7 @@ class ResponseWriter:
             case ToolCallDelta():
                 yield from self._calls_on(event)
             case OpaqueDelta(extras):
-                if refusal := _refusal(extras):
+                if refusal := refusal_of(extras):
                     yield from self._says("refusal", refusal, None)
             case ChoiceFinished(finish_reason):
                 yield from self._closing(ending(finish_reason)[0])
@@ -160,10 +159,3 @@ class ResponseWriter:
         sealed = {item.name: item.sealed for item in self._items if item.sealed is not None}
         self.finished = FinishedResponse(self._id, response, sealed)
         yield f"response.{status}", {"response": response}
-
-
-def _refusal(extras: Extras) -> str:
-    """The piece of a refusal that chat completions bring, if this is one."""
-    said = extras.fields.get("refusal") if extras.wire_format == CHAT_FORMAT else None
-    value = None if said is None else msgspec.json.decode(said)
-    return value if isinstance(value, str) else ""

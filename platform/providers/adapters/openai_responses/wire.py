@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from providers.adapters.openai.wire import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, Count, Name
+from providers.adapters.openai.wire import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, Count, Name, StreamOptions
 from providers.types import ToolMode
 
 MAX_METADATA = 16
@@ -83,6 +83,7 @@ class Request(msgspec.Struct):
     previous_response_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     store: bool | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     max_output_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
