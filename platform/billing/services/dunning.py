@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from billing.invoices import settling
 from billing.models import Subscription
 from billing.services.subscriptions import (
     OWING,
@@ -59,6 +60,12 @@ def payment_came(*, actor: Principal | None = None, now: datetime | None = None)
         text="The payment has come in.",
     )
     return sub
+
+
+def go_on(*, actor: Principal | None = None, now: datetime | None = None) -> None:
+    """Something was paid, or is asked no more: the subscription goes on, if there is one and nothing is overdue any more."""
+    if Subscription.objects.exists() and not settling.is_overdue():
+        payment_came(actor=actor, now=now)
 
 
 def suspend(*, actor: Principal | None = None, reason: str = "", now: datetime | None = None) -> Subscription:
