@@ -114,6 +114,19 @@ def test_an_upgrade_begins_at_once_and_is_charged_by_the_second(company: Company
     assert len(charges(company)) == 3
 
 
+def test_changing_to_and_fro_gives_included_credit_once(company: Company) -> None:
+    bare, rich, richer = (plan("payg", included_nano=nano) for nano in (0, 1_000, 3_000))
+    subscribed(company, bare)
+    half = JAN_1 + timedelta(seconds=MONTH_S // 2)
+    for chosen in (rich, bare, rich, bare, richer, rich, richer):
+        with inside(company):
+            half += timedelta(microseconds=1)
+            subscriptions.change_plan(plan=chosen, now=half)
+    assert [nano for nano, _ in grants(company)] == [499, 999]
+    renewed(company, FEB_1)
+    assert [nano for nano, _ in grants(company)][2:] == [3_000]
+
+
 def test_a_downgrade_waits_for_the_periods_end_and_can_be_taken_back(company: Company) -> None:
     dear, cheap = plan("seat", price_nano=100), plan("seat", price_nano=10)
     subscribed(company, dear, seats=2)

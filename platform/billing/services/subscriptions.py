@@ -136,7 +136,7 @@ def prorated(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> Pro
     return Prorated(
         back_nano=share_of(fee(sub.plan, sub.seats), part_s=rest, whole_s=whole),
         anew_nano=share_of(fee(plan, seats), part_s=rest, whole_s=whole),
-        credit_nano=share_of(max(0, plan.included_nano - sub.plan.included_nano), part_s=rest, whole_s=whole),
+        credit_nano=share_of(max(0, plan.included_nano - sub.included_nano), part_s=rest, whole_s=whole),
     )
 
 
@@ -149,6 +149,7 @@ def _change_now(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> 
         ends = credit_ends(plan, sub)
         add_grant(amount_nano=moved.credit_nano, source="plan", key=f"change {change}", expires_at=ends)
     sub.plan, sub.seats = plan, seats
+    sub.included_nano = max(sub.included_nano, plan.included_nano)
     sub.next_plan = sub.next_seats = None
     limit_by_credit(is_hard=is_prepaid(sub))
 
@@ -215,6 +216,7 @@ def begin_period(sub: Subscription) -> None:
     if sub.state != "trialing":
         charge(sub, "period", f"period {start}", fee(sub.plan, sub.seats), since=sub.period_start)
     limit_by_credit(is_hard=is_prepaid(sub))
+    sub.included_nano = sub.plan.included_nano
     if sub.plan.included_nano:
         add_grant(
             amount_nano=sub.plan.included_nano,
