@@ -9,7 +9,7 @@ from billing.invoices import correcting, profiles
 from billing.invoices.upkeep import tell_overdue
 from billing.models import Invoice, InvoicePayment, Subscription
 from billing.payments.manual import entries
-from billing.services import subscriptions
+from billing.services import dunning, subscriptions
 from billing.services.payments import went_back
 from kernel.errors import Conflict, InvalidRequest
 from tenants.notifications.models import Notice
@@ -131,6 +131,22 @@ def test_a_credit_note_for_all_that_is_overdue_ends_the_days_of_grace(company: C
     with inside(company):
         correcting.credit(made, net_nano=40 * CENT, reason="The rest")
     assert (again(company, made).state, standing_of(company)) == ("paid", "active")
+
+
+def test_nobody_gets_rid_of_an_overdue_invoice_by_a_new_plan(company: Company) -> None:
+    made = overdue(company)
+    chosen, client = plan("payg"), company.owner.client
+    with inside(company):
+        dunning.suspend()
+    ended = client.patch("/api/v1/billing/subscription", {"cancel_at_period_end": True}, format="json")
+    assert (ended.status_code, ended.json()["state"]) == (200, "suspended")
+    assert client.put("/api/v1/billing/subscription", {"plan": chosen.slug}, format="json").status_code == 409
+    with inside(company):
+        subscriptions.cancel(at_once=True)
+    for method, path in ((client.put, "subscription"), (client.post, "plan-previews")):
+        assert method(f"/api/v1/billing/{path}", {"plan": chosen.slug}, format="json").status_code == 409
+    paid(company, 100 * CENT, "at last", of=made)
+    assert client.put("/api/v1/billing/subscription", {"plan": chosen.slug}, format="json").status_code == 200
 
 
 def test_money_that_goes_back_by_a_credit_note_leaves_nothing_due(company: Company) -> None:

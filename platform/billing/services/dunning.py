@@ -7,11 +7,10 @@ from django.utils import timezone
 
 from billing.invoices import settling
 from billing.models import Subscription
+from billing.services import subscriptions
 from billing.services.subscriptions import (
     OWING,
     TRIAL_REMINDER,
-    begin_period,
-    boundary_after,
     current_subscription,
     note,
     save,
@@ -41,16 +40,15 @@ def payment_failed(*, reason: str = "", actor: Principal | None = None, now: dat
 
 
 def payment_came(*, actor: Principal | None = None, now: datetime | None = None) -> Subscription:
-    """What was due is paid: the subscription goes on. Where its period ended while it was suspended, one begins now."""
+    """What was due is paid: the subscription goes on, or ends, if it was cancelled and its period is over."""
     moment = now or timezone.now()
     sub = current_subscription()
     if sub.state not in OWING:
         return sub
-    sub.state, sub.past_due_since = "active", None
-    if sub.period_end <= moment:
-        sub.period_start, sub.period_end = moment, boundary_after(moment, sub)
-        begin_period(sub)
+    subscriptions.go_on(sub, moment)
     save(sub, moment)
+    if sub.state == "cancelled":
+        return sub
     note(sub, "subscription.resumed", actor)
     tell(
         sub,

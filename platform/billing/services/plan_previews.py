@@ -7,7 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from billing.models import PaymentCustomer, Plan, Subscription
-from billing.services.subscriptions import OWING, begins_later, check_seats, fee, prorated
+from billing.services.subscriptions import OWING, begins_later, check_nothing_overdue, check_seats, fee, prorated
 from kernel.errors import Conflict
 
 
@@ -36,6 +36,8 @@ def preview(*, plan: Plan, seats: int, now: datetime | None = None) -> Preview:
     is_same = sub is not None and sub.state != "cancelled" and (sub.plan_id, sub.seats) == (plan.id, seats)
     if not is_same and PaymentCustomer.objects.exclude(subscription_ref="").exists():
         raise Conflict("This plan is paid online: cancel it, and begin the other with a checkout.")
+    if sub is None or sub.state == "cancelled":
+        check_nothing_overdue()
     each = fee(plan, seats)
     is_checkout = bool(plan.price_nano and settings.STRIPE_SECRET_KEY and not is_same)
     if sub is None or sub.state == "cancelled":
