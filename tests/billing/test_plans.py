@@ -11,6 +11,7 @@ from billing.services.plans import create_plan, plan_by_slug, withdraw_plan
 from kernel.errors import Conflict, InvalidRequest, NotFound
 from tenants.models import AuditEvent
 from tenants.notifications.models import Notice
+from tenants.services.provisioning import set_time_zone
 from tests.billing.plan_support import FEB_1, JAN_1, MAR_1, books, drawn, give, inside, left, plan, use
 from tests.support.cast import Company
 
@@ -177,6 +178,19 @@ def test_periods_that_were_missed_are_caught_up(company: Company) -> None:
     sub = renewed(company, datetime(2027, 4, 30, tzinfo=UTC))
     assert (sub.period_start, sub.period_end) == (datetime(2027, 4, 30, tzinfo=UTC), datetime(2027, 5, 31, tzinfo=UTC))
     assert charges(company) == [("period", 1, 10)] * 4
+
+
+def test_a_new_time_zone_makes_no_period_of_hours(company: Company) -> None:
+    set_time_zone(slug=company.tenant.slug, time_zone="Asia/Tokyo")
+    midnight = datetime(2027, 1, 14, 15, tzinfo=UTC)
+    subscribed(company, plan("payg", price_nano=10), at=midnight)
+    set_time_zone(slug=company.tenant.slug, time_zone="America/New_York")
+    sub = renewed(company, datetime(2027, 2, 20, tzinfo=UTC))
+    assert (sub.period_start, sub.period_end) == (
+        datetime(2027, 2, 14, 15, tzinfo=UTC),
+        datetime(2027, 3, 15, 4, tzinfo=UTC),
+    )
+    assert charges(company) == [("period", 1, 10)] * 2
 
 
 def test_what_isnt_paid_is_reminded_of_then_suspended_then_goes_on_when_paid(company: Company) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from billing.invoices import settling
 from billing.invoices.closing import close_period
 from billing.models import Plan, PlanCharge, Subscription
-from billing.periods import next_boundary, seconds, share_of, zone_of
+from billing.periods import following_boundary, next_boundary, seconds, share_of, zone_of
 from billing.plan_models import MAX_NANO
 from billing.posting import Transfer, lock_books, post
 from billing.services.funds import add_grant, limit_by_credit
@@ -204,7 +204,7 @@ def renew(*, now: datetime | None = None) -> int:
         if sub.state == "trialing":
             sub.state = "active"
         sub.period_start = sub.period_end
-        sub.period_end = boundary_after(sub.period_start, sub)
+        sub.period_end = period_after(sub.period_start, sub)
         begin_period(sub)
         note(sub, "subscription.renewed", None, period_start=sub.period_start.isoformat())
         begun += 1
@@ -288,7 +288,7 @@ def credit_ends(plan: Plan, sub: Subscription) -> datetime | None:
     """When credit that is given in this period expires."""
     if sub.state == "trialing" or plan.included_lasts == "period":
         return sub.period_end
-    return boundary_after(sub.period_end, sub) if plan.included_lasts == "next_period" else None
+    return period_after(sub.period_end, sub) if plan.included_lasts == "next_period" else None
 
 
 def check_seats(plan: Plan, seats: int) -> None:
@@ -311,6 +311,11 @@ def tenants_zone() -> ZoneInfo:
 def boundary_after(moment: datetime, sub: Subscription) -> datetime:
     """When the period that `moment` is in ends."""
     return next_boundary(moment, anchor_day=sub.anchor_day, zone=tenants_zone())
+
+
+def period_after(boundary: datetime, sub: Subscription) -> datetime:
+    """When the period that begins at such a boundary ends, also where the tenant's time zone was another when it was set."""
+    return following_boundary(boundary, anchor_day=sub.anchor_day, zone=tenants_zone())
 
 
 def save(sub: Subscription, moment: datetime) -> None:
