@@ -142,6 +142,15 @@ def test_operators_make_plans_and_enter_payments(company: Company) -> None:
     assert run("plan", "withdraw", slug)[0]["slug"] == slug
 
 
+def test_another_plan_is_given_with_the_seats_that_there_are(company: Company) -> None:
+    cheap, dear = plan("seat", price_nano=USD), plan("seat", price_nano=2 * USD)
+    assert run("plan", "give", company.tenant.slug, cheap.slug, "--seats", "5")[0]["seats"] == 5
+    (given,) = run("plan", "give", company.tenant.slug, dear.slug)
+    assert (given["plan"], given["seats"]) == (dear.slug, 5)
+    with pytest.raises(CommandError, match="seats"):
+        run("plan", "give", company.tenant.slug, dear.slug, "--seats", "0")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
