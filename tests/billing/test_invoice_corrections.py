@@ -133,6 +133,19 @@ def test_a_credit_note_for_all_that_is_overdue_ends_the_days_of_grace(company: C
     assert (again(company, made).state, standing_of(company)) == ("paid", "active")
 
 
+def test_an_invoice_that_is_open_and_overdue_again_is_told_of_again(company: Company) -> None:
+    made = overdue(company)
+    assert made.due_at is not None
+    paid(company, 100 * CENT, "all")
+    with inside(company):
+        entries.refund(reference="all", total_nano=20 * CENT)
+    for _ in range(2):
+        tell_overdue(now=made.due_at + timedelta(days=1))
+    with inside(company):
+        assert Notice.objects.filter(topic="invoice.overdue").count() == 2
+    assert standing_of(company) == "past_due"
+
+
 def test_nobody_gets_rid_of_an_overdue_invoice_by_a_new_plan(company: Company) -> None:
     made = overdue(company)
     chosen, client = plan("payg"), company.owner.client
