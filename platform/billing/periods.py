@@ -1,10 +1,12 @@
 """When a tenant's billing periods begin and end: at its own midnight of an anchor day, clamped to the month's end."""
 
 from calendar import monthrange
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MONTHS_A_YEAR = 12
+ZONES_APART = timedelta(days=2)
+"""More than any two time zones are (26 hours), and less than a month."""
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -24,6 +26,12 @@ def next_boundary(after: datetime, *, anchor_day: int, zone: ZoneInfo) -> dateti
         year, month = divmod(today.year * MONTHS_A_YEAR + today.month, MONTHS_A_YEAR)
         day = _clamped(year, month + 1, anchor_day)
     return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
+
+
+def following_boundary(boundary: datetime, *, anchor_day: int, zone: ZoneInfo) -> datetime:
+    """The boundary a month after one that was worked out before, perhaps in another time zone: there, it may be a few hours
+    from the anchor day's midnight here, which is no period of its own."""
+    return next_boundary(boundary + ZONES_APART, anchor_day=anchor_day, zone=zone)
 
 
 def share_of(amount: int, *, part_s: int, whole_s: int) -> int:

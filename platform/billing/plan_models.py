@@ -91,6 +91,7 @@ class Subscription(TenantModel):
     anchor_day = models.PositiveSmallIntegerField()
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
+    included_nano = models.BigIntegerField(default=0, help_text="the most that a plan of this period comes with")
     has_tried = models.BooleanField(default=False, help_text="a tenant has one trial")
     next_plan = models.ForeignKey(Plan, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     next_seats = models.PositiveIntegerField(null=True)

@@ -9,7 +9,8 @@ from billing.invoices import correcting, profiles
 from billing.invoices.upkeep import tell_overdue
 from billing.models import Invoice, InvoicePayment, Subscription
 from billing.payments.manual import entries
-from billing.services import subscriptions
+from billing.services import dunning, subscriptions
+from billing.services.payments import went_back
 from kernel.errors import Conflict, InvalidRequest
 from tenants.notifications.models import Notice
 from tests.billing.invoice_support import (
@@ -102,6 +103,89 @@ def test_an_invoice_that_nobody_pays_begins_the_days_of_grace_and_its_payment_en
     with inside(company):
         assert Subscription.objects.get().state == "active"
     assert again(company, made).state == "paid"
+
+
+def overdue(company: Company) -> Invoice:
+    """An invoice of a plan's fee, that nobody paid in time."""
+    opened(company)
+    with inside(company):
+        subscriptions.subscribe(plan=plan("payg", price_nano=100 * CENT), now=timezone.now())
+    made = billed(company, timezone.now() + timedelta(seconds=1))
+    assert made is not None
+    assert made.due_at is not None
+    tell_overdue(now=made.due_at)
+    assert standing_of(company) == "past_due"
+    return made
+
+
+def standing_of(company: Company) -> str:
+    with inside(company):
+        return Subscription.objects.get().state
+
+
+def test_a_credit_note_for_all_that_is_overdue_ends_the_days_of_grace(company: Company) -> None:
+    made = overdue(company)
+    with inside(company):
+        correcting.credit(made, net_nano=60 * CENT, reason="Some of it")
+    assert standing_of(company) == "past_due"
+    with inside(company):
+        correcting.credit(made, net_nano=40 * CENT, reason="The rest")
+    assert (again(company, made).state, standing_of(company)) == ("paid", "active")
+
+
+def test_an_invoice_that_is_open_and_overdue_again_is_told_of_again(company: Company) -> None:
+    made = overdue(company)
+    assert made.due_at is not None
+    paid(company, 100 * CENT, "all")
+    with inside(company):
+        entries.refund(reference="all", total_nano=20 * CENT)
+    for _ in range(2):
+        tell_overdue(now=made.due_at + timedelta(days=1))
+    with inside(company):
+        assert Notice.objects.filter(topic="invoice.overdue").count() == 2
+    assert standing_of(company) == "past_due"
+
+
+def test_nobody_gets_rid_of_an_overdue_invoice_by_a_new_plan(company: Company) -> None:
+    made = overdue(company)
+    chosen, client = plan("payg"), company.owner.client
+    with inside(company):
+        dunning.suspend()
+    ended = client.patch("/api/v1/billing/subscription", {"cancel_at_period_end": True}, format="json")
+    assert (ended.status_code, ended.json()["state"]) == (200, "suspended")
+    assert client.put("/api/v1/billing/subscription", {"plan": chosen.slug}, format="json").status_code == 409
+    with inside(company):
+        subscriptions.cancel(at_once=True)
+    for method, path in ((client.put, "subscription"), (client.post, "plan-previews")):
+        assert method(f"/api/v1/billing/{path}", {"plan": chosen.slug}, format="json").status_code == 409
+    paid(company, 100 * CENT, "at last", of=made)
+    assert client.put("/api/v1/billing/subscription", {"plan": chosen.slug}, format="json").status_code == 200
+
+
+def test_money_that_goes_back_by_a_credit_note_leaves_nothing_due(company: Company) -> None:
+    first = an_invoice(company)
+    paid(company, 100 * CENT, "all")
+    with inside(company):
+        correcting.credit(first, net_nano=30 * CENT, reason="Bad answers")
+        entries.refund(reference="all", total_nano=30 * CENT)
+    assert (stand(company), books(company).get("customer", 0)) == ([(1, "paid", 100)], 0)
+    with inside(company):
+        entries.refund(reference="all", total_nano=45 * CENT)
+    assert (stand(company), books(company)["customer"]) == ([(1, "final", 85)], 15 * CENT)
+
+
+def test_a_dispute_that_is_won_ends_the_days_of_grace(company: Company) -> None:
+    with inside(company):
+        subscriptions.subscribe(plan=plan("payg"), now=timezone.now())
+        payment, _ = entries.mark_paid(amount_nano=100 * CENT, reference="all")
+        went_back(payment, kind="dispute", external_id="d", total_nano=100 * CENT)
+    assert standing_of(company) == "past_due"
+    with inside(company):
+        went_back(payment, kind="dispute", external_id="d", total_nano=40 * CENT)
+    assert standing_of(company) == "past_due"
+    with inside(company):
+        went_back(payment, kind="dispute", external_id="d", total_nano=0)
+    assert standing_of(company) == "active"
 
 
 def test_a_void_invoice_is_issued_again_for_the_buyer_and_tax_of_today(company: Company) -> None:

@@ -14,7 +14,7 @@ from billing.models import Invoice
 from tenants.notifications.models import Notice
 from tests.billing.invoice_support import APR, CENT, FEB, JAN, MAR, an_invoice, invoices, opened, spend
 from tests.billing.marks import others_ended
-from tests.billing.plan_support import inside
+from tests.billing.plan_support import books, inside
 from tests.billing.test_invoice_documents import IN_MEMORY
 from tests.support.cast import Company
 
@@ -74,11 +74,17 @@ def test_operators_issue_enter_payments_and_correct(company: Company, tmp_path: 
     for _ in range(2):
         (paid,) = command("paid", slug, again["invoice"], "--reference", "wire 1", "--amount", "0.65")
     assert (paid["state"], paid["due_nano"]) == ("paid", 0)
+    other = an_invoice(company, until=MAR)
+    for _ in range(2):
+        (paid,) = command("paid", slug, other.label, "--reference", "wire 2")
+    assert (paid["state"], books(company)["cash"]) == ("paid", (65 + 108) * CENT)
+    with pytest.raises(CommandError, match="something else"):
+        command("paid", slug, again["invoice"], "--reference", "wire 2")
     spend(company.alice, 3 * CENT, MAR)
     others_ended()
     (issued,) = command("issue", slug, "--until-now")
-    assert issued["issued"] == [f"{slug.upper()}-000003"]
-    assert command("list", slug)[0]["invoice"] == f"{slug.upper()}-000003"
+    assert issued["issued"] == [f"{slug.upper()}-000004"]
+    assert command("list", slug)[0]["invoice"] == f"{slug.upper()}-000004"
     out = tmp_path / "invoice.pdf"
     (written,) = command("pdf", slug, again["invoice"], "--out", str(out))
     assert written["pages"] == 1

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from billing.errors import BudgetExceeded
-from billing.models import CreditGrant, Plan, PlanCharge, Subscription
+from billing.models import CreditGrant, Invoice, Plan, PlanCharge, Subscription
 from billing.services import dunning, plan_upkeep, subscriptions
 from billing.services.plans import create_plan, plan_by_slug, withdraw_plan
 from kernel.errors import Conflict, InvalidRequest, NotFound
 from tenants.models import AuditEvent
 from tenants.notifications.models import Notice
+from tenants.services.provisioning import set_time_zone
 from tests.billing.plan_support import FEB_1, JAN_1, MAR_1, books, drawn, give, inside, left, plan, use
 from tests.support.cast import Company
 
@@ -114,6 +115,19 @@ def test_an_upgrade_begins_at_once_and_is_charged_by_the_second(company: Company
     assert len(charges(company)) == 3
 
 
+def test_changing_to_and_fro_gives_included_credit_once(company: Company) -> None:
+    bare, rich, richer = (plan("payg", included_nano=nano) for nano in (0, 1_000, 3_000))
+    subscribed(company, bare)
+    half = JAN_1 + timedelta(seconds=MONTH_S // 2)
+    for chosen in (rich, bare, rich, bare, richer, rich, richer):
+        with inside(company):
+            half += timedelta(microseconds=1)
+            subscriptions.change_plan(plan=chosen, now=half)
+    assert [nano for nano, _ in grants(company)] == [499, 999]
+    renewed(company, FEB_1)
+    assert [nano for nano, _ in grants(company)][2:] == [3_000]
+
+
 def test_a_downgrade_waits_for_the_periods_end_and_can_be_taken_back(company: Company) -> None:
     dear, cheap = plan("seat", price_nano=100), plan("seat", price_nano=10)
     subscribed(company, dear, seats=2)
@@ -166,6 +180,19 @@ def test_periods_that_were_missed_are_caught_up(company: Company) -> None:
     assert charges(company) == [("period", 1, 10)] * 4
 
 
+def test_a_new_time_zone_makes_no_period_of_hours(company: Company) -> None:
+    set_time_zone(slug=company.tenant.slug, time_zone="Asia/Tokyo")
+    midnight = datetime(2027, 1, 14, 15, tzinfo=UTC)
+    subscribed(company, plan("payg", price_nano=10), at=midnight)
+    set_time_zone(slug=company.tenant.slug, time_zone="America/New_York")
+    sub = renewed(company, datetime(2027, 2, 20, tzinfo=UTC))
+    assert (sub.period_start, sub.period_end) == (
+        datetime(2027, 2, 14, 15, tzinfo=UTC),
+        datetime(2027, 3, 15, 4, tzinfo=UTC),
+    )
+    assert charges(company) == [("period", 1, 10)] * 2
+
+
 def test_what_isnt_paid_is_reminded_of_then_suspended_then_goes_on_when_paid(company: Company) -> None:
     subscribed(company, plan("payg", price_nano=10, grace_days=10))
     due = JAN_1 + timedelta(days=1)
@@ -189,6 +216,53 @@ def test_what_isnt_paid_is_reminded_of_then_suspended_then_goes_on_when_paid(com
         "subscription.suspended",
         "subscription.resumed",
     ]
+
+
+def suspended(company: Company, to: Plan, *, at: datetime = JAN_1) -> None:
+    """Its payment didn't come."""
+    subscribed(company, to, at=at)
+    with inside(company):
+        dunning.payment_failed(now=at + timedelta(days=1))
+        dunning.suspend(now=at + timedelta(days=8))
+
+
+def test_a_suspended_plan_begins_a_whole_month_when_it_is_paid(company: Company) -> None:
+    suspended(company, plan("payg", price_nano=10), at=datetime(2027, 1, 15, tzinfo=UTC))
+    paid = datetime(2027, 3, 14, 12, tzinfo=UTC)
+    with inside(company):
+        sub = dunning.payment_came(now=paid)
+        assert (sub.period_start, sub.period_end) == (paid, datetime(2027, 4, 14, tzinfo=UTC))
+    assert renewed(company, datetime(2027, 4, 13, tzinfo=UTC)).period_start == paid
+    assert charges(company) == [("period", 1, 10)] * 2
+
+
+def test_a_suspended_plan_that_is_paid_goes_on_as_its_tenant_chose(company: Company) -> None:
+    dear, cheap = plan("payg", price_nano=100), plan("payg", price_nano=10)
+    subscribed(company, dear)
+    with inside(company):
+        subscriptions.change_plan(plan=cheap, now=JAN_1)
+        dunning.suspend(now=JAN_1)
+        assert dunning.payment_came(now=MAR_1).plan_id == cheap.id
+    assert charges(company) == [("period", 1, 100), ("period", 1, 10)]
+
+
+def test_a_suspended_plan_that_was_cancelled_ends_when_it_is_paid(company: Company) -> None:
+    suspended(company, plan("payg", price_nano=10))
+    with inside(company):
+        assert subscriptions.cancel(now=JAN_1).state == "suspended"
+    assert renewed(company, FEB_1).state == "suspended"
+    with inside(company):
+        assert dunning.payment_came(now=MAR_1).state == "cancelled"
+    assert charges(company) == [("period", 1, 10)]
+    assert told(company)[-1] == "subscription.cancelled"
+
+
+def test_what_was_used_before_it_was_suspended_is_for_an_invoice(company: Company) -> None:
+    suspended(company, plan("payg"))
+    for _ in range(2):
+        renewed(company, MAR_1)
+    with inside(company):
+        assert [one.until for one in Invoice.objects.order_by("until")][-1] == FEB_1
 
 
 def test_a_cancelled_subscription_ends_with_its_period_and_leaves_bought_credit(company: Company) -> None:

@@ -142,6 +142,15 @@ def test_operators_make_plans_and_enter_payments(company: Company) -> None:
     assert run("plan", "withdraw", slug)[0]["slug"] == slug
 
 
+def test_another_plan_is_given_with_the_seats_that_there_are(company: Company) -> None:
+    cheap, dear = plan("seat", price_nano=USD), plan("seat", price_nano=2 * USD)
+    assert run("plan", "give", company.tenant.slug, cheap.slug, "--seats", "5")[0]["seats"] == 5
+    (given,) = run("plan", "give", company.tenant.slug, dear.slug)
+    assert (given["plan"], given["seats"]) == (dear.slug, 5)
+    with pytest.raises(CommandError, match="seats"):
+        run("plan", "give", company.tenant.slug, dear.slug, "--seats", "0")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -250,6 +259,9 @@ def test_a_plan_that_is_paid_online_is_changed_there_in_place(company: Company, 
     asked = len(stripe.asked)
     assert put(company, plan=small.slug, seats=2).status_code == 200
     assert len(stripe.asked) == asked
+    shown = previewed(company, plan=large.slug, seats=3)
+    assert (shown["fee_nano"], shown["checkout"], shown["charge_nano"] > shown["back_nano"]) == (87 * USD, False, True)
+    assert len(stripe.asked) == asked
     # More is settled at once, and a card that is declined changes nothing.
     stripe.declines_next = 1
     declined = put(company, plan=large.slug, seats=2)
@@ -269,7 +281,8 @@ def test_a_plan_that_is_paid_online_is_changed_there_in_place(company: Company, 
     assert (kept["plan"]["slug"], kept["next_plan"], kept["cancel_at_period_end"]) == (large.slug, None, False)
     assert collected() == (2_900, 3, "none")
     assert stripe.objects[reference]["cancel_at_period_end"] == "false"
-    assert put(company, plan=plan("payg").slug).status_code == 409
+    free = plan("payg").slug
+    assert (put(company, plan=free).status_code, previewed(company, plan=free)["code"]) == (409, "conflict")
     failed = stripe.invoice(page["customer"], 8_700, is_paid=False)
     tell(stripe, "invoice.payment_failed", failed)
     asked = len(stripe.asked)

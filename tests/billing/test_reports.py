@@ -176,6 +176,8 @@ def test_the_top_are_told_dearest_first(used: Company) -> None:
         {"member": "bob"},
         {"model": "a\x00b"},
         {"limit": "0"},
+        {"to": "0001-01-02"},
+        {"from": "9999-12-30", "to": "9999-12-31T23:59:59Z"},
         {"cursor": "AAAA"},
         {"cursor": "WyJ4Il0="},
     ],
@@ -203,6 +205,14 @@ async def test_csv_is_the_same_in_pieces(used: Company, monkeypatch: pytest.Monk
     assert len(lines) == 5
     assert sum(int(line[head.index("charged_nano")]) for line in lines) == 111_111
     assert "'=cmd()" in {line[1] for line in lines}
+
+
+@pytest.mark.parametrize("name", ["top", "forecast", "anomalies"])
+def test_the_report_of_usage_alone_is_a_table(acme: Company, name: str) -> None:
+    url = f"/api/v1/billing/reports/{name}"
+    assert acme.alice.client.get(f"{url}?format=csv").status_code == 404
+    assert acme.alice.client.get(url, headers={"Accept": "text/csv"}).status_code == 406
+    assert acme.alice.client.get(url, headers={"Accept": "text/csv, */*"}).status_code == 200
 
 
 def test_cells_that_spreadsheets_would_compute_are_quoted() -> None:

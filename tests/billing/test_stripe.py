@@ -9,7 +9,7 @@ from itertools import permutations
 
 import pytest
 
-from billing.models import Checkout, Payment, PaymentCustomer, PaymentEvent, Subscription
+from billing.models import Checkout, Payment, PaymentCustomer, PaymentEvent, Plan, Subscription
 from billing.payments.base import PaymentsFailed, Ways
 from billing.payments.stripe import webhook
 from billing.payments.stripe.amounts import NANO_PER_CENT, WrongCurrency, cents, nano
@@ -66,6 +66,27 @@ class Shop:
                 external_id=page.external_id,
                 purpose="top_up",
                 amount_nano=amount_nano,
+            )
+        return page.external_id
+
+    def plan_page(self, chosen: Plan, *, seats: int = 1) -> str:
+        """A page to begin paying for a plan, written down; its id."""
+        page = self.port.subscription_page(
+            customer=self.customer,
+            name="Team",
+            price_nano=chosen.price_nano,
+            seats=seats,
+            ways=WAYS,
+            key=str(uuid.uuid4()),
+        )
+        with inside(self.company):
+            Checkout.objects.create(
+                tenant_id=self.company.id,
+                provider="stripe",
+                external_id=page.external_id,
+                purpose="subscription",
+                plan=chosen,
+                seats=seats,
             )
         return page.external_id
 
@@ -240,24 +261,13 @@ def test_only_what_stripe_signed_now_is_taken(shop: Shop) -> None:
 
 def test_a_subscription_that_is_paid_begins_and_goes_on_with_its_payments(shop: Shop) -> None:
     chosen = plan("seat", price_nano=5 * USD)
-    page = shop.port.subscription_page(
-        customer=shop.customer, name="Team", price_nano=5 * USD, seats=3, ways=WAYS, key=str(uuid.uuid4())
-    )
-    with inside(shop.company):
-        Checkout.objects.create(
-            tenant_id=shop.company.id,
-            provider="stripe",
-            external_id=page.external_id,
-            purpose="subscription",
-            plan=chosen,
-            seats=3,
-        )
-    assert shop.server.objects[page.external_id]["amount_total"] == 1_500
-    reference = shop.server.pay(page.external_id)
+    page_id = shop.plan_page(chosen, seats=3)
+    assert shop.server.objects[page_id]["amount_total"] == 1_500
+    reference = shop.server.pay(page_id)
     paid = shop.server.invoice(shop.customer, 1_500, is_paid=True)
     shop.tell("invoice.paid", paid)
     for _ in range(2):
-        shop.tell("checkout.session.completed", shop.server.objects[page.external_id])
+        shop.tell("checkout.session.completed", shop.server.objects[page_id])
     with inside(shop.company):
         sub = Subscription.objects.get()
         assert (sub.state, sub.plan_id, sub.seats) == ("active", chosen.id, 3)
@@ -281,6 +291,27 @@ def test_a_subscription_that_is_paid_begins_and_goes_on_with_its_payments(shop: 
     assert state(shop) == "active"
     shop.tell("customer.subscription.deleted", shop.server.objects[reference])
     assert state(shop) == "cancelled"
+
+
+def test_a_plan_that_is_paid_for_is_no_trial(shop: Shop) -> None:
+    with inside(shop.company):
+        subscriptions.subscribe(plan=plan("free"))
+        subscriptions.cancel(at_once=True)
+    page_id = shop.plan_page(plan("payg", price_nano=5 * USD, trial_days=14))
+    shop.server.pay(page_id)
+    shop.tell("checkout.session.completed", shop.server.objects[page_id])
+    assert state(shop) == "active"
+
+
+def test_of_two_pages_that_were_paid_one_goes_on(shop: Shop) -> None:
+    chosen = plan("payg", price_nano=5 * USD)
+    pages = [shop.plan_page(chosen) for _ in range(2)]
+    first, second = [shop.server.pay(page_id) for page_id in pages]
+    for page_id in (*pages, pages[0]):
+        shop.tell("checkout.session.completed", shop.server.objects[page_id])
+    assert [shop.server.objects[one]["status"] for one in (first, second)] == ["canceled", "active"]
+    shop.tell("customer.subscription.deleted", shop.server.objects[first])
+    assert state(shop) == "active"
 
 
 def state(shop: Shop) -> str:

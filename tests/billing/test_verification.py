@@ -23,6 +23,7 @@ from kernel import adb
 from kernel.ids import uuid7
 from kernel.tenancy import tenant_scope
 from tenants.models import Tenant
+from tenants.services.provisioning import set_time_zone
 from tests.billing.events import usage_event
 from tests.billing.ledger_support import asking, budget
 from tests.billing.marks import others_ended
@@ -106,6 +107,18 @@ def test_a_clean_ledger_is_right(books: Company) -> None:
     assert (checked["balances"], checked["settled"], checked["rollups"]) == (2, 2, 1)
     with tenant_scope(books.id), transaction.atomic():
         assert [one.differences for one in Verification.objects.all()] == [[]]
+
+
+def test_days_of_another_time_zone_are_no_difference(company: Company, tariff: Tariff) -> None:
+    # At any time it is another day in one of these than in UTC.
+    zone = "Pacific/Pago_Pago" if datetime.now(tz=UTC).hour < 11 else "Pacific/Kiritimati"
+    set_time_zone(slug=company.tenant.slug, time_zone=zone)
+    async_to_sync(budget)(company, 1_000_000, period="day")
+    _use(company, tariff)
+    others_ended()
+    roll_up(tenant_id=company.id)
+    set_time_zone(slug=company.tenant.slug, time_zone="UTC")
+    assert found(company)["differences"] == []
 
 
 USAGE, ENTRY, BALANCE = "billing_usagerecord", "billing_entry", "billing_budgetbalance"

@@ -133,6 +133,22 @@ def test_limit_is_in_whole_nano_dollars(company: Company) -> None:
         run("tenant", "limit", company.tenant.slug, "-1")
 
 
+def test_a_tenant_has_the_time_zone_that_was_named(company: Company) -> None:
+    name = slug()
+    run("create_tenant", name, "--owner", f"ann@{name}.example", "--time-zone", "Asia/Kathmandu")
+    assert run_json("tenant", "show", name)["time_zone"] == "Asia/Kathmandu"
+    assert run_json("tenant", "time-zone", company.tenant.slug, "Europe/Berlin")["time_zone"] == "Europe/Berlin"
+    assert audited(company, "tenant.time_zone") == 1
+    for wrong in ("Mars/Olympus", "../../etc/passwd", ""):
+        with pytest.raises(CommandError, match="no time zone"):
+            run("tenant", "time-zone", company.tenant.slug, wrong)
+        with pytest.raises(InvalidRequest):
+            create_tenant(slug=slug(), owner_email="a@b.example", time_zone=wrong)
+    with pytest.raises(CommandError, match="needs the name"):
+        run("tenant", "time-zone", company.tenant.slug)
+    assert Tenant.objects.using("platform").get(id=company.id).timezone == "Europe/Berlin"
+
+
 @pytest.mark.parametrize(
     ("text", "nano"),
     [
@@ -155,7 +171,7 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 
 def test_every_look_at_a_tenant_is_in_its_audit(company: Company) -> None:
     shown = run_json("tenant", "show", company.tenant.slug)
-    assert list(shown) == ["tenant", "slug", "name", "status", "monthly_limit_nano", "created_at"]
+    assert list(shown) == ["tenant", "slug", "name", "status", "time_zone", "monthly_limit_nano", "created_at"]
     assert company.tenant.slug in run("tenant", "list")
     rows = [json.loads(line) for line in run("tenant", "list", "--json").splitlines()]
     assert company.tenant.slug in {row["slug"] for row in rows}

@@ -71,7 +71,7 @@ class CsvRenderer(BaseRenderer):
 class ReportView(TenantAPIView):
     """What reports share."""
 
-    renderer_classes = (JSONRenderer, CsvRenderer)
+    renderer_classes: tuple[type[BaseRenderer], ...] = (JSONRenderer,)
     default_interval: Interval | None = None
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -96,6 +96,7 @@ class UsageReportView(ReportView):
     """Usage over time, apart by up to three dimensions."""
 
     permissions = {"GET": "usage.read_own"}
+    renderer_classes = (JSONRenderer, CsvRenderer)
     default_interval = "day"
 
     @extend_schema(

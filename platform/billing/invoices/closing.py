@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, QuerySet, Sum
 from django.utils import timezone
 
 from billing.models import CreditGrant, Funds, Invoice, InvoiceLine, InvoiceSchedule, PlanCharge, Subscription
-from billing.periods import next_boundary, zone_of
+from billing.periods import following_boundary, next_boundary, zone_of
 from billing.posting import lock_books
 from billing.services import funds
 from kernel.tenancy import current_tenant_id
@@ -77,7 +77,7 @@ def close_months(*, now: datetime | None = None) -> int:
             break
         if _has_something(schedule.next_at):
             closed += close_period(until=schedule.next_at) is not None
-        schedule.next_at = next_boundary(schedule.next_at, anchor_day=FIRST_OF_MONTH, zone=zone)
+        schedule.next_at = following_boundary(schedule.next_at, anchor_day=FIRST_OF_MONTH, zone=zone)
     schedule.save()
     return closed
 

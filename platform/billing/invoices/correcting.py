@@ -10,7 +10,7 @@ from django.utils import timezone
 from billing.invoices import profiles, settling
 from billing.invoices.gathering import CENT, GROUP, SUMS
 from billing.invoices.issuing import finish, tax_of
-from billing.models import Invoice, InvoiceLine, Subscription
+from billing.models import Invoice, InvoiceLine
 from billing.posting import Transfer, lock_books, post
 from billing.services import dunning
 from kernel.errors import Conflict, InvalidRequest
@@ -61,8 +61,8 @@ def void(
     record(action="invoice.void", subject_kind="invoice", subject_id=invoice.id, actor=actor, data=data)
     made = _issue_again(invoice, moment) if again else None
     settling.settle_open()
-    if was_overdue and not again and not settling.is_overdue() and Subscription.objects.exists():
-        dunning.payment_came(actor=actor, now=moment)
+    if was_overdue and not again:
+        dunning.go_on(actor=actor, now=moment)
     return made
 
 
@@ -127,10 +127,13 @@ def credit(
         tenant_id=note.tenant_id, invoice=note, position=1, kind="correction", description=reason, amount_nano=-net_nano
     )
     finish(note, moment)
+    was_overdue = settling.is_overdue()
     post(*_back(note, tax_nano=tax_nano, net_nano=net_nano, reason=reason))
     if taken := min(invoice.due_nano, note.total_nano):
         settling.pay(invoice, note, taken)
     settling.settle_open()
+    if was_overdue:
+        dunning.go_on(actor=actor, now=moment)
     data = {"credit_note": note.label, "invoice": invoice.label, "total_nano": note.total_nano, "reason": reason}
     record(action="credit_note.final", subject_kind="invoice", subject_id=note.id, actor=actor, data=data)
     note.refresh_from_db()

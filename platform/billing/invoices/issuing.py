@@ -89,13 +89,13 @@ def tax_of(net_nano: int, bps: int) -> int:
     return (net_nano // CENT * bps + BPS_MAX // 2) // BPS_MAX * CENT
 
 
-def tell(invoice: Invoice, topic: str, *, subject: str, text: str, **more: object) -> None:
-    """Tell those who may see invoices, and the address that the tenant named for them, once."""
+def tell(invoice: Invoice, topic: str, *, subject: str, text: str, again: str = "", **more: object) -> None:
+    """Tell those who may see invoices, and the address that the tenant named for them, once; once more for each `again`."""
     address = invoice.buyer.get("email", "")
     notify(
         tenant_id=invoice.tenant_id,
         topic=topic,
-        once_key=f"{topic} {invoice.id}",
+        once_key=f"{topic} {invoice.id} {again}".rstrip(),
         audience=Audience(permission="invoices.read", addresses=(address,) if address else ()),
         subject=subject,
         text=text,

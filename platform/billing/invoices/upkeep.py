@@ -132,6 +132,7 @@ def _tell_overdue(moment: datetime) -> int:
         issuing.tell(
             invoice,
             "invoice.overdue",
+            again=moment.isoformat(),
             subject=f"Invoice {invoice.label} is overdue",
             text=f"{money(invoice.due_nano)} US dollars were to be paid by {day(invoice.due_at, invoice.time_zone)}.",
         )

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -113,18 +113,17 @@ def _moment(said: Mapping[str, str], name: str, zone: ZoneInfo) -> datetime | No
         return None
     try:
         moment = datetime.fromisoformat(text)
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        return aware.astimezone(UTC)
+        aware = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+        if not MINYEAR < aware.year < MAXYEAR:
+            raise ValueError("nothing can be reckoned from there")
+        return aware
     except (ValueError, OverflowError) as error:
         raise _bad(name, "a day or a moment is needed, as 2026-01-31 or 2026-01-31T12:00:00Z") from error
 
 
 def _floor(moment: datetime) -> datetime:
     seconds = moment.timestamp()
-    try:
-        return datetime.fromtimestamp(seconds - seconds % BUCKET_S, tz=UTC)
-    except (ValueError, OverflowError) as error:
-        raise _bad("from", "there was no such time") from error
+    return datetime.fromtimestamp(seconds - seconds % BUCKET_S, tz=UTC)
 
 
 def _bad(name: str, what: str) -> InvalidRequest:

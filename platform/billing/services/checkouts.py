@@ -116,13 +116,12 @@ def change_paid_plan(*, caller: Principal, plan: Plan, seats: int | None) -> Sub
     `PaymentsFailed` and `NoSubscription`.
     """
     port = online_port()
-    if not plan.price_nano:
-        raise Conflict("This plan is paid online, and the other costs nothing: cancel this one.")
     with transaction.atomic():
         known = PaymentCustomer.objects.filter(provider=port.name).exclude(subscription_ref="").first()
         sub = current_subscription()
-        if known is None or sub.state in OWING or sub.state == "cancelled":
-            raise Conflict("A payment is due, or the plan has ended: it can't be changed now.")
+        check_changeable_online(plan, sub)
+        if known is None:
+            raise Conflict("The plan is not paid online any more.")
         wanted = sub.seats if seats is None else seats
         check_seats(plan, wanted)
         is_same = (plan.id, wanted) == (sub.plan_id, sub.seats)
@@ -143,6 +142,14 @@ def change_paid_plan(*, caller: Principal, plan: Plan, seats: int | None) -> Sub
         # Asked for again, both say the same.
         log.exception("plan_changed_at_provider_alone", tenant=str(sub.tenant_id), plan=plan.slug, seats=wanted)
         raise
+
+
+def check_changeable_online(plan: Plan, found: Subscription | None) -> None:
+    """Raise `Conflict` where a plan that the provider collects for can't be changed to this one now."""
+    if not plan.price_nano:
+        raise Conflict("This plan is paid online, and the other costs nothing: cancel this one.")
+    if found is None or found.state in OWING or found.state == "cancelled":
+        raise Conflict("A payment is due, or the plan has ended: it can't be changed now.")
 
 
 def check_not_paid_online() -> None:

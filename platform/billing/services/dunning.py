@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from billing.invoices import settling
 from billing.models import Subscription
+from billing.services import subscriptions
 from billing.services.subscriptions import (
     OWING,
     TRIAL_REMINDER,
-    begin_period,
-    boundary_after,
     current_subscription,
     note,
     save,
@@ -40,16 +40,15 @@ def payment_failed(*, reason: str = "", actor: Principal | None = None, now: dat
 
 
 def payment_came(*, actor: Principal | None = None, now: datetime | None = None) -> Subscription:
-    """What was due is paid: the subscription goes on. Where its period ended while it was suspended, one begins now."""
+    """What was due is paid: the subscription goes on, or ends, if it was cancelled and its period is over."""
     moment = now or timezone.now()
     sub = current_subscription()
     if sub.state not in OWING:
         return sub
-    sub.state, sub.past_due_since = "active", None
-    if sub.period_end <= moment:
-        sub.period_start, sub.period_end = moment, boundary_after(moment, sub)
-        begin_period(sub)
+    subscriptions.go_on(sub, moment)
     save(sub, moment)
+    if sub.state == "cancelled":
+        return sub
     note(sub, "subscription.resumed", actor)
     tell(
         sub,
@@ -59,6 +58,12 @@ def payment_came(*, actor: Principal | None = None, now: datetime | None = None)
         text="The payment has come in.",
     )
     return sub
+
+
+def go_on(*, actor: Principal | None = None, now: datetime | None = None) -> None:
+    """Something was paid, or is asked no more: the subscription goes on, if there is one and nothing is overdue any more."""
+    if Subscription.objects.exists() and not settling.is_overdue():
+        payment_came(actor=actor, now=now)
 
 
 def suspend(*, actor: Principal | None = None, reason: str = "", now: datetime | None = None) -> Subscription:

@@ -62,8 +62,7 @@ def receive(received: Received, *, actor: Principal | None = None) -> tuple[Paym
     _note(payment, "payment.received", actor)
     if payment.purpose != "top_up":
         settling.settle_open(first=received.invoice_id)
-        if not settling.is_overdue() and Subscription.objects.exists():
-            dunning.payment_came(actor=actor)
+        dunning.go_on(actor=actor)
     return payment, True
 
 
@@ -96,13 +95,16 @@ def went_back(
     known.amount_nano = total_nano
     known.steps += 1
     known.save()
+    was_overdue = settling.is_overdue()
     if change > 0:
         settling.take_back(payment)
-    else:
-        settling.settle_open()
+    # What is open again is paid by what else there is: the credit note, say, for which the money went back.
+    settling.settle_open()
     _note(payment, f"payment.{'returned' if change > 0 else 'return_undone'}", actor, kind=kind, change_nano=change)
     if change > 0 and kind == "dispute" and Subscription.objects.exists():
         dunning.payment_failed(reason="a payment is disputed", actor=actor, now=timezone.now())
+    elif change < 0 and (was_overdue or (kind == "dispute" and not total_nano)):
+        dunning.go_on(actor=actor)
     return change
 
 

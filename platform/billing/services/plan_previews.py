@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from billing.models import PaymentCustomer, Plan, Subscription
-from billing.services.subscriptions import OWING, begins_later, check_seats, fee, prorated
+from billing.models import Plan, Subscription
+from billing.services import checkouts
+from billing.services.subscriptions import OWING, begins_later, check_nothing_overdue, check_seats, fee, prorated
 from kernel.errors import Conflict
 
 
@@ -27,17 +28,20 @@ class Preview:
 
 def preview(*, plan: Plan, seats: int, now: datetime | None = None) -> Preview:
     """What this plan with so many seats would come to now. Raises `InvalidRequest` for a number of seats that can't be, and
-    `Conflict` while a payment is due or where the provider of payments collects for another plan."""
+    `Conflict` while a payment is due, or for a plan without a price where the provider of payments collects for one."""
     moment = now or timezone.now()
     check_seats(plan, seats)
     sub = Subscription.objects.select_related("plan").first()
     if sub is not None and sub.state in OWING:
         raise Conflict("A payment is due: the plan can be changed when it has come in.")
     is_same = sub is not None and sub.state != "cancelled" and (sub.plan_id, sub.seats) == (plan.id, seats)
-    if not is_same and PaymentCustomer.objects.exclude(subscription_ref="").exists():
-        raise Conflict("This plan is paid online: cancel it, and begin the other with a checkout.")
+    is_online = checkouts.is_paid_online()
+    if is_online:
+        checkouts.check_changeable_online(plan, sub)
+    if sub is None or sub.state == "cancelled":
+        check_nothing_overdue()
     each = fee(plan, seats)
-    is_checkout = bool(plan.price_nano and settings.STRIPE_SECRET_KEY and not is_same)
+    is_checkout = bool(plan.price_nano and settings.STRIPE_SECRET_KEY and not is_same and not is_online)
     if sub is None or sub.state == "cancelled":
         tries = plan.trial_days > 0 and not (sub and sub.has_tried) and not is_checkout
         ends = moment + timedelta(days=plan.trial_days) if tries else None

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
+from billing.invoices import settling
 from billing.invoices.closing import close_period
 from billing.models import Plan, PlanCharge, Subscription
-from billing.periods import next_boundary, seconds, share_of, zone_of
+from billing.periods import following_boundary, next_boundary, seconds, share_of, zone_of
 from billing.plan_models import MAX_NANO
 from billing.posting import Transfer, lock_books, post
 from billing.services.funds import add_grant, limit_by_credit
@@ -51,8 +52,8 @@ def current_subscription() -> Subscription:
 def subscribe(
     *, plan: Plan, seats: int = 1, actor: Principal | None = None, with_trial: bool = True, now: datetime | None = None
 ) -> Subscription:
-    """Begin a subscription, with the plan's trial if the tenant never had one. Raises `Conflict` where another is in force,
-    and `InvalidRequest` for a number of seats that can't be."""
+    """Begin a subscription, with the plan's trial if the tenant never had one. Raises `Conflict` where another is in force, or
+    where an invoice is overdue (but not to operators), and `InvalidRequest` for a number of seats that can't be."""
     moment = now or timezone.now()
     lock_books()
     found = Subscription.objects.select_related("plan").first()
@@ -61,6 +62,8 @@ def subscribe(
             return found
         raise Conflict("There is a subscription already: change that one.")
     check_seats(plan, seats)
+    if actor is not None:
+        check_nothing_overdue()
     sub = found or Subscription(tenant_id=current_tenant_id())
     tries = with_trial and plan.trial_days > 0 and not sub.has_tried
     sub.plan, sub.seats = plan, seats
@@ -136,7 +139,7 @@ def prorated(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> Pro
     return Prorated(
         back_nano=share_of(fee(sub.plan, sub.seats), part_s=rest, whole_s=whole),
         anew_nano=share_of(fee(plan, seats), part_s=rest, whole_s=whole),
-        credit_nano=share_of(max(0, plan.included_nano - sub.plan.included_nano), part_s=rest, whole_s=whole),
+        credit_nano=share_of(max(0, plan.included_nano - sub.included_nano), part_s=rest, whole_s=whole),
     )
 
 
@@ -149,6 +152,7 @@ def _change_now(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> 
         ends = credit_ends(plan, sub)
         add_grant(amount_nano=moved.credit_nano, source="plan", key=f"change {change}", expires_at=ends)
     sub.plan, sub.seats = plan, seats
+    sub.included_nano = max(sub.included_nano, plan.included_nano)
     sub.next_plan = sub.next_seats = None
     limit_by_credit(is_hard=is_prepaid(sub))
 
@@ -156,13 +160,13 @@ def _change_now(sub: Subscription, plan: Plan, seats: int, moment: datetime) -> 
 def cancel(
     *, actor: Principal | None = None, at_once: bool = False, reason: str = "", now: datetime | None = None
 ) -> Subscription:
-    """End the subscription with its period, or at once. Credit that was bought stays, until it expires. Raises
-    `NoSubscription`."""
+    """End the subscription with its period, or at once. Credit that was bought stays, until it expires. One that is suspended
+    stays so until what is due is paid: nobody gets rid of a debt by cancelling. Raises `NoSubscription`."""
     moment = now or timezone.now()
     sub = current_subscription()
     if sub.state == "cancelled" or (sub.cancel_at_period_end and not at_once):
         return sub
-    if at_once or sub.state == "suspended":
+    if at_once:
         _end(sub, moment)
         action = "subscription.cancelled"
     else:
@@ -185,27 +189,44 @@ def keep(*, actor: Principal | None = None, now: datetime | None = None) -> Subs
 
 def renew(*, now: datetime | None = None) -> int:
     """Begin the periods whose time has come; a trial that is over becomes a subscription, one that was cancelled ends. How
-    many began. Nothing is renewed while it is suspended."""
+    many began. Nothing is renewed while it is suspended; what was used before is for an invoice all the same."""
     moment = now or timezone.now()
     sub = current_subscription()
+    if sub.state == "suspended" and sub.period_end <= moment:
+        close_period(until=sub.period_end)
     begun = 0
     while begun < MAX_PERIODS_AT_ONCE and sub.period_end <= moment and sub.state not in ("suspended", "cancelled"):
         if sub.cancel_at_period_end:
             _end(sub, moment)
             note(sub, "subscription.cancelled", None)
             break
-        if sub.next_plan is not None:
-            sub.plan, sub.seats = sub.next_plan, sub.next_seats or sub.seats
-            sub.next_plan = sub.next_seats = None
+        _take_next_plan(sub)
         if sub.state == "trialing":
             sub.state = "active"
         sub.period_start = sub.period_end
-        sub.period_end = boundary_after(sub.period_start, sub)
+        sub.period_end = period_after(sub.period_start, sub)
         begin_period(sub)
         note(sub, "subscription.renewed", None, period_start=sub.period_start.isoformat())
         begun += 1
     save(sub, moment)
     return begun
+
+
+def go_on(sub: Subscription, moment: datetime) -> None:
+    """What was due of it is paid. Where its period ended while it was suspended, a whole one begins now, of the plan that was to
+    be next; or it ends, if it was cancelled."""
+    was_suspended = sub.state == "suspended"
+    sub.state, sub.past_due_since = "active", None
+    if sub.period_end > moment or not was_suspended:
+        return
+    if sub.cancel_at_period_end:
+        _end(sub, moment)
+        note(sub, "subscription.cancelled", None)
+        return
+    _take_next_plan(sub)
+    sub.anchor_day = moment.astimezone(tenants_zone()).day
+    sub.period_start, sub.period_end = moment, boundary_after(moment, sub)
+    begin_period(sub)
 
 
 def begin_period(sub: Subscription) -> None:
@@ -215,6 +236,7 @@ def begin_period(sub: Subscription) -> None:
     if sub.state != "trialing":
         charge(sub, "period", f"period {start}", fee(sub.plan, sub.seats), since=sub.period_start)
     limit_by_credit(is_hard=is_prepaid(sub))
+    sub.included_nano = sub.plan.included_nano
     if sub.plan.included_nano:
         add_grant(
             amount_nano=sub.plan.included_nano,
@@ -266,13 +288,19 @@ def credit_ends(plan: Plan, sub: Subscription) -> datetime | None:
     """When credit that is given in this period expires."""
     if sub.state == "trialing" or plan.included_lasts == "period":
         return sub.period_end
-    return boundary_after(sub.period_end, sub) if plan.included_lasts == "next_period" else None
+    return period_after(sub.period_end, sub) if plan.included_lasts == "next_period" else None
 
 
 def check_seats(plan: Plan, seats: int) -> None:
     """Raise `InvalidRequest` for more seats than the plan has, or none, or a fee beyond all bounds."""
     if not 1 <= seats <= plan.max_seats or fee(plan, seats) > MAX_NANO:
         raise InvalidRequest(f"This plan is for 1 to {plan.max_seats} seats.", details={"param": "seats"})
+
+
+def check_nothing_overdue() -> None:
+    """Raise `Conflict` where an invoice waits for its payment too long: nobody gets rid of it by a new subscription."""
+    if settling.is_overdue():
+        raise Conflict("An invoice is overdue: a plan can begin when it is paid.")
 
 
 def tenants_zone() -> ZoneInfo:
@@ -283,6 +311,11 @@ def tenants_zone() -> ZoneInfo:
 def boundary_after(moment: datetime, sub: Subscription) -> datetime:
     """When the period that `moment` is in ends."""
     return next_boundary(moment, anchor_day=sub.anchor_day, zone=tenants_zone())
+
+
+def period_after(boundary: datetime, sub: Subscription) -> datetime:
+    """When the period that begins at such a boundary ends, also where the tenant's time zone was another when it was set."""
+    return following_boundary(boundary, anchor_day=sub.anchor_day, zone=tenants_zone())
 
 
 def save(sub: Subscription, moment: datetime) -> None:
@@ -310,6 +343,12 @@ def tell(sub: Subscription, topic: str, *, once: str, subject: str, text: str) -
     )
 
 
+def _take_next_plan(sub: Subscription) -> None:
+    if sub.next_plan is not None:
+        sub.plan, sub.seats = sub.next_plan, sub.next_seats or sub.seats
+        sub.next_plan = sub.next_seats = None
+
+
 def _end(sub: Subscription, moment: datetime) -> None:
     sub.state, sub.past_due_since, sub.cancel_at_period_end = "cancelled", None, False
     sub.next_plan = sub.next_seats = None
@@ -325,8 +364,10 @@ def _end(sub: Subscription, moment: datetime) -> None:
 
 
 def _due_at(sub: Subscription, moment: datetime) -> datetime | None:
-    if sub.state in ("suspended", "cancelled"):
+    if sub.state == "cancelled":
         return None
+    if sub.state == "suspended":
+        return sub.period_end if sub.period_end > moment else None
     times = [sub.period_end]
     if sub.state == "trialing" and (reminder := sub.period_end - TRIAL_REMINDER) > moment:
         times.append(reminder)

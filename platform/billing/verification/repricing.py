@@ -4,11 +4,13 @@ Records come through a server-side cursor, in the order of their requests; price
 records are added up for the budgets that they may count for: what a budget has settled can't be more."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any, LiteralString
 from zoneinfo import ZoneInfo
 
+from billing.periods import zone_of
 from billing.pricing import amount, marked_up
 from billing.types import FINER, METERS
 from billing.verification.values import Books, Findings, Window
@@ -37,6 +39,9 @@ _BALANCES: LiteralString = """
     FROM billing_budgetbalance s JOIN billing_budget b ON b.id = s.budget_id AND b.measure = s.measure
     WHERE s.settled > 0 ORDER BY s.budget_id, s.period_start
 """
+_ZONES: LiteralString = """
+    SELECT DISTINCT data ->> 'was' AS zone FROM tenants_auditevent WHERE action = 'tenant.time_zone'
+"""
 _ALWAYS = date(1970, 1, 1)
 
 
@@ -49,11 +54,14 @@ class Repricing:
         self._prices: dict[str, Mapping[str, Any] | None] = {}
         self._balances: Sequence[Mapping[str, Any]] = ()
         self._most: dict[tuple[str, str, date], list[int]] = {}
+        self._zones = {books.zone}
+        """All that the tenant ever had: in which of them a period began isn't known any more."""
 
     def begin(self, snapshot: Snapshot) -> None:
         """Read the balances, before the records: those only grow."""
         self._balances = snapshot.execute(_BALANCES).fetchall()
         self._most = {_place_of(row): [0, 0] for row in self._balances}
+        self._zones |= {zone_of(row["zone"]) for row in snapshot.execute(_ZONES)}
 
     def look_at(self, snapshot: Snapshot, window: Window) -> None:
         """Compute a window's records again."""
@@ -129,7 +137,7 @@ class Repricing:
             f"key:{row['api_key_id']}",
             f"{row['subject_kind']}:{row['subject_id']}",
         ]
-        for period, start in _periods(row["request_id"], self._books.zone):
+        for period, start in _periods(row["request_id"], self._zones):
             for scope in scopes:
                 if (most := self._most.get((scope, period, start))) is not None:
                     most[0] += row["sell_nano"]
@@ -144,12 +152,12 @@ def _place_of(balance: Mapping[str, Any]) -> tuple[str, str, date]:
     return bound, balance["period"], balance["period_start"]
 
 
-def _periods(request_id: uuid.UUID, zone: ZoneInfo) -> set[tuple[str, date]]:
+def _periods(request_id: uuid.UUID, zones: Collection[ZoneInfo]) -> set[tuple[str, date]]:
     """The periods that a request may have been admitted in."""
     starts = {("total", _ALWAYS)}
     try:
         asked = datetime.fromtimestamp(unix_ms(request_id) / 1000, tz=UTC)
-        for moment in (asked, asked + ADMITTED_WITHIN):
+        for moment, zone in product((asked, asked + ADMITTED_WITHIN), zones):
             day = moment.astimezone(zone).date()
             starts |= {("day", day), ("month", day.replace(day=1))}
     except (ValueError, OverflowError):

@@ -4,10 +4,11 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from zoneinfo import available_timezones
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from kernel.errors import Conflict, InvalidRequest, NotFound
@@ -44,15 +45,18 @@ class NewTenant:
     api_key: str = field(repr=False)
 
 
-def create_tenant(*, slug: str, owner_email: str, name: str = "", password: str | None = None) -> NewTenant:
+def create_tenant(
+    *, slug: str, owner_email: str, name: str = "", password: str | None = None, time_zone: str = "UTC"
+) -> NewTenant:
     """Make a tenant with an owner and an API key. An existing person keeps name and password.
 
-    Raises `InvalidRequest` for a bad slug or address and `Conflict` for a slug that is taken.
+    Raises `InvalidRequest` for a bad slug, address or time zone and `Conflict` for a slug that is taken.
     """
     if not _SLUG.fullmatch(slug):
         raise InvalidRequest("A slug is 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.")
     with transaction.atomic(using=PLATFORM):
-        tenant, is_new = Tenant.objects.using(PLATFORM).get_or_create(slug=slug, defaults={"name": name or slug})
+        defaults = {"name": name or slug, "timezone": _known_zone(time_zone)}
+        tenant, is_new = Tenant.objects.using(PLATFORM).get_or_create(slug=slug, defaults=defaults)
         if not is_new:
             raise Conflict(f"There is a tenant {slug!r} already.")
         with tenant_scope(tenant.id):
@@ -113,12 +117,32 @@ def limit_tenant(*, slug: str, monthly_usd: str | None) -> Tenant:
     return tenant
 
 
+def set_time_zone(*, slug: str, time_zone: str) -> Tenant:
+    """Have a tenant's days, months and billing periods begin at another midnight; the period under way ends as it was to.
+    Raises `InvalidRequest` for a time zone that isn't one."""
+    with transaction.atomic(using=PLATFORM):
+        tenant = _locked(slug)
+        was, tenant.timezone = tenant.timezone, _known_zone(time_zone)
+        tenant.save(using=PLATFORM, update_fields=["timezone"])
+        _note(tenant, "tenant.time_zone", {"time_zone": tenant.timezone, "was": was})
+    return tenant
+
+
 def usd_to_nano(text: str) -> int:
     """Whole nano-dollars of a decimal like `12.5`; at most nine places. Raises `InvalidRequest`."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
         raise InvalidRequest("An amount in US dollars is needed, like 12.50, with at most nine decimal places.")
     whole, _, part = text.partition(".")
     return int(whole) * _NANO_PER_USD + int(part.ljust(9, "0") or "0")
+
+
+def _known_zone(name: str) -> str:
+    """A time zone by its name, which both Python and the database must know."""
+    with connections[PLATFORM].cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %s)", [name[:64]])
+        if name not in available_timezones() or not cursor.fetchone()[0]:
+            raise InvalidRequest(f"{name[:64]!r} is no time zone, like Europe/Berlin.")
+    return name
 
 
 def _join(*, tenant: Tenant, email: str, role: str, name: str = "", password: str | None = None) -> NewMember:

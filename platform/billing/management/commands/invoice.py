@@ -75,8 +75,7 @@ class Command(ParleyCommand):
         if action == "paid":
             if not options["reference"]:
                 raise CommandError("invoice paid needs --reference: what the payment is known by")
-            due_nano = document.due_nano if amount_nano is None else amount_nano
-            entries.pay_invoice(document, amount_nano=due_nano, reference=options["reference"])
+            entries.pay_invoice(document, amount_nano=amount_nano, reference=options["reference"])
         elif action == "void":
             document = correcting.void(document, reason=options["reason"], again=options["again"]) or document
         elif action == "credit":

@@ -34,7 +34,7 @@ class Command(ParleyCommand):
         parser.add_argument(
             "--hidden", action="store_true", help="create: for operators to give, not for all to choose"
         )
-        parser.add_argument("--seats", type=int, default=1, help="give: how many")
+        parser.add_argument("--seats", type=int, help="give: how many; unless told as many as there are, or 1")
         parser.add_argument("--no-trial", action="store_true", help="give: charge at once")
         parser.add_argument("--reason", default="")
         self.add_json_flag(parser)
@@ -74,9 +74,11 @@ class Command(ParleyCommand):
             if not options["plan"]:
                 raise CommandError("plan give needs the plan's slug after the tenant's")
             plan = plans.plan_by_slug(options["plan"])
+            seats = options["seats"]
             if Subscription.objects.exclude(state="cancelled").exists():
-                return subscriptions.change_plan(plan=plan, seats=options["seats"])
-            return subscriptions.subscribe(plan=plan, seats=options["seats"], with_trial=not options["no_trial"])
+                return subscriptions.change_plan(plan=plan, seats=seats)
+            begun = 1 if seats is None else seats
+            return subscriptions.subscribe(plan=plan, seats=begun, with_trial=not options["no_trial"])
         if action == "cancel":
             return subscriptions.cancel(at_once=True, reason=options["reason"])
         if action == "suspend":

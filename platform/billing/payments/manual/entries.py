@@ -3,7 +3,7 @@ once, however often it is said."""
 
 from billing.models import Invoice, Payment
 from billing.services.payments import Received, receive, went_back
-from kernel.errors import InvalidRequest, NotFound
+from kernel.errors import Conflict, InvalidRequest, NotFound
 from tenants.principals import Principal
 
 PROVIDER = "manual"
@@ -20,22 +20,30 @@ def mark_paid(*, amount_nano: int, reference: str, actor: Principal | None = Non
 
 
 def pay_invoice(
-    invoice: Invoice, *, amount_nano: int, reference: str, actor: Principal | None = None
+    invoice: Invoice, *, amount_nano: int | None, reference: str, actor: Principal | None = None
 ) -> tuple[Payment, bool]:
-    """An invoice, or some of it, was paid; whether that is new. What is more than it comes to pays others. Raises as
-    `receive`."""
-    received = Received(
-        PROVIDER, _checked(reference), "invoice", amount_nano, note=invoice.label, invoice_id=invoice.id
-    )
+    """An invoice, or some of it, was paid (None: all that was due); whether that is new. What is more than it comes to pays
+    others. Raises as `receive`."""
+    known = _known(_checked(reference)) if amount_nano is None else None
+    if known is not None:
+        if (known.purpose, known.note) != ("invoice", invoice.label):
+            raise Conflict("A payment of this name was entered for something else.")
+        return known, False
+    due_nano = invoice.due_nano if amount_nano is None else amount_nano
+    received = Received(PROVIDER, _checked(reference), "invoice", due_nano, note=invoice.label, invoice_id=invoice.id)
     return receive(received, actor=actor)
 
 
 def refund(*, reference: str, total_nano: int, actor: Principal | None = None) -> int:
     """Of a payment that was entered by hand `total_nano` went back in all; by how much that is new. Raises `NotFound`."""
-    payment = Payment.objects.select_related("grant").filter(provider=PROVIDER, external_id=reference).first()
+    payment = _known(reference)
     if payment is None:
         raise NotFound("There is no payment of this reference.")
     return went_back(payment, kind="refund", total_nano=total_nano, actor=actor)
+
+
+def _known(reference: str) -> Payment | None:
+    return Payment.objects.select_related("grant").filter(provider=PROVIDER, external_id=reference).first()
 
 
 def _checked(reference: str) -> str:

@@ -19,11 +19,12 @@ PROVIDER = "stripe"
 
 
 class Reader(Protocol):
-    """How things stand at Stripe."""
+    """How things stand at Stripe, and what is ended there."""
 
     def session(self, session_id: str) -> SessionState: ...
     def intent(self, intent_id: str) -> Intent: ...
     def invoice(self, invoice_id: str) -> PaidInvoice: ...
+    def end_subscription(self, *, subscription: str, at_period_end: bool) -> None: ...
 
 
 Step = Callable[[Reader, PaymentCustomer, str, str], None]
@@ -44,11 +45,14 @@ def _checked_out(reader: Reader, customer: PaymentCustomer, session_id: str, _: 
     elif checkout.done_at is None and checkout.plan is not None:
         sub = Subscription.objects.first()
         if sub is not None and sub.state in subscriptions.OWING:
-            dunning.payment_came()
-        if sub is None:
+            sub = dunning.payment_came()
+        if sub is None or sub.state == "cancelled":
             subscriptions.subscribe(plan=checkout.plan, seats=checkout.seats, with_trial=False)
         else:
             subscriptions.change_plan(plan=checkout.plan, seats=checkout.seats)
+        if customer.subscription_ref not in ("", state.subscription):
+            # Two pages were open, and both were paid: only the later one goes on.
+            reader.end_subscription(subscription=customer.subscription_ref, at_period_end=False)
         customer.subscription_ref = state.subscription
         customer.save(update_fields=["subscription_ref"])
     checkout.done_at = checkout.done_at or timezone.now()

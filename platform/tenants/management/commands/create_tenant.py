@@ -15,10 +15,16 @@ class Command(ParleyCommand):
         parser.add_argument("slug")
         parser.add_argument("--owner", required=True, metavar="EMAIL")
         parser.add_argument("--name", default="", help="the company's name; the slug unless given")
+        parser.add_argument("--time-zone", default="UTC", help="in which its days, months and periods begin")
         self.add_json_flag(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        made = create_tenant(slug=options["slug"], owner_email=options["owner"], name=options["name"])
+        made = create_tenant(
+            slug=options["slug"],
+            owner_email=options["owner"],
+            name=options["name"],
+            time_zone=options["time_zone"],
+        )
         self.answer(
             {
                 "tenant": str(made.tenant.id),

@@ -10,12 +10,14 @@ from tenants.services import provisioning
 
 
 class Command(ParleyCommand):
-    help = "List, show, suspend, resume or limit tenants."
+    help = "List, show, suspend, resume or limit tenants; set a tenant's time zone."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("action", choices=["list", "show", "suspend", "resume", "limit"])
+        parser.add_argument("action", choices=["list", "show", "suspend", "resume", "limit", "time-zone"])
         parser.add_argument("slug", nargs="?")
-        parser.add_argument("amount", nargs="?", help="limit: US dollars a month, or `none`")
+        parser.add_argument(
+            "value", nargs="?", help="limit: US dollars a month, or `none`; time-zone: such as Europe/Berlin"
+        )
         self.add_json_flag(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -28,17 +30,21 @@ class Command(ParleyCommand):
             return
         if not slug:
             raise CommandError(f"tenant {action} needs the tenant's slug")
-        self.answer(_row(self._act(action, slug, options["amount"])), as_json=options["json"])
+        self.answer(_row(self._act(action, slug, options["value"])), as_json=options["json"])
 
-    def _act(self, action: str, slug: str, amount: str | None) -> Tenant:
+    def _act(self, action: str, slug: str, value: str | None) -> Tenant:
         if action == "suspend":
             return provisioning.set_tenant_status(slug=slug, status=Tenant.Status.SUSPENDED)
         if action == "resume":
             return provisioning.set_tenant_status(slug=slug, status=Tenant.Status.ACTIVE)
         if action == "limit":
-            if amount is None:
+            if value is None:
                 raise CommandError("tenant limit needs an amount in US dollars a month, or `none`")
-            return provisioning.limit_tenant(slug=slug, monthly_usd=None if amount == "none" else amount)
+            return provisioning.limit_tenant(slug=slug, monthly_usd=None if value == "none" else value)
+        if action == "time-zone":
+            if value is None:
+                raise CommandError("tenant time-zone needs the name of one, such as Europe/Berlin")
+            return provisioning.set_time_zone(slug=slug, time_zone=value)
         provisioning.audit_use(slug=slug, action="tenant.shown")
         return provisioning.tenant_by_slug(slug)
 
@@ -49,6 +55,7 @@ def _row(tenant: Tenant) -> dict[str, Any]:
         "slug": tenant.slug,
         "name": tenant.name,
         "status": tenant.status,
+        "time_zone": tenant.timezone,
         "monthly_limit_nano": tenant.monthly_limit_nano,
         "created_at": tenant.created_at.isoformat(),
     }

@@ -9480,7 +9480,6 @@ export interface operations {
                 cache?: string;
                 /** @description Only these: a value, or several with commas between. */
                 connection?: string;
-                format?: "csv" | "json";
                 /** @description Only these: a value, or several with commas between. */
                 group?: string;
                 /** @description So many whole hours until now are looked at. */
@@ -9510,7 +9509,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AnomaliesOutput"];
-                    "text/csv": components["schemas"]["AnomaliesOutput"];
                 };
             };
             400: {
@@ -9519,7 +9517,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             401: {
@@ -9528,7 +9525,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             403: {
@@ -9537,7 +9533,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             404: {
@@ -9546,7 +9541,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             405: {
@@ -9555,7 +9549,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             409: {
@@ -9564,7 +9557,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             413: {
@@ -9573,7 +9565,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             415: {
@@ -9582,7 +9573,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             429: {
@@ -9591,7 +9581,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             500: {
@@ -9600,7 +9589,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             503: {
@@ -9609,7 +9597,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
         };
@@ -9623,7 +9610,6 @@ export interface operations {
                 cache?: string;
                 /** @description Only these: a value, or several with commas between. */
                 connection?: string;
-                format?: "csv" | "json";
                 /** @description Only these: a value, or several with commas between. */
                 group?: string;
                 /** @description Only these: a value, or several with commas between. */
@@ -9651,7 +9637,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ForecastOutput"];
-                    "text/csv": components["schemas"]["ForecastOutput"];
                 };
             };
             400: {
@@ -9660,7 +9645,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             401: {
@@ -9669,7 +9653,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             403: {
@@ -9678,7 +9661,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             404: {
@@ -9687,7 +9669,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             405: {
@@ -9696,7 +9677,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             409: {
@@ -9705,7 +9685,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             413: {
@@ -9714,7 +9693,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             415: {
@@ -9723,7 +9701,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             429: {
@@ -9732,7 +9709,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             500: {
@@ -9741,7 +9717,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             503: {
@@ -9750,7 +9725,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
         };
@@ -9765,7 +9739,6 @@ export interface operations {
                 cache?: string;
                 /** @description Only these: a value, or several with commas between. */
                 connection?: string;
-                format?: "csv" | "json";
                 /** @description A day in the tenant's time zone, or a moment. 30 days ago unless told. */
                 from?: string;
                 /** @description Only these: a value, or several with commas between. */
@@ -9798,7 +9771,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TopOutput"];
-                    "text/csv": components["schemas"]["TopOutput"];
                 };
             };
             400: {
@@ -9807,7 +9779,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             401: {
@@ -9816,7 +9787,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             403: {
@@ -9825,7 +9795,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             404: {
@@ -9834,7 +9803,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             405: {
@@ -9843,7 +9811,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             409: {
@@ -9852,7 +9819,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             413: {
@@ -9861,7 +9827,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             415: {
@@ -9870,7 +9835,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             429: {
@@ -9879,7 +9843,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             500: {
@@ -9888,7 +9851,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
             503: {
@@ -9897,7 +9859,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
-                    "text/csv": components["schemas"]["Error"];
                 };
             };
         };
