@@ -5,7 +5,7 @@ served that the upper 95 % bound of their share (Clopper–Pearson) is no more t
 nothing is served."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -95,6 +95,32 @@ def fit(
         outcomes[name].append(outcome)
     strata = tuple(replace(one, cuts=_cuts(outcomes[one.name], len(certified), rates)) for one in draft.strata)
     return replace(draft, strata=strata, cuts=_sums(strata, len(certified), rates))
+
+
+def tightened(held: Calibration, questions: Iterable[Asked], *, version: str, data: str) -> Calibration:
+    """A calibration with its cuts raised to where these questions, which were asked although it would have served them, hold
+    each rate; a rate that they can't certify has none. The weights stay: what scores lower was never seen.
+
+    Raises BadCalibration if there are fewer than `MIN_QUESTIONS`, or none was wrong."""
+    audited = list(questions)
+    if len(audited) < MIN_QUESTIONS:
+        raise BadCalibration(f"A calibration needs at least {MIN_QUESTIONS} audits.")
+    outcomes = [outcome for _, outcome in _outcomes(audited, held)]
+    if all(right for _, right in outcomes):
+        raise BadCalibration("Audits of which none was wrong teach nothing.")
+    rates = sorted({cut.rate for cuts in (held.cuts, *(one.cuts for one in held.strata)) for cut in cuts})
+    found = {cut.rate: cut for cut in _cuts(outcomes, len(audited), rates)}
+    return replace(
+        held,
+        version=version,
+        data=data,
+        cuts=_raised(held.cuts, found),
+        strata=tuple(replace(stratum, cuts=_raised(stratum.cuts, found)) for stratum in held.strata),
+    )
+
+
+def _raised(cuts: Sequence[Cut], found: Mapping[float, Cut]) -> tuple[Cut, ...]:
+    return tuple(replace(found[cut.rate], cut=max(cut.cut, found[cut.rate].cut)) for cut in cuts if cut.rate in found)
 
 
 def _stratum(name: str, measured: Matrix, right: Matrix, names: npt.NDArray[np.str_], all_of: Calibration) -> Stratum:
