@@ -1,11 +1,11 @@
-"""Consumer of `chat.answer_disliked`: what the semantic cache served and somebody calls wrong, it serves no more."""
+"""Consumer of `chat.answer_disliked`: what the semantic cache served or kept and somebody calls wrong, it serves no more."""
 
 import uuid
 
 import msgspec
 
 from kernel.outbox import Message
-from providers.services.semantic import report_wrong_answer
+from providers.services.cache import forget_disliked
 
 
 class Disliked(msgspec.Struct, frozen=True):
@@ -15,5 +15,5 @@ class Disliked(msgspec.Struct, frozen=True):
 
 
 def forget_answer(message: Message) -> None:
-    """Nothing happens where no cache served it."""
-    report_wrong_answer(msgspec.convert(message.payload, Disliked).request_id)
+    """Nothing happens where no cache has it."""
+    forget_disliked(msgspec.convert(message.payload, Disliked).request_id)

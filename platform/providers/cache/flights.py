@@ -24,7 +24,7 @@ from providers.guardrails.outward import Outward
 from providers.pipeline.answering import Answering
 from providers.pipeline.pump import OnDisconnect, Remember
 from providers.pipeline.pumps import pumps
-from providers.pipeline.record import record_result
+from providers.pipeline.record import record_result, sold_nano
 from providers.pipeline.values import Candidate, Job, Result, Status
 from providers.scheduling.fair_queue import Class
 from providers.scheduling.priority import priority_of
@@ -271,7 +271,7 @@ class Listener(Answering):
         else:
             self.result = replace(ended, job=self.job, attempts=ended.attempts if pays else ())
         if not pays:
-            stats().hit(self.flight.place.tenant_id, "hits_dedupe", ended.answer.usage)
+            stats().hit(self.flight.place.tenant_id, "hits_dedupe", ended.answer.usage, saved_nano=sold_nano(ended))
             self._acknowledge(ended.status)
         self.wake()
 

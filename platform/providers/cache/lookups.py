@@ -49,7 +49,6 @@ async def place_of(job: Job, *, masks: tuple[bool, ...] = ()) -> Place | None:
             found = key_of(job, scope=scope_of(principal, namespace), generations=generations, masks=masks)
             if found is not None:
                 return Place(principal.tenant_id, *found, reads, wishes.store_in_cache, namespace, masks)
-    stats().count(principal.tenant_id, "bypasses")
     return None
 
 
@@ -88,7 +87,6 @@ async def look_up(job: Job, place: Place, cached: bytes | None = None) -> Served
         level, entry = await _look_below(place, cached)
     if entry is None:
         job.report.cache = "miss"
-        stats().count(place.tenant_id, "misses")
         return None
     kept = entry.kept
     stats().hit(place.tenant_id, level, kept.answer.usage, saved_nano=kept.cost_nano)

@@ -120,3 +120,8 @@ def stats_key(tenant_id: UUID) -> str:
 
 
 stats = PerLoop(Stats)
+
+
+def asked_of_a_provider(tenant_id: UUID, cache: str) -> None:
+    """Count a request that no cache answered: looked for in vain (`miss`), or not looked for."""
+    stats().count(tenant_id, "misses" if cache == "miss" else "bypasses")

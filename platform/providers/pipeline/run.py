@@ -9,6 +9,7 @@ from providers.cache.flights import follow, lead
 from providers.cache.lookups import Place, look_up, place_of, redis_key_of
 from providers.cache.semantic.lookups import look_up_alike
 from providers.cache.semantic.writes import remember_alike
+from providers.cache.stats import asked_of_a_provider
 from providers.guardrails.stage import Inspected, inspect
 from providers.limits.stage import Admission, admit
 from providers.pipeline.accept import accept_again
@@ -49,6 +50,8 @@ async def start(job: Job, *, on_disconnect: OnDisconnect = "stop") -> Answering:
         if job.report.cache in ("exact", "semantic", "dedupe"):
             # Another's answer takes none of this caller's tokens.
             await admission.correct(0)
+        elif job.principal is not None:
+            asked_of_a_provider(job.principal.tenant_id, job.report.cache)
         return answering
     except BaseException:
         # Nothing was begun, so nothing was used.

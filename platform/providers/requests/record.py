@@ -85,7 +85,7 @@ async def capture(result: Result, rules: Rules) -> None:
     if rules.capture_days is None:
         return
     now = datetime.now(UTC)
-    said = msgspec.json.encode(Content(request=job.request, answer=result.answer))
+    said = msgspec.json.encode(Content(request=job.request, answer=result.answer, stores=job.wishes.store_in_cache))
     content = None
     if len(said) <= MAX_CONTENT_BYTES:
         content = encrypt(
@@ -116,10 +116,11 @@ async def capture(result: Result, rules: Rules) -> None:
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What was captured: the request and the answer, in the words of `providers.types`."""
+    """What was captured: the request and the answer, in the words of `providers.types`, and whether a cache may keep them."""
 
     request: Request
     answer: ChatAnswer
+    stores: bool = True
 
 
 def read_content(sealed: bytes, *, tenant_id: uuid.UUID, request_id: uuid.UUID) -> bytes:

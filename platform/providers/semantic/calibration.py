@@ -4,7 +4,8 @@ Weights are fitted by logistic regression. A cut is the lowest score from which 
 served that the upper 95 % bound of their share (Clopper–Pearson) is no more than the stated rate; where no cut is,
 nothing is served."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from providers.semantic import guard, score
 from providers.semantic.binomial import CONFIDENCE, at_most, upper_bound
 from providers.semantic.errors import BadCalibration
-from providers.semantic.judge import nearest_of, objections_to
+from providers.semantic.judge import barred_for, nearest_of, objections_to
 from providers.semantic.values import Calibration, Candidate, Cut, Features, Stratum
 
 Matrix = npt.NDArray[np.float64]
@@ -27,6 +28,8 @@ RATES = (0.005, 0.01, 0.02, 0.05)
 """The rates that a calibration is made for."""
 MIN_QUESTIONS = 200
 """With fewer no cut could be certified for any useful rate."""
+MIN_OF_LANGUAGE = 50
+"""Of a language with fewer among them, what was measured says nothing."""
 _SHIPPED = Path(__file__).parent / "data" / "calibration.json"
 _RIDGE = 5.0
 _STEPS = 60
@@ -38,13 +41,15 @@ class Asked:
     right. Without any it counts as asked and never served."""
 
     options: tuple[tuple[tuple[float, ...], bool], ...]
+    language: str = "en"
 
 
 def asked(features: Features, candidates: Sequence[Candidate], right: Callable[[Candidate], bool]) -> Asked:
     """The labelled question of these features with the nearest entries of its scope."""
     nearest = nearest_of(candidates)
-    found = score.cases(features, nearest, objections_to(features, nearest))
-    return Asked(tuple((measured, right(candidate)) for candidate, measured in found))
+    barred = barred_for(features, nearest)
+    found = score.cases(features, nearest, objections_to(features, nearest), barred=barred)
+    return Asked(tuple((measured, right(candidate)) for candidate, measured in found), features.language)
 
 
 def pair(question: Features, stored: Features, cosine: float, *, same_answer: bool) -> Asked:
@@ -77,7 +82,9 @@ def fit(
     measured = np.array([values for values, _ in options])
     right = np.array([label for _, label in options], dtype=np.float64)
     weights, bias = _logistic(measured, right)
-    draft = Calibration(version, embedder, guard.VERSION, score.NAMES, weights, bias, (), data)
+    counts = Counter(question.language for question in certified)
+    languages = tuple(sorted(language for language, count in counts.items() if count >= MIN_OF_LANGUAGE))
+    draft = Calibration(version, embedder, guard.VERSION, score.NAMES, weights, bias, (), data, languages=languages)
     if not by_stratum:
         cuts = _cuts([outcome for _, outcome in _outcomes(certified, draft)], len(certified), rates)
         return replace(draft, cuts=cuts)
@@ -88,6 +95,32 @@ def fit(
         outcomes[name].append(outcome)
     strata = tuple(replace(one, cuts=_cuts(outcomes[one.name], len(certified), rates)) for one in draft.strata)
     return replace(draft, strata=strata, cuts=_sums(strata, len(certified), rates))
+
+
+def tightened(held: Calibration, questions: Iterable[Asked], *, version: str, data: str) -> Calibration:
+    """A calibration with its cuts raised to where these questions, which were asked although it would have served them, hold
+    each rate; a rate that they can't certify has none. The weights stay: what scores lower was never seen.
+
+    Raises BadCalibration if there are fewer than `MIN_QUESTIONS`, or none was wrong."""
+    audited = list(questions)
+    if len(audited) < MIN_QUESTIONS:
+        raise BadCalibration(f"A calibration needs at least {MIN_QUESTIONS} audits.")
+    outcomes = [outcome for _, outcome in _outcomes(audited, held)]
+    if all(right for _, right in outcomes):
+        raise BadCalibration("Audits of which none was wrong teach nothing.")
+    rates = sorted({cut.rate for cuts in (held.cuts, *(one.cuts for one in held.strata)) for cut in cuts})
+    found = {cut.rate: cut for cut in _cuts(outcomes, len(audited), rates)}
+    return replace(
+        held,
+        version=version,
+        data=data,
+        cuts=_raised(held.cuts, found),
+        strata=tuple(replace(stratum, cuts=_raised(stratum.cuts, found)) for stratum in held.strata),
+    )
+
+
+def _raised(cuts: Sequence[Cut], found: Mapping[float, Cut]) -> tuple[Cut, ...]:
+    return tuple(replace(found[cut.rate], cut=max(cut.cut, found[cut.rate].cut)) for cut in cuts if cut.rate in found)
 
 
 def _stratum(name: str, measured: Matrix, right: Matrix, names: npt.NDArray[np.str_], all_of: Calibration) -> Stratum:

@@ -51,8 +51,8 @@ def question_of(request: ChatRequest, *, max_temperature: float) -> Question | s
 
 
 def why_not(text: str) -> str | None:
-    """Why a last turn of these words is not eligible (`empty`, `too_long`, `not_self_contained`, `now`, `here`, `me`), or
-    None."""
+    """Why a last turn of these words is not eligible (`empty`, `too_long`, `not_self_contained`, `now`, `chance`,
+    `here`, `me`), or None."""
     if len(text) > MAX_QUESTION_CHARS:
         return "too_long"
     low = folded(text)

@@ -41,23 +41,29 @@ def verdict(asked: Features, candidates: Sequence[Candidate], *, calibration: Ca
         return Verdict(None, 0.0, "no_candidate")
     if not is_certified(calibration, rate):
         return Verdict(None, 0.0, "uncalibrated")
+    if asked.language not in calibration.languages:
+        return Verdict(None, 0.0, "uncalibrated", "language")
     nearest = nearest_of(candidates)
     objections = objections_to(asked, nearest)
-    best, likely, stratum = score.best(asked, nearest, objections, calibration)
+    best, likely, stratum = score.best(asked, nearest, objections, calibration, barred=barred_for(asked, nearest))
     if best is None or stratum is None:
-        return Verdict(None, 0.0, "guard", objections[nearest[0].id] or "")
+        return Verdict(None, 0.0, "guard", guard.disagreement(asked, nearest[0].features) or "")
     cut = stratum.cut_for(rate)
-    if cut is None:
-        return Verdict(None, likely, "uncalibrated")
-    if likely < cut.cut:
-        return Verdict(None, likely, "score")
+    if cut is None or likely < cut.cut:
+        return Verdict(None, likely, "uncalibrated" if cut is None else "score")
     return Verdict(best, likely, "accepted")
 
 
 def _in_the_same_words(question: Question, candidates: Sequence[Candidate]) -> Candidate | None:
-    words = question.text.split()
-    same = next((one for one in nearest_of(candidates) if one.text.split() == words), None)
+    words = _words(question.text)
+    same = next((one for one in nearest_of(candidates) if _words(one.text) == words), None)
     return same if same is not None and guard.disagreement(question.features, same.features) is None else None
+
+
+def _words(text: str) -> str:
+    """The words of a text; of several lines all that is in it, as code says something by its lines and how they begin."""
+    stripped = text.strip()
+    return stripped if "\n" in stripped else " ".join(stripped.split())
 
 
 def nearest_of(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -66,5 +72,10 @@ def nearest_of(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def objections_to(asked: Features, nearest: Sequence[Candidate]) -> dict[UUID, str | None]:
-    """What the guard has against each candidate."""
-    return {candidate.id: guard.disagreement(asked, candidate.features) for candidate in nearest}
+    """What the guard has against each candidate, for the score to weigh."""
+    return {candidate.id: guard.weighed_disagreement(asked, candidate.features) for candidate in nearest}
+
+
+def barred_for(asked: Features, nearest: Sequence[Candidate]) -> frozenset[UUID]:
+    """The candidates that may not be served."""
+    return frozenset(one.id for one in nearest if guard.disagreement(asked, one.features) is not None)

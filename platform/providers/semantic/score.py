@@ -5,7 +5,7 @@ entries. How many of the nearest entries have the same answer, and how near anot
 is in: what a cosine is worth depends on it, so each has its own weights, and its own certificate."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import compress
 from uuid import UUID
 
@@ -39,12 +39,17 @@ def stratum_of(measured: Sequence[float]) -> str:
 
 
 def best(
-    asked: Features, nearest: Sequence[Candidate], objections: Mapping[UUID, str | None], calibration: Calibration
+    asked: Features,
+    nearest: Sequence[Candidate],
+    objections: Mapping[UUID, str | None],
+    calibration: Calibration,
+    *,
+    barred: Set[UUID] = frozenset(),
 ) -> tuple[Candidate | None, float, Stratum | None]:
-    """The likeliest candidate without an objection, its score, and its stratum; none if all are objected to. `nearest`
-    is in order, the nearest first."""
+    """The likeliest candidate without an objection that isn't barred, its score, and its stratum; none if there is no
+    such. `nearest` is in order, the nearest first."""
     found: tuple[Candidate | None, float, Stratum | None] = (None, 0.0, None)
-    for candidate, measured in cases(asked, nearest, objections):
+    for candidate, measured in cases(asked, nearest, objections, barred=barred):
         stratum = calibration.stratum(stratum_of(measured))
         likely = score(measured, stratum)
         if found[0] is None or likely > found[1]:
@@ -53,12 +58,16 @@ def best(
 
 
 def cases(
-    asked: Features, nearest: Sequence[Candidate], objections: Mapping[UUID, str | None]
+    asked: Features,
+    nearest: Sequence[Candidate],
+    objections: Mapping[UUID, str | None],
+    *,
+    barred: Set[UUID] = frozenset(),
 ) -> list[tuple[Candidate, tuple[float, ...]]]:
-    """Of each cluster the nearest candidate without an objection, with its measures."""
+    """Of each cluster the nearest candidate without an objection that isn't barred, with its measures."""
     tried: dict[UUID, Candidate] = {}
     for candidate in nearest:
-        if objections[candidate.id] is None:
+        if objections[candidate.id] is None and candidate.id not in barred:
             tried.setdefault(candidate.cluster, candidate)
     return [(candidate, measures(asked, candidate, nearest, objections)) for candidate in tried.values()]
 

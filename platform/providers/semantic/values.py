@@ -14,7 +14,9 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     """What the guard compares of a text, made by `guard.features_of` and stored with the entry (JSON or MessagePack).
 
     Each field is canonical (words folded, synonyms joined, sorted where order means nothing). `version` is the guard's:
-    features of another version compare with nothing. `words` are the content words' stems in the order they are said."""
+    features of another version compare with nothing. `words` are the content words' stems in the order they are said. `signs` are
+    operators, flags and symbols; `marks` what small words say of duty, leave, tense and side; `foreign` are
+    words in another script than the language's; `own` says that it is about something of whoever asks."""
 
     version: int
     language: str = ""
@@ -31,6 +33,10 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     names: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     passive: bool = False
+    signs: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    own: bool = False
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -93,7 +99,8 @@ class Calibration(msgspec.Struct, frozen=True):
 
     It holds for one embedder and one version of the guard; `features` names the measures that the weights are for, and
     `data` says what it was made from. With `strata`, each of them has its own weights and cuts, and `cuts` are their sum:
-    how many were served and wrong in all. Without, the weights and cuts here are for every candidate."""
+    how many were served and wrong in all. Without, the weights and cuts here are for every candidate. `languages` (ISO 639-1)
+    are those of the data: of questions in others it says nothing."""
 
     version: str
     embedder: str
@@ -104,6 +111,7 @@ class Calibration(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...]
     data: str
     strata: tuple[Stratum, ...] = ()
+    languages: tuple[str, ...] = ("en",)
 
     def cut_for(self, rate: float) -> Cut | None:
         """The certificate of the highest certified rate that isn't above `rate`, or None: then nothing is served."""

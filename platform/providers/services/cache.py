@@ -118,6 +118,7 @@ def delete_entry(*, caller: Principal, entry_id: uuid.UUID) -> None:
     key = bytes(entry.key) if entry is not None else semantic.forget_entry(entry_id)
     if key is None:
         raise NotFound("There is no such entry.")
+    semantic.forget_exact(key)
     row = settings_locked()
     _evict(row, [key])
     record(action="cache.entry_deleted", subject_kind="cache_entry", subject_id=entry_id, actor=caller)
@@ -129,6 +130,15 @@ def evict(keys: Sequence[bytes]) -> None:
     row = settings_locked()
     _evict(row, keys)
     namespaces.announce(row)
+
+
+def forget_disliked(request_id: uuid.UUID) -> bool:
+    """Somebody in a room calls an answer wrong: what the semantic cache served, or kept, of it is served no more, and not by
+    the exact cache either. Whether there was any."""
+    key = semantic.report_wrong_answer(request_id)
+    if key is not None:
+        evict([key])
+    return key is not None
 
 
 def snapshot() -> Snapshot:

@@ -1,7 +1,9 @@
 """Calibrate a tenant's semantic cache: from labelled pairs, or from what its own audits compared.
 
-Audits saw only what would have been served, so a calibration of theirs says nothing of what scores lower: it can make the
-cut stricter, or serve less, and never more than the one that was in force."""
+Audits saw only what would have been served, so a calibration of theirs says nothing of what scores lower: it keeps the
+weights of the one that was in force, and raises its cuts.
+
+Embedding and fitting take longer than a transaction may be idle: they are done before it."""
 
 import csv
 import uuid
@@ -16,19 +18,20 @@ import numpy as np
 from django.db import connections, transaction
 
 from kernel import adb
-from kernel.errors import InvalidRequest, NotFound
+from kernel.errors import Conflict, InvalidRequest, NotFound
 from kernel.loop import on_loop
 from kernel.tenancy import current_tenant_id, tenant_scope
 from providers.cache import namespaces
 from providers.cache.models import CacheNamespace
+from providers.cache.semantic.calibrations import shipped_for
 from providers.cache.semantic.embedding import ROUTE, embedder_for
 from providers.cache.semantic.entries import AUDITS, Seen, unseal
 from providers.cache.semantic.models import SemanticAudit, SemanticCalibration
 from providers.semantic import guard
-from providers.semantic.calibration import Asked, asked, fit, pair
+from providers.semantic.calibration import Asked, asked, fit, pair, tightened
 from providers.semantic.errors import BadCalibration
 from providers.semantic.values import Calibration, Candidate
-from providers.services.cache import settings_locked
+from providers.services.cache import settings_locked, settings_now
 from tenants.acting import acting_principal
 from tenants.epochs import Subject
 from tenants.principals import Principal
@@ -40,6 +43,7 @@ MAX_TEXT_CHARS = 4_000
 BATCH = 128
 EMBED_S = 60.0
 MAX_AUDITS = 20_000
+MAX_DATA_CHARS = 1_000
 MIN_AUDITS = 500
 """New ones since the last calibration, for the scheduled task."""
 COLUMNS = ("question", "stored", "same")
@@ -74,35 +78,37 @@ def read_pairs(lines: TextIO) -> Iterator[Pair]:
 
 def calibrate_from_pairs(*, slug: str, pairs: Iterable[Pair], source: str) -> Calibration:
     """Calibrate a tenant's cache by labelled pairs, from a file of the name `source`; as an operator. Raises NotFound,
-    BadCalibration and EmbedderMissing."""
-    tenant = tenant_by_slug(slug)
-    with tenant_scope(tenant.id), transaction.atomic():
-        embedder = settings_locked().semantic_embedder
+    BadCalibration, EmbedderMissing, and Conflict if the embedder was changed meanwhile."""
+    with tenant_scope(tenant_by_slug(slug).id):
+        embedder = _settings().semantic_embedder
         questions = list(_questions(pairs, embedder))
-        return _calibrate(questions, embedder=embedder, source="pairs", data=f"{len(questions)} pairs of {source}")
+        data = f"{len(questions)} pairs of {source}"
+        made = fit(questions, version=_version("pairs"), embedder=embedder, data=data)
+        return _keep(made, source="pairs", count=len(questions))
 
 
 def calibrate_from_audits(*, slug: str) -> Calibration:
-    """Calibrate a tenant's cache by its audits; as an operator. Raises NotFound and BadCalibration."""
-    with tenant_scope(tenant_by_slug(slug).id), transaction.atomic():
+    """Calibrate a tenant's cache by its audits; as an operator. Raises NotFound, BadCalibration and Conflict."""
+    with tenant_scope(tenant_by_slug(slug).id):
         return _from_audits()
 
 
 def calibrate_if_due() -> bool:
     """Calibrate the cache of the tenant in scope, if there were enough audits since it was calibrated last. Whether it was."""
+    row = _settings()
     with transaction.atomic():
-        row = settings_locked()
         newest = SemanticCalibration.objects.filter(embedder=row.semantic_embedder).order_by("-id").first()
         audits = SemanticAudit.objects.filter(embedder=row.semantic_embedder)
         if newest is not None:
             audits = audits.filter(at__gt=newest.created_at)
-        if not row.semantic or audits.order_by("-id")[:MIN_AUDITS].count() < MIN_AUDITS:
-            return False
-        try:
-            _from_audits()
-        except BadCalibration:
-            # All of them were right: there is nothing to learn.
-            return False
+        is_due = row.semantic and audits.order_by("-id")[:MIN_AUDITS].count() >= MIN_AUDITS
+    if not is_due:
+        return False
+    try:
+        _from_audits()
+    except BadCalibration:
+        # All of them were right: there is nothing to learn.
+        return False
     return True
 
 
@@ -134,19 +140,32 @@ async def _owner(tenant_id: uuid.UUID) -> Principal:
     return await acting_principal(Subject(tenant_id, row["id"]))
 
 
+def _settings() -> CacheNamespace:
+    with transaction.atomic():
+        return settings_now()
+
+
 def _from_audits() -> Calibration:
-    row = settings_locked()
-    audits = SemanticAudit.objects.filter(embedder=row.semantic_embedder).order_by("-id")[:MAX_AUDITS]
-    questions = [question for audit in audits.iterator(500) if (question := _audited(audit)) is not None]
-    data = f"{len(questions)} audits of its own traffic"
-    return _calibrate(questions, embedder=row.semantic_embedder, source="audits", data=data)
+    row = _settings()
+    embedder = row.semantic_embedder
+    with transaction.atomic():
+        own = SemanticCalibration.objects.filter(embedder=embedder, version=row.semantic_calibration).first()
+        audits = list(SemanticAudit.objects.filter(embedder=embedder).order_by("-id")[:MAX_AUDITS])
+    held = msgspec.convert(own.body, Calibration) if own is not None else shipped_for(embedder)
+    if held is None:
+        raise BadCalibration(f"There is no calibration for {embedder} that audits could make stricter.")
+    questions = [question for audit in audits if (question := _audited(audit)) is not None]
+    data = f"{len(questions)} audits of its own traffic, after {held.data}"[:MAX_DATA_CHARS]
+    made = tightened(held, questions, version=_version("audits"), data=data)
+    return _keep(made, source="audits", count=len(questions))
 
 
 def _audited(audit: SemanticAudit) -> Asked | None:
-    """What the judge saw; the answer it chose was right if the provider's agreed, and any other wasn't."""
+    """What the judge saw; the answer it chose was right if the provider's agreed, and any other wasn't. None for what can't be
+    read any more, and for the same words, which no cut is asked about."""
     tenant_id = current_tenant_id()
     seen = unseal(bytes(audit.seen), Seen, tenant_id=tenant_id, table=AUDITS, row_id=audit.id, column="seen")
-    if seen is None:
+    if seen is None or seen.text.split() == seen.candidates[seen.chosen][0].split():
         return None
     candidates = [
         Candidate(uuid.UUID(int=number + 1), guard.features_of(text), cosine, uuid.UUID(cluster), text)
@@ -156,21 +175,25 @@ def _audited(audit: SemanticAudit) -> Asked | None:
     return asked(guard.features_of(seen.text), candidates, lambda candidate: candidate.cluster == right)
 
 
-def _calibrate(questions: list[Asked], *, embedder: str, source: str, data: str) -> Calibration:
-    """Fit, and have it hold from now on."""
-    row = settings_locked()
-    now = datetime.now(UTC)
-    version = f"{source}-{now:%Y%m%dT%H%M%S%f}"
-    made = fit(questions, version=version, embedder=embedder, data=data)
-    SemanticCalibration.objects.create(
-        tenant_id=row.tenant_id,
-        version=version,
-        embedder=embedder,
-        body=msgspec.to_builtins(made),
-        source=source,
-        pairs=len(questions),
-    )
-    _hold(row, version, now)
+def _version(source: str) -> str:
+    return f"{source}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+
+
+def _keep(made: Calibration, *, source: str, count: int) -> Calibration:
+    """Have a calibration hold from now on."""
+    with transaction.atomic():
+        row = settings_locked()
+        if row.semantic_embedder != made.embedder:
+            raise Conflict("The embedder was changed while it was calibrated for.")
+        SemanticCalibration.objects.create(
+            tenant_id=row.tenant_id,
+            version=made.version,
+            embedder=made.embedder,
+            body=msgspec.to_builtins(made),
+            source=source,
+            pairs=count,
+        )
+        _hold(row, made.version, datetime.now(UTC))
     return made
 
 

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -132,34 +133,37 @@ def forget_entry(entry_id: uuid.UUID) -> bytes | None:
     return bytes(entry.exact_key)
 
 
-def report_wrong(entry_id: uuid.UUID) -> None:
-    """Somebody says that an entry's answer was wrong: it is served no more, and what it said is forgotten. Raises NotFound
-    for what isn't served."""
+def forget_exact(key: bytes) -> None:
+    """Delete the entries whose answer is what the exact cache keeps under a key."""
+    SemanticEntry.objects.filter(exact_key=key).delete()
+
+
+def report_wrong(entry_id: uuid.UUID) -> bytes:
+    """Somebody says that an entry's answer was wrong: it is served no more, and what it said is forgotten. The exact cache's
+    key of its answer. Raises NotFound for what isn't served."""
     entries = SemanticEntry.objects.filter(id=entry_id, size__gt=0)
-    entry = entries.only("id", "wrong").first()
+    entry = entries.only("id", "wrong", "exact_key").first()
     if entry is None or not entries.update(wrong=entry.wrong + 1, question=b"", body=b"", size=0):
         raise NotFound("There is no such entry.")
-    try:
+    # Without Redis the counter alone is lost.
+    with suppress(RedisError):
         sync_redis().hincrby(stats_key(current_tenant_id()), "semantic_reports", 1)
-    except RedisError:
-        # The counter alone is lost.
-        return
+    return bytes(entry.exact_key)
 
 
-def report_wrong_answer(request_id: uuid.UUID) -> bool:
-    """The same of what a request from a room was answered with, in the last days. Whether that came from an entry that was
-    served until now."""
+def report_wrong_answer(request_id: uuid.UUID) -> bytes | None:
+    """The same of what a request from a room was answered with, or whose answer was kept, in the last days; None if there is
+    no such entry that was served until now."""
     try:
         found = sync_redis().get(served_key(current_tenant_id(), request_id))
     except RedisError:
-        return False
+        return None
     if not isinstance(found, bytes):
-        return False
+        return None
     try:
-        report_wrong(uuid.UUID(bytes=found))
+        return report_wrong(uuid.UUID(bytes=found))
     except NotFound:
-        return False
-    return True
+        return None
 
 
 def warm_up(row: CacheNamespace, *, limit: int) -> int:

@@ -1,6 +1,7 @@
 """The verdict, the score, the clusters of answers, and where cuts come from."""
 
 import random
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
@@ -83,6 +84,38 @@ def test_an_entry_that_the_guard_objects_to_is_passed_over_for_one_of_the_same_a
     found = asked(ASKED, denied, entry(2, ALIKE[1], 0.85, 1))
     assert found.candidate is not None
     assert found.candidate.id == UUID(int=2)
+
+
+def test_a_question_in_a_language_that_nothing_was_measured_in_is_answered_in_its_own_words_alone() -> None:
+    """The default embedder reads English: to it, most questions in Chinese are the same."""
+    stored = "\u5982\u4f55\u53d6\u6d88\u8ba2\u5355\uff1f"
+    other = msgspec.structs.replace(entry(1, stored, 1.0, 1), text=stored)
+    question = "\u732b\u53ef\u4ee5\u5403\u8461\u8404\u5417\uff1f"
+    assert asked(question, other) == Verdict(None, 0.0, "uncalibrated", "language")
+    assert (
+        asked("Warum kann ich hier nicht bezahlen?", entry(2, "Warum kann ich hier bezahlen?", 0.99, 1)).candidate
+        is None
+    )
+    assert asked(stored, other).reason == "accepted"
+    measured_in_both = msgspec.structs.replace(BY_COSINE, languages=("de", "en"))
+    german = entry(2, "Wie kann ich meine Karte aktivieren?", 0.99, 1)
+    assert asked("Wie kann ich meine Karte denn aktivieren?", german, by=measured_in_both).reason == "accepted"
+
+
+def test_rules_that_only_forbid_change_no_score() -> None:
+    barred = entry(1, "How must I activate my card?", 0.99, 1)
+    plain = entry(2, ALIKE[0], 0.9, 1)
+    with_it, without = asked(ASKED, barred, plain), asked(ASKED, entry(1, ALIKE[0], 0.99, 1), plain)
+    assert with_it.candidate is not None
+    assert with_it.candidate.id == UUID(int=2)
+    assert without.candidate is not None
+
+
+def test_lines_of_code_are_told_apart_by_how_they_begin() -> None:
+    inside, outside = "Explain\nif a:\n  b()\n  c()", "Explain\nif a:\n  b()\nc()"
+    stored = msgspec.structs.replace(entry(1, inside, 1.0, 1), text=inside)
+    assert asked(outside, stored).candidate is None
+    assert asked(f"{inside}\n", stored).reason == "accepted"
 
 
 def measured(*candidates: Candidate) -> dict[str, float]:
@@ -171,6 +204,13 @@ def test_cuts_hold_on_questions_that_were_not_fitted_on(by_stratum: bool) -> Non
     assert len(served) > 500
     assert served.count(False) / len(served) <= 0.06
     assert calibration.read(calibration.write(made)) == made
+
+
+def test_a_calibration_holds_for_the_languages_it_was_made_from() -> None:
+    some = [replace(one, language="fr") if number % 30 == 0 else one for number, one in enumerate(labelled(600))]
+    assert calibration.fit(some, version="t", embedder="fake", data="").languages == ("en",)
+    half = [replace(one, language="fr") if number % 2 else one for number, one in enumerate(labelled(600))]
+    assert calibration.fit(half, version="t", embedder="fake", data="").languages == ("en", "fr")
 
 
 def test_too_little_or_one_sided_data_is_refused() -> None:

@@ -16,7 +16,8 @@ from providers.semantic.eligibility import question_of
 from providers.semantic.values import Question
 from providers.types import ChatRequest
 
-VERSION = 1
+VERSION = 2
+"""Of the scope: raised, no older entry is looked at."""
 DIGEST_BYTES = 16
 ANY_TEMPERATURE = 2.0
 """For whoever asked for an answer from the cache by a header, or a tenant that opted in for all."""

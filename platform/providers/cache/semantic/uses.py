@@ -29,15 +29,19 @@ class Uses:
         self._flushing: asyncio.Task[None] | None = None
 
     def told(self, tenant_id: UUID, entry_id: UUID, request_id: UUID) -> None:
-        """Remember which entry a request was answered with, for whoever calls the answer wrong."""
+        """Remember which entry has a request's answer, for whoever calls that wrong."""
         if len(self._told) < MAX_WAITING:
             self._told.append((tenant_id, entry_id, request_id))
+        self._begin_flushing()
 
     def count(self, tenant_id: UUID, entry_id: UUID) -> None:
         """An entry was served. Beyond `MAX_WAITING` entries, new ones aren't counted."""
         key = (tenant_id, entry_id)
         if key in self._waiting or len(self._waiting) < MAX_WAITING:
             self._waiting[key] = self._waiting.get(key, 0) + 1
+        self._begin_flushing()
+
+    def _begin_flushing(self) -> None:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush_soon(), name="semantic uses")
 
@@ -83,7 +87,7 @@ class Uses:
 
 
 def served_key(tenant_id: UUID, request_id: UUID) -> str:
-    """Where Redis says which entry a request was answered with."""
+    """Where Redis says which entry has a request's answer."""
     return tenant_key(tenant_id, "cache", "served", request_id)
 
 

@@ -40,6 +40,7 @@ class Content(msgspec.Struct, frozen=True):
 
     request: ChatRequest
     answer: ChatAnswer
+    stores: bool = True
 
 
 _SQL = """
@@ -62,8 +63,9 @@ async def warm_up(tenant_id: uuid.UUID, *, limit: int, ttl_s: int) -> int:
         async with adb.transaction(tenant_id) as connection:
             cursor = await connection.execute(_SQL, (before, time.time() - ttl_s, PAGE))
             rows = await cursor.fetchall()
-        for row in rows[: limit - warmed]:
-            warmed += await _warmed(tenant_id, row)
+        for row in rows:
+            if warmed < limit:
+                warmed += await _warmed(tenant_id, row)
         if len(rows) < PAGE:
             break
         before = rows[-1]["id"]
@@ -74,6 +76,8 @@ async def _warmed(tenant_id: uuid.UUID, row: dict[str, Any]) -> bool:
     try:
         said = read_content(row["content"], tenant_id=tenant_id, request_id=row["id"])
         content = msgspec.json.decode(said, type=Content)
+        if not content.stores:
+            return False
         principal = await acting_principal(Subject(tenant_id, row["membership_id"], row["api_key_id"]))
         return await _kept(await _job(principal, content.request, row), content, row)
     except (DecryptionFailed, msgspec.DecodeError, ParleyError, Error) as error:

@@ -24,8 +24,9 @@ from providers.cache.lookups import is_whole
 from providers.cache.semantic import audits, storage
 from providers.cache.semantic.embedding import embedder_for
 from providers.cache.semantic.entries import ENTRIES, Asked, open_body, seal, seal_body
-from providers.cache.semantic.lookups import Missed, calibration_for, candidates_of, embed_question, verdict_of
+from providers.cache.semantic.lookups import ROOM, Missed, calibration_for, candidates_of, embed_question, verdict_of
 from providers.cache.semantic.questions import Asking
+from providers.cache.semantic.uses import uses
 from providers.cache.semantic.vectors import from_reals
 from providers.cache.stats import stats
 from providers.pipeline.record import sold_nano
@@ -55,12 +56,13 @@ _REFUSAL = re.compile(
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A question and its answer, on their way into the store."""
+    """A question and its answer, on their way into the store; without `is_kept` only to be compared."""
 
     missed: Missed
     kept: Kept
     encoded: bytes
     cost_nano: int
+    is_kept: bool = True
 
 
 def remember_alike(missed: Missed, result: Result) -> None:
@@ -72,9 +74,12 @@ def remember_alike(missed: Missed, result: Result) -> None:
 
 def _answered(missed: Missed, result: Result) -> Answered | None:
     place, answer = missed.asking.place, result.answer
-    if not place.stores or result.status != "complete" or not is_whole(result.job.request, answer):
+    if not place.stores or result.status != "complete" or not answer.choices:
         return None
-    if not is_worth_keeping(answer):
+    is_kept = is_whole(result.job.request, answer) and is_worth_keeping(answer)
+    is_audit = missed.would is not None and missed.would.is_audit
+    if not is_kept and not (is_audit and answer.text and answer.choices[0].finish_reason == "stop"):
+        # A provider that refuses what it answered before has changed its mind, too.
         return None
     made_by = result.attempts[-1].candidate.target
     now = time.time()
@@ -87,7 +92,7 @@ def _answered(missed: Missed, result: Result) -> Answered | None:
         dropped=tuple(result.job.report.dropped),
     )
     encoded = encode(kept)
-    return Answered(missed, kept, encoded, sold_nano(result)) if len(encoded) <= MAX_ENTRY_BYTES else None
+    return Answered(missed, kept, encoded, sold_nano(result), is_kept) if len(encoded) <= MAX_ENTRY_BYTES else None
 
 
 def is_worth_keeping(answer: ChatAnswer) -> bool:
@@ -170,18 +175,16 @@ async def keep(answered: Answered) -> None:
     async with adb.transaction(asking.place.tenant_id) as connection:
         if missed.would is not None and missed.would.is_audit:
             found = await audits.compare(connection, asking, missed.would, answered.kept.answer.text, answer)
-        cluster, confirmed = await _placed(connection, answered, question, answer, calibration)
-        entry = entry_of(
-            answered,
-            question,
-            answer,
-            cluster=cluster,
-            confirmed=confirmed,
-            calibration=calibration.version if calibration is not None else "",
-        )
-        is_kept = await storage.write(connection, entry)
-    if is_kept:
+        entry = None
+        if answered.is_kept:
+            cluster, confirmed = await _placed(connection, answered, question, answer, calibration)
+            version = calibration.version if calibration is not None else ""
+            made = entry_of(answered, question, answer, cluster=cluster, confirmed=confirmed, calibration=version)
+            entry = made if await storage.write(connection, made) else None
+    if entry is not None:
         stats().count(asking.place.tenant_id, "semantic_stores")
+        if asking.job.surface == ROOM:
+            uses().told(asking.place.tenant_id, entry.id, asking.job.request_id)
     if found is not None:
         await audits.record(asking, found)
 

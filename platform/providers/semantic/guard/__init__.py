@@ -2,6 +2,7 @@
 
     features_of    a text's features, stored with the entry
     disagreement   the first thing in which two texts' features differ, or None
+    weighed_disagreement   the same by the rules that calibrations know
 
 The rules know words (`data/lexicon.toml`) and patterns, no grammar. A rule that takes two ways of asking one thing for two
 questions costs a hit; the other mistake gives a wrong answer: where a rule must err, it errs to the first side."""
@@ -9,15 +10,15 @@ questions costs a hit; the other mistake gives a wrong answer: where a rule must
 import re
 from collections.abc import Mapping
 
-from providers.semantic.guard import asks, names, quantities, roles
-from providers.semantic.guard.compare import disagreement
+from providers.semantic.guard import asks, marks, names, quantities, roles, signs
+from providers.semantic.guard.compare import disagreement, weighed_disagreement
 from providers.semantic.guard.version import VERSION
 from providers.semantic.guard.words import canonical, joined, words_of
 from providers.semantic.lexicon import lexicon
 from providers.semantic.text import folded, plain
 from providers.semantic.values import Features
 
-__all__ = ["VERSION", "disagreement", "features_of"]
+__all__ = ["VERSION", "disagreement", "features_of", "weighed_disagreement"]
 
 
 def features_of(text: str) -> Features:
@@ -28,11 +29,12 @@ def features_of(text: str) -> Features:
     dates, rest = quantities.dates(rest)
     whole = joined(low)
     words = words_of(whole)
+    language = asks.language(low)
     counted, units = quantities.numbers(words_of(joined(rest)))
     counting = words_of(known.no_quantifiers.sub(" ", whole))
     return Features(
         version=VERSION,
-        language=asks.language(low),
+        language=language,
         asks=asks.asks(low),
         words=tuple(canonical(word) for word in words if word not in known.function_words),
         numbers=counted,
@@ -46,6 +48,10 @@ def features_of(text: str) -> Features:
         names=names.names(written),
         roles=roles.roles(words),
         passive=roles.passive(words),
+        signs=signs.signs(text),
+        marks=marks.marks(low),
+        foreign=asks.foreign(low, language),
+        own=marks.is_own(low),
     )
 
 

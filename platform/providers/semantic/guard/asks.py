@@ -16,6 +16,7 @@ _SCRIPTS = (
     ("hi", re.compile(r"[\u0900-\u097f]")),
     ("th", re.compile(r"[\u0e00-\u0e7f]")),
 )
+_FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u00aa-\u024f\u1e00-\u1eff]+")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BEGIN = (
     r"(?:^|[.?!,;:] ?|\b(?:and|but|so|please|hi|hello|know|tell me|explain|say|wondering|wonder|ask|understand|sure|"
@@ -80,6 +81,12 @@ def language(low: str) -> str:
     heard = {code: sum(word in stops for word in words) for code, stops in lexicon().languages.items()}
     best = max(heard, key=lambda code: (heard[code], code == "en"))
     return best if heard[best] or low.isascii() is False else "en"
+
+
+def foreign(low: str, language: str) -> tuple[str, ...]:
+    """The words of a folded text in a script other than its language's, sorted: an embedder may see nothing of them."""
+    is_latin = all(code != language for code, _ in _SCRIPTS)
+    return tuple(sorted(_FOREIGN.findall(low))) if is_latin else ()
 
 
 def asks(low: str) -> str:

@@ -15,6 +15,12 @@ _MAX_REPLACED = 2
 def disagreement(one: Features, other: Features) -> str | None:
     """The name of the first thing in which two texts differ, or None. Features of another version than this guard's
     differ."""
+    return weighed_disagreement(one, other) or next((name for name, differ in _BARS if differ(one, other)), None)
+
+
+def weighed_disagreement(one: Features, other: Features) -> str | None:
+    """The same by the rules that the score's measures were fitted with. The others only forbid, so that no calibration
+    serves more because of them."""
     return next((name for name, differ in _RULES if differ(one, other)), None)
 
 
@@ -105,6 +111,19 @@ def _replaced(one: Features, other: Features) -> bool:
     )
 
 
+def _replaced_in_few(one: Features, other: Features) -> bool:
+    """The same of two words, of which one is another's: "who wrote the Odyssey", "who translated the Odyssey". What people
+    say of their own affairs has more ways ("my card was refused", "my card was rejected") than things to say."""
+    if one.own or other.own:
+        return False
+    first, second = set(one.words), set(other.words)
+    return len(first) == len(second) == 2 and len(first & second) == 1
+
+
+def _marks(one: Features, other: Features) -> bool:
+    return one.marks != other.marks and set(one.words) == set(other.words)
+
+
 _RULES: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
     ("version", _version),
     ("language", _field("language")),
@@ -120,4 +139,10 @@ _RULES: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
     ("question word", _question_word),
     ("roles", roles.disagree),
     ("replaced words", _replaced),
+)
+_BARS: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
+    ("signs", _field("signs")),
+    ("foreign words", _field("foreign")),
+    ("marks", _marks),
+    ("replaced words", _replaced_in_few),
 )

@@ -75,6 +75,19 @@ async def test_an_entry_that_an_audit_contradicts_is_served_no_more(alike: House
     assert [audit.agreed for audit in await sync_to_async(audits)(alike)] == [False]
 
 
+async def test_a_provider_that_now_refuses_contradicts_what_is_kept(alike: House, written: Written) -> None:
+    await sync_to_async(switch_on)(alike.company, semantic_audit_share=1.0)
+    alike.upstream.script(text="Paris.")
+    await alike.ask(ASKED)
+    await written()
+    alike.upstream.script(text="I'm sorry, but I can't help with that.")
+    await alike.ask(ALIKE)
+    await written()
+    (was,) = await sync_to_async(entries)(alike.company)
+    assert (was.wrong, was.size) == (1, 0)
+    assert [audit.agreed for audit in await sync_to_async(audits)(alike)] == [False]
+
+
 async def test_answers_that_change_their_meaning_switch_the_tier_off(alike: House, written: Written) -> None:
     """The provider's answers are others from one day to the next: within 500 audited hits the tier is off."""
     await sync_to_async(switch_on)(alike.company, semantic_audit_share=1.0)

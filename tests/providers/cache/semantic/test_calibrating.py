@@ -13,11 +13,13 @@ from asgiref.sync import sync_to_async
 from django.core.management import CommandError, call_command
 from django.db import transaction
 
+from kernel import adb
 from kernel.ids import uuid7
 from providers.cache.models import CacheNamespace
 from providers.cache.semantic.entries import AUDITS, Seen, seal
 from providers.cache.semantic.models import SemanticAudit, SemanticCalibration
 from providers.semantic.embedders import FAKE
+from providers.semantic.embedders.fake import Fake
 from providers.semantic.errors import BadCalibration
 from providers.services.calibrating import (
     MIN_AUDITS,
@@ -26,7 +28,7 @@ from providers.services.calibrating import (
     tenants_with_audits,
 )
 from tests.providers.cache.conftest import House
-from tests.providers.cache.semantic.conftest import VERSION
+from tests.providers.cache.semantic.conftest import VERSION, by_cosine
 from tests.support.cast import Company
 
 WORDS = [
@@ -117,6 +119,23 @@ def audited(company: Company, count: int, *, wrong_from: float) -> None:
             )
 
 
+async def idle_transactions() -> int:
+    """How many connections to the test's database hold a transaction open and say nothing."""
+    async with adb.tenantless() as connection:
+        cursor = await connection.execute(
+            "SELECT count(*) AS idle FROM pg_stat_activity "
+            "WHERE datname = current_database() AND state = 'idle in transaction'"
+        )
+        row: Any = await cursor.fetchone()
+    return int(row["idle"])
+
+
+def age_calibrations(company: Company) -> None:
+    """The company's calibrations are older than its audits."""
+    with company.scope(), transaction.atomic():
+        SemanticCalibration.objects.update(created_at="2025-01-01T00:00:00Z")
+
+
 async def test_labelled_pairs_make_a_calibration_that_holds(alike: House, tmp_path: Path) -> None:
     path = written(tmp_path / "pairs.csv", list(pairs(600)))
     slug = alike.company.tenant.slug
@@ -158,17 +177,43 @@ async def test_audits_make_one_when_there_are_enough(alike: House) -> None:
     assert not await sync_to_async(due)()
     await sync_to_async(audited)(company, 1, wrong_from=0.7)
 
-    def forget_own() -> None:
-        # The one that tests begin with is newer than the audits.
-        with company.scope(), transaction.atomic():
-            SemanticCalibration.objects.filter(version=VERSION).delete()
-
-    await sync_to_async(forget_own)()
+    # The one that tests begin with is newer than the audits.
+    await sync_to_async(age_calibrations)(company)
     assert await sync_to_async(due)()
     row = await sync_to_async(settings_of)(company)
     assert row.semantic_calibration.startswith("audits-")
     assert row.semantic_since > 0
+    (cut,) = [cut for cut in (await alike.rest("GET", "cache/semantic"))["certificate"] if not cut["stratum"]]
+    assert cut["cut"] > by_cosine().cuts[0].cut
     assert not await sync_to_async(due)()
+
+
+async def test_no_transaction_is_open_while_pairs_are_embedded(
+    alike: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be ended as idle: thousands of pairs take longer than that."""
+    path = written(tmp_path / "pairs.csv", list(pairs(300)))
+    seen: list[bool] = []
+    embed = Fake.embed
+
+    async def watched(self: Fake, texts: Any) -> Any:
+        seen.append(await idle_transactions() > 0)
+        return await embed(self, texts)
+
+    monkeypatch.setattr(Fake, "embed", watched)
+    await sync_to_async(run_command)(alike.company.tenant.slug, "--pairs", path)
+    assert seen == [False] * 3
+
+
+async def test_audits_never_loosen_a_calibration(alike: House) -> None:
+    """They saw nothing below the cut: whatever was wrong among them, nothing there is served after."""
+    await sync_to_async(audited)(alike.company, MIN_AUDITS, wrong_from=0.601)
+    made = await sync_to_async(calibrate_from_audits)(slug=alike.company.tenant.slug)
+    held = by_cosine()
+    assert (made.weights, made.bias) == (held.weights, held.bias)
+    for cut in made.cuts:
+        (was,) = [one for one in held.cuts if one.rate == cut.rate]
+        assert cut.cut >= was.cut
 
 
 async def test_audits_that_were_all_right_teach_nothing(alike: House) -> None:
@@ -177,8 +222,7 @@ async def test_audits_that_were_all_right_teach_nothing(alike: House) -> None:
         await sync_to_async(calibrate_from_audits)(slug=alike.company.tenant.slug)
 
     def due() -> bool:
-        with alike.company.scope(), transaction.atomic():
-            SemanticCalibration.objects.filter(version=VERSION).delete()
+        age_calibrations(alike.company)
         with alike.company.scope():
             return calibrate_if_due()
 

@@ -19,6 +19,7 @@ from kernel import adb
 from kernel.ids import uuid7
 from kernel.redis import async_redis
 from providers.cache.semantic import lookups, storage, support
+from providers.cache.semantic.entries import question_of_cell
 from providers.cache.semantic.index import INDEX
 from providers.cache.semantic.models import SemanticCalibration, SemanticEntry, SemanticUse
 from providers.cache.semantic.uses import served_key
@@ -213,6 +214,21 @@ async def test_past_traffic_becomes_entries(house: House, written: Written) -> N
     assert (hit.headers["x-parley-cache"], text_of(hit)) == ("semantic", "Paris.")
 
 
+async def test_what_nothing_was_to_be_kept_of_becomes_no_entry(house: House) -> None:
+    await house.rest("PATCH", "guardrails", {"capture": True, "capture_days": 7})
+    await house.ask(ASKED)
+    await house.ask(OTHER, headers={"cache-control": "no-store"})
+    await sync_to_async(switch_on)(house.company)
+    async with asyncio.timeout(5):
+        # As many as are wanted come of it, also where some of the newest are passed over.
+        while not (await house.rest("POST", "cache/semantic/warm-up", {"limit": 1}))["warmed"]:
+            await asyncio.sleep(0.05)
+    (entry,) = await kept(house)
+    asked = question_of_cell(house.company.id, entry.id, bytes(entry.question))
+    assert asked is not None
+    assert asked.text == ASKED
+
+
 async def test_a_slow_embedder_makes_a_miss_in_time(
     warm: House, monkeypatch: pytest.MonkeyPatch, written: Written
 ) -> None:
@@ -303,3 +319,25 @@ async def test_a_tenants_own_model_makes_the_vectors_and_is_billed(alike: House,
     # The question's vector, the answer's, and the answer: each on the bill of whoever asked.
     assert all(one.sell_nano > 0 for one in await alike.usage(3))
     await alike.rest("PATCH", "cache", {"semantic_embedder": "route: "}, status=400)
+
+
+async def test_an_entry_that_is_deleted_from_the_exact_cache_is_gone_from_the_semantic_too(warm: House) -> None:
+    await warm.written()
+    (entry,) = (await warm.rest("GET", "cache/entries"))["data"]
+    await warm.rest("DELETE", f"cache/entries/{entry['id']}", status=204)
+    assert await kept(warm) == []
+    assert (await warm.ask(ASKED)).headers["x-parley-cache"] == "miss"
+
+
+async def test_each_request_is_counted_once(warm: House, written: Written) -> None:
+    await written()
+    await warm.rest("POST", "cache/stats/reset")
+    await warm.ask(ASKED)
+    await warm.ask("Why is grass so green in spring?")
+    await warm.ask(ASKED, headers={"cache-control": "no-cache"})
+    await warm.ask("Name a colour", temperature=1)
+    found = [(await warm.ask(ALIKE)).headers["x-parley-cache"] for _ in range(2)]
+    await written()
+    counted = await warm.rest("GET", "cache/stats")
+    assert counted["hits_semantic"] == found.count("semantic") > 0
+    assert (counted["misses"], counted["bypasses"]) == (1 + found.count("miss"), 2)

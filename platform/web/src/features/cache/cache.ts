@@ -20,8 +20,7 @@ export const exactHits = (stats: CacheStats): number =>
 /** The share of what was looked for that was found. */
 export function hitShare(stats: CacheStats): string {
   const hits = exactHits(stats) + stats.hits_semantic;
-  // A semantic hit was an exact miss first.
-  const asked = exactHits(stats) + stats.misses;
+  const asked = hits + stats.misses;
   return asked === 0 ? "—" : percent.format(hits / asked);
 }
 
