@@ -100,8 +100,10 @@ async def remove_member(*, member: Principal, room_id: uuid.UUID, room_member_id
     async with transaction(member.tenant_id) as connection:
         room = await access_room(connection, member=member, room_id=room_id)
         leaving = room_member_id == room.room_member_id
-        if not leaving:
+        if not leaving or member.api_key_id is not None:
+            # Leaving is everybody's right, also a viewer's; it isn't one of a key that may only read.
             member.require("rooms.write")
+        if not leaving:
             room.require_moderator()
         events, epoch = await _take_out(connection, room, room_member_id, leaving=leaving)
     await streams.publish(member.tenant_id, room_id, epoch=epoch, events=events)
