@@ -4,6 +4,7 @@ The function takes no tenant and no person: it searches for whom the transaction
 """
 
 import re
+import struct
 import uuid
 from datetime import datetime
 from typing import Any
@@ -135,7 +136,8 @@ def _place(after: str | None) -> tuple[float | None, uuid.UUID | None]:
     match = _CURSOR.fullmatch(after)
     try:
         if match:
-            return float(match[1]), uuid.UUID(match[2])
+            # PostgreSQL keeps a rank in four bytes, and takes none that these can't hold.
+            return struct.unpack("f", struct.pack("f", float(match[1])))[0], uuid.UUID(match[2])
     except ValueError as error:
         raise _no_cursor() from error
     raise _no_cursor()

@@ -21,6 +21,9 @@ _UNTITLE = """
         WHERE id = %(room)s AND deleted_at IS NULL AND settings->'titled_by' ?| %(ids)s
     ), shared AS (
         UPDATE chat_share s SET title = %(untitled)s FROM named WHERE s.room_id = named.id AND s.title = named.title
+    ), exported AS (
+        UPDATE chat_transfer t SET name = replace(t.name, named.title, %(untitled)s) FROM named
+        WHERE t.room_id = named.id AND starts_with(t.name, named.title)
     )
     UPDATE chat_room r SET title = %(untitled)s, settings = r.settings - 'titled' - 'titled_by', updated_at = %(now)s
     FROM named WHERE r.id = named.id RETURNING r.id

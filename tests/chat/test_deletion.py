@@ -157,6 +157,56 @@ def test_what_was_deleted_is_nowhere(
     assert (on_loop(search_messages(member=member, asked=Asked(words=canary), limit=5))).hits == []
 
 
+@pytest.mark.parametrize("delete", [delete_by_hand, delete_by_age, delete_with_room])
+def test_no_answer_that_was_kept_for_a_key_shows_what_was_deleted(
+    company: Company, make_room: MakeRoom, delete: Any
+) -> None:
+    canary, room, client = new_canary(), on_loop(make_room("shared")), company.alice.client
+    said = {"text": canary, "generate": False}
+
+    def call(path: str, body: Any, status: int) -> Any:
+        answer = client.post(f"/api/v1/{path}", body, format="json", HTTP_IDEMPOTENCY_KEY=secrets.token_hex(8))
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    first = call(f"rooms/{room.id}/messages", said, 201)["message"]["id"]
+    beside = call(f"messages/{first}/branches", said, 201)["message"]["id"]
+    call(f"messages/{first}/reactions", {"emoji": "👍"}, 200)
+    assert "kernel_idempotencykey.body" in places_of(canary)
+    delete(company, room.id, [uuid.UUID(first), uuid.UUID(beside)])
+    work_off(company.id)
+    assert places_of(canary) == []
+
+
+def test_a_deleted_room_leaves_no_title(company: Company) -> None:
+    canary, client = new_canary(), company.alice.client
+    made = client.post(
+        "/api/v1/rooms", {"kind": "private", "title": canary}, format="json", HTTP_IDEMPOTENCY_KEY=secrets.token_hex(8)
+    )
+    path = f"/api/v1/rooms/{made.json()['id']}"
+    assert client.post(f"{path}/exports", {"format": "json"}, format="json").status_code == 202
+    assert {"kernel_idempotencykey.body", "chat_transfer.name", "chat_room.title"} <= set(places_of(canary))
+    assert client.delete(path).status_code == 204
+    work_off(company.id)
+    assert places_of(canary) == []
+
+
+def test_an_export_that_waits_bears_no_title_that_was_made_of_what_was_deleted(
+    company: Company, make_room: MakeRoom, answering: FakeAnswering
+) -> None:
+    canary = answering.title_text = new_canary()
+    room = on_loop(make_room("shared"))
+    question, answer = on_loop(converse(company, room.id, canary, answering))
+    asked = company.alice.client.post(f"/api/v1/rooms/{room.id}/exports", {"format": "pdf"}, format="json").json()
+    assert asked["name"] == f"{canary}.pdf"
+    delete_by_hand(company, room.id, [question, answer])
+    work_off(company.id)
+    expire_files(company)
+    assert places_of(canary) == []
+    shown = company.alice.client.get(f"/api/v1/exports/{asked['id']}").json()
+    assert shown["name"] == "New room.pdf"
+
+
 def _kept(company: Company, room_id: uuid.UUID) -> bool:
     with company.scope(), django_transaction.atomic():  # type: ignore[attr-defined]
         assert not RequestLog.objects.filter(content__isnull=False).exists()

@@ -196,5 +196,9 @@ def test_rooms_by_api_key_are_those_of_who_made_it_within_its_scopes(company: Co
     assert reader.delete(path).status_code == 403
     assert neither.get("/api/v1/rooms").status_code == 403
     assert neither.get("/api/v1/messages/search?q=hi").status_code == 403
+    places = reader.get(f"/api/v1/rooms/{bobs}/members").json()["data"]
+    (place,) = [one["id"] for one in places if one["member"]["id"] == str(company.alice.membership_id)]
+    assert reader.delete(f"/api/v1/rooms/{bobs}/members/{place}").status_code == 403
+    assert writer.delete(f"/api/v1/rooms/{bobs}/members/{place}").status_code == 204
     assert writer.get(f"/api/v1/rooms/{theirs.id}").status_code == 404
     assert writer.patch("/api/v1/room-policy", {"retention_days": 1}, format="json").status_code == 403

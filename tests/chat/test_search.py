@@ -245,6 +245,9 @@ async def test_what_isnt_asked_well_is_refused(company: Company) -> None:
     for words in ("", "   ", "x" * (SEARCH_CHARS_MAX + 1), "nul\x00"):
         with pytest.raises(InvalidRequest):
             await look(company.alice, words)
+    for rank in ("1e39", "1e-60"):
+        # Nobody was given such a cursor; it is in no list, or behind all of it.
+        assert (await look(company.alice, "x", after=f"{rank}:{uuid.uuid4()}")).hits == []
     for cursor in ("x", "1.0:zz", "1.0", "nan:" + str(uuid.uuid4())):
         with pytest.raises(InvalidRequest):
             await look(company.alice, "x", after=cursor)

@@ -160,6 +160,36 @@ def test_a_link_dies_with_its_time_its_maker_and_its_room(sharing: Company) -> N
     assert is_dead(made)
 
 
+def test_a_link_of_somebody_who_left_stays_dead_when_they_return(sharing: Company) -> None:
+    room_id = room_of_two(sharing)
+    canary = f"canary{secrets.token_hex(8)}"
+    gone = say(sharing.bob, room_id, canary)
+    made = share(sharing.bob, room_id)
+    places = sharing.bob.client.get(f"/api/v1/rooms/{room_id}/members").json()["data"]
+    (place,) = [one["id"] for one in places if one["member"]["id"] == str(sharing.bob.membership_id)]
+    assert sharing.alice.client.delete(f"/api/v1/rooms/{room_id}/members/{place}").status_code == 204
+    assert is_dead(made)
+    assert "chat_share.messages" not in places_of(canary)
+    on_loop(add_member(member=sharing.alice.principal, room_id=room_id, membership_id=sharing.bob.membership_id))
+    assert is_dead(made)
+    (listed,) = sharing.bob.client.get(f"/api/v1/rooms/{room_id}/shares").json()["data"]
+    assert listed["revoked_at"] is not None
+    assert texts(share(sharing.bob, room_id, message=str(gone))) == [canary]
+
+
+def test_what_others_wrote_before_a_room_became_private_is_theirs(sharing: Company) -> None:
+    room_id = room_of_two(sharing)
+    say(sharing.alice, room_id, "alice's")
+    say(sharing.bob, room_id, "bob's")
+    places = sharing.bob.client.get(f"/api/v1/rooms/{room_id}/members").json()["data"]
+    (place,) = [one["id"] for one in places if one["member"]["id"] == str(sharing.bob.membership_id)]
+    assert sharing.bob.client.delete(f"/api/v1/rooms/{room_id}/members/{place}").status_code == 204
+    made_private = sharing.alice.client.patch(f"/api/v1/rooms/{room_id}", {"kind": "private"}, format="json")
+    assert made_private.json()["kind"] == "private"
+    assert texts(share(sharing.alice, room_id)) == ["alice's"]
+    assert texts(share(sharing.alice, room_id, with_others=True)) == ["alice's", "bob's"]
+
+
 def expire(admin: psycopg.Connection[Any], share_id: str) -> None:
     admin.execute("UPDATE chat_share SET expires_at = now() - interval '1 s' WHERE id = %s", (share_id,))
 

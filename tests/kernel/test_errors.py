@@ -117,6 +117,15 @@ def test_an_unknown_path_answers_in_the_envelope() -> None:
     assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
+def test_an_error_quotes_half_a_character_as_what_utf_8_can_hold(acme: Company) -> None:
+    client = acme.owner.client
+    for body in ('{"kind": "\\ud800"}', '{"kind": "private", "\\ud800": 1}'):
+        response = client.post("/api/v1/rooms", body, content_type="application/json")
+        assert response.status_code == 400, response.content
+        assert response.json().keys() == KEYS
+        assert "?" in response.json()["message"]
+
+
 def test_what_fails_outside_of_views_answers_in_the_envelope() -> None:
     request = APIRequestFactory().get("/")
     assert server_error(request).status_code == 500

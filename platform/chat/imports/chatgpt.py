@@ -4,7 +4,7 @@ was left.
 The format isn't documented by its maker. This is what its files hold: https://help.openai.com/en/articles/7260999
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chat.imports.tree import ordered
@@ -66,7 +66,8 @@ def _said(key: str, message: object, skipped: set[str]) -> Said | None:
     author = message.get("author")
     author = author if isinstance(author, dict) else {}
     role = _role(author.get("role"), skipped)
-    text = _text(message.get("content"), skipped)
+    content = message.get("content")
+    text = "\n\n".join(filter(None, (_text(content, skipped), *_files(metadata, content, skipped))))
     if not text.strip():
         return None
     named = metadata.get("model_slug") if role == "assistant" else author.get("name")
@@ -106,6 +107,19 @@ def _text(content: object, skipped: set[str]) -> str:
             return text
     skipped.add(f"{kind!s:.60}")
     return ""
+
+
+def _files(metadata: Mapping[str, Any], content: object, skipped: set[str]) -> Iterator[str]:
+    """Names the files that were sent with a message. Images are mostly among its parts as well, and are named there."""
+    parts = listed(content.get("parts")) if isinstance(content, dict) else []
+    shown = any(isinstance(part, dict) for part in parts)
+    for file in listed(metadata.get("attachments")):
+        known = file if isinstance(file, dict) else {}
+        if shown and str(known.get("mime_type")).startswith("image/"):
+            continue
+        skipped.add("file")
+        name = known.get("name")
+        yield f"[file{f' {name:.200}' if isinstance(name, str) else ''}: not imported]"
 
 
 def _part(part: object, skipped: set[str]) -> str:

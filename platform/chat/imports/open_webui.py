@@ -1,5 +1,5 @@
 """A chat of Open WebUI's export: `history.messages` holds nodes, each with its `parentId`; `currentId` is where it was left.
-Older ones have `messages` alone, one after another. https://docs.openwebui.com/features/chat-features
+Older ones, and those that programs made, have `messages` alone, one after another. https://docs.openwebui.com/features/chat-features
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def read(found: Mapping[str, Any]) -> Conversation:
     nodes_there = history.get("messages") if isinstance(history, dict) else None
     current = history.get("currentId") if isinstance(history, dict) else None
     skipped: set[str] = set()
-    if not isinstance(nodes_there, dict):
+    if not isinstance(nodes_there, dict) or (not nodes_there and chat.get("messages")):
         nodes_there, current = _linear(chat.get("messages"))
     nodes: dict[str, tuple[str | None, Said | None]] = {}
     for key, node in nodes_there.items():

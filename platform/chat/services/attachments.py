@@ -206,9 +206,12 @@ async def delete_attachment(*, member: Principal, attachment_id: uuid.UUID) -> N
         attachment = await access_attachment(connection, member=member, attachment_id=attachment_id)
         if attachment.message is not None:
             raise Conflict("A message was sent with this file. Delete the message.")
-        await connection.execute(
-            "UPDATE chat_attachment SET expires_at = now() WHERE id = %s AND message_id IS NULL", (attachment_id,)
+        given_up = await connection.execute(
+            b"UPDATE chat_attachment SET expires_at = now() WHERE id = %s AND message_id IS NULL", (attachment_id,)
         )
+        if given_up.rowcount == 0:
+            # It was sent, or deleted, in this moment.
+            raise AttachmentNotThere
     try:
         await asyncio.to_thread(objects.remove_all, member.tenant_id, attachment_id)
     except (OSError, Unavailable):

@@ -46,7 +46,11 @@ _MADE_OF_THEM = (
     ), '[]') WHERE room_id = %(room)s
     """,
 )
-_ANSWERS_KEPT = "DELETE FROM kernel_idempotencykey WHERE path LIKE '/api/v1/%%' AND (path LIKE %s OR body LIKE ANY(%s))"
+# Whatever shows a message, or a room, names the room.
+_ANSWERS_KEPT = """
+    DELETE FROM kernel_idempotencykey WHERE (path LIKE '/api/v1/rooms%%' OR path LIKE '/api/v1/messages/%%'
+        OR path LIKE '/api/v1/generations/%%') AND (position(%(room)s IN path) > 0 OR position(%(room)s IN body) > 0)
+"""
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -83,8 +87,7 @@ async def erase_messages(
         await connection.execute(statement.encode(), {"ids": gone, "room": room_id})
     await forget_attachments(connection, message_ids=gone)
     await forget_exports(connection, message_ids=gone, room_id=None)
-    patterns = [f"%{id_}%" for id_ in gone] if len(gone) == 1 else []
-    await connection.execute(_ANSWERS_KEPT.encode(), (f"%{room_id}%", patterns))
+    await forget_kept_answers(connection, room_id=room_id)
     await outbox.send_on(
         connection,
         tenant_id=tenant_id,
@@ -92,6 +95,11 @@ async def erase_messages(
         payload=msgspec.to_builtins(Erased(room=room_id, messages=gone, untitled=untitled is not None)),
     )
     return Gone(messages=gone, untitled=untitled, epoch=epoch)
+
+
+async def forget_kept_answers(connection: Connection, *, room_id: uuid.UUID) -> None:
+    """Delete the answers of a room's that are kept to be given again: a command that comes again is known by its cid."""
+    await connection.execute(_ANSWERS_KEPT.encode(), {"room": str(room_id)})
 
 
 async def erase_and_tell(

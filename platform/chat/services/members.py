@@ -100,8 +100,10 @@ async def remove_member(*, member: Principal, room_id: uuid.UUID, room_member_id
     async with transaction(member.tenant_id) as connection:
         room = await access_room(connection, member=member, room_id=room_id)
         leaving = room_member_id == room.room_member_id
-        if not leaving:
+        if not leaving or member.api_key_id is not None:
+            # Leaving is everybody's right, also a viewer's; it isn't one of a key that may only read.
             member.require("rooms.write")
+        if not leaving:
             room.require_moderator()
         events, epoch = await _take_out(connection, room, room_member_id, leaving=leaving)
     await streams.publish(member.tenant_id, room_id, epoch=epoch, events=events)
@@ -126,6 +128,7 @@ async def _take_out(
     await connection.execute(
         "UPDATE chat_roommember SET left_at = %s WHERE id = %s AND left_at IS NULL", (now, room_member_id)
     )
+    await connection.execute(_END_LINKS.encode(), (now, room.room_id, removed.member.id))
     events = [await _event(connection, room, "member.left", removed, seq=numbers.first_seq, now=now)]
     if heir is not None:
         one_more = await take_numbers(connection, room_id=room.room_id, count=1, now=now)
@@ -149,6 +152,11 @@ async def leave_all_rooms(tenant_id: uuid.UUID, membership_id: uuid.UUID) -> int
         left += 1
 
 
+# So that none leads there again once they return.
+_END_LINKS = """
+    UPDATE chat_share SET revoked_at = %s, messages = '[]', title = ''
+    WHERE room_id = %s AND created_by_id = %s AND revoked_at IS NULL
+"""
 _NEXT_ROOM = """
     SELECT p.tenant_id, p.room_id, p.membership_id, p.id AS room_member_id, p.role
     FROM chat_roommember p JOIN tenants_membership m ON m.tenant_id = p.tenant_id AND m.id = p.membership_id

@@ -9,7 +9,7 @@ from django.db import connections
 
 from chat.realtime import streams
 from chat.services.attachments import forget_attachments
-from chat.services.erasure import BATCH, TOPIC, Erased, erase_and_tell, erase_messages
+from chat.services.erasure import BATCH, TOPIC, Erased, erase_and_tell, erase_messages, forget_kept_answers
 from chat.store import every, first, transaction
 from chat.transfers.store import forget_exports
 from kernel import outbox
@@ -40,6 +40,7 @@ _OLD_IN_ROOMS = """
 _OF_ROOM = "SELECT id FROM chat_message WHERE room_id = %s AND deleted_at IS NULL ORDER BY id LIMIT %s"
 _LIVE = "SELECT 1 FROM chat_generation WHERE room_id = %s AND status IN ('queued', 'streaming') LIMIT 1"
 _BLANK = "UPDATE chat_room SET title = '', settings = '{}', erased_at = %s WHERE id = %s AND deleted_at IS NOT NULL"
+_NAMELESS = "UPDATE chat_transfer SET name = '' WHERE room_id = %s"
 _UNANSWERED = "UPDATE chat_generation SET checkpoint = '', error_message = '', attempt = '{}' WHERE room_id = %s"
 
 
@@ -89,6 +90,8 @@ async def erase_room(tenant_id: uuid.UUID, room_id: uuid.UUID) -> int:
             await connection.execute(_UNANSWERED.encode(), (room_id,))
             await forget_attachments(connection, room_id=room_id)
             await forget_exports(connection, message_ids=[], room_id=room_id)
+            await connection.execute(_NAMELESS.encode(), (room_id,))
+            await forget_kept_answers(connection, room_id=room_id)
             await connection.execute(b"DELETE FROM chat_share WHERE room_id = %s", (room_id,))
             await connection.execute(_BLANK.encode(), (datetime.now(UTC), room_id))
             await outbox.send_on(

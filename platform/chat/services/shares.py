@@ -201,12 +201,16 @@ async def _branch(connection: Connection, room: RoomAccess, through: uuid.UUID |
 
 
 def _shown(messages: Sequence[MessageShape], room: RoomAccess, *, with_others: bool) -> tuple[SharedMessage, ...]:
-    """Without others' messages, and the answers to those."""
+    """Without others' messages, and the answers to those. What was imported is whose private room it is in."""
     kept: set[uuid.UUID | None] = set()
     shown = []
     for message in messages:
-        mine = message.author.id == room.membership_id or (message.author.kind == "model" and message.parent in kept)
-        if message.deleted or not (mine or with_others or room.kind == "private"):
+        mine = (
+            message.author.id == room.membership_id
+            or (message.author.kind == "model" and message.parent in kept)
+            or (message.author.kind == "imported" and room.kind == "private")
+        )
+        if message.deleted or not (mine or with_others):
             continue
         kept.add(message.id)
         shown.append(

@@ -3,6 +3,7 @@
 drf-standardized-errors turns Django's and DRF's exceptions into a list of errors; our own errors carry what they mean.
 """
 
+import json
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from drf_standardized_errors.handler import ExceptionHandler
 from drf_standardized_errors.types import ErrorResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
 
 from kernel import errors
 from kernel.api.context import current_request_id
@@ -74,9 +76,9 @@ class Formatter(ExceptionFormatter):
 
     def format_error_response(self, error_response: ErrorResponse) -> dict[str, Any]:
         if isinstance(self.exc, _OurApiException):
-            return errors.envelope(self.exc.error, request_id=current_request_id())
+            return _writable(errors.envelope(self.exc.error, request_id=current_request_id()))
         kind = _BY_STATUS.get(self.exc.status_code, errors.InternalError)
-        return errors.envelope(self._translated(kind, error_response), request_id=current_request_id())
+        return _writable(errors.envelope(self._translated(kind, error_response), request_id=current_request_id()))
 
     def _translated(self, kind: type[errors.ParleyError], error_response: ErrorResponse) -> errors.ParleyError:
         if isinstance(self.exc, drf.ValidationError):
@@ -90,6 +92,13 @@ class Formatter(ExceptionFormatter):
         if issubclass(kind, errors.InternalError):
             return kind()
         return kind(str(error_response.errors[0].detail))
+
+
+def _writable(shown: dict[str, Any]) -> dict[str, Any]:
+    """The envelope as UTF-8 can hold it: an error quotes what was sent, which may have half characters."""
+    text = json.dumps(shown, cls=JSONEncoder, ensure_ascii=False)
+    known: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+    return known
 
 
 def json_error(error: errors.ParleyError) -> JsonResponse:

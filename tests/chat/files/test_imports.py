@@ -123,6 +123,38 @@ async def test_chats_of_open_webui_become_rooms(company: Company) -> None:
     assert (first.text, second.text, second.parent_id) == ("one", "two", first.id)  # type: ignore[attr-defined]
 
 
+async def test_a_chat_whose_tree_is_empty_is_read_message_by_message(company: Company) -> None:
+    chat = open_webui_chat("By a program")
+    chat["chat"]["history"] = {"messages": {}, "currentId": None}
+    found = await imported(company, as_json(chat))
+    assert (found["state"], found["done"], found["failed"]) == ("complete", 1, 0)
+    (room,) = await rooms_of(company.alice)
+    texts = [message.text for message in await messages_of(company, room["id"])]  # type: ignore[attr-defined]
+    assert [text.partition("\n")[0] for text in texts] == ["Soup?", "Leek.", "Thanks"]
+
+
+async def test_files_that_were_sent_to_chatgpt_are_named_where_they_were(company: Company) -> None:
+    paper = {"id": "file-1", "name": "plan.pdf", "mime_type": "application/pdf"}
+    photo = {"id": "file-2", "name": "cat.png", "mime_type": "image/png"}
+    pointer = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://file-2"}
+    conversation = chatgpt_conversation(
+        "Files",
+        chatgpt_node("u1", "root", "user", "Read this.", metadata={"attachments": [paper, None]}),
+        chatgpt_node("u2", "u1", "user", "", metadata={"attachments": [paper]}),
+        chatgpt_node("u3", "u2", "user", pointer, "And this.", metadata={"attachments": [photo, paper]}),
+        current="u3",
+    )
+    found = await imported(company, as_json(conversation))
+    assert found["problems"][0]["message"] == "Not imported: file, image_asset_pointer."
+    (room,) = await rooms_of(company.alice)
+    named = "[file plan.pdf: not imported]"
+    assert [message.text for message in await messages_of(company, room["id"])] == [  # type: ignore[attr-defined]
+        f"Read this.\n\n{named}\n\n[file: not imported]",
+        named,
+        f"[image_asset_pointer: not imported]\n\nAnd this.\n\n{named}",
+    ]
+
+
 async def test_the_archive_that_chatgpt_sends_is_read_as_it_is(company: Company) -> None:
     members = {
         "chat.html": b"<html>",

@@ -1,5 +1,6 @@
 """Files with messages: they become the room's, models are given them, and they go with their message."""
 
+import asyncio
 import uuid
 from base64 import b64decode
 from typing import Any
@@ -18,7 +19,7 @@ from chat.services.edits import branch_message, delete_message
 from chat.services.members import remove_member
 from chat.services.messages import send_message
 from chat.snapshots import snapshot
-from chat.store import transaction
+from chat.store import first, transaction
 from kernel.errors import InvalidRequest, NotFound
 from kernel.objects import object_storage
 from providers.capabilities import needs
@@ -142,6 +143,26 @@ async def test_long_files_are_cut_and_named(
     assert (second.text, second.note) == ("short", "")
     answer.end()
     await runs().idle()
+
+
+async def test_a_file_that_is_sent_while_it_is_deleted_keeps_its_bytes(company: Company, make_room: Any) -> None:
+    room = await make_room()
+    (file,) = await files_of(company.alice, b"kept")
+    sent = await send_message(member=company.alice.principal, room_id=room.id, text="here", generate=False)
+    async with transaction(company.id) as connection:
+        await connection.execute(
+            b"UPDATE chat_attachment SET room_id = %s, message_id = %s, expires_at = NULL WHERE id = %s",
+            (room.id, sent.message.id, file),
+        )
+        deleting = asyncio.create_task(call(company.alice, "DELETE", f"attachments/{file}"))
+        async with asyncio.timeout(20):
+            while (await first(connection, _WAITED_FOR, ())) is None:
+                await asyncio.sleep(0.01)
+    assert (await deleting).status_code == 404
+    assert (await follow(await link(company.alice, str(file)))).content == b"kept"
+
+
+_WAITED_FOR = "SELECT 1 FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
 
 
 async def test_a_file_goes_with_its_message(company: Company, make_room: Any) -> None:
