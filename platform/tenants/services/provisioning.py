@@ -21,6 +21,7 @@ from tenants.services.api_keys import issue_key
 from tenants.services.audit import record
 
 PLATFORM = "platform"
+UTC_NAME = "UTC"
 on_limit: list[Callable[[uuid.UUID, int | None], None]] = []
 """What is told of a new monthly limit (nano-USD; None: lifted), in the transaction that sets it. Apps above add themselves."""
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -46,7 +47,7 @@ class NewTenant:
 
 
 def create_tenant(
-    *, slug: str, owner_email: str, name: str = "", password: str | None = None, time_zone: str = "UTC"
+    *, slug: str, owner_email: str, name: str = "", password: str | None = None, time_zone: str = UTC_NAME
 ) -> NewTenant:
     """Make a tenant with an owner and an API key. An existing person keeps name and password.
 
@@ -138,6 +139,8 @@ def usd_to_nano(text: str) -> int:
 
 def _known_zone(name: str) -> str:
     """A time zone by its name, which both Python and the database must know."""
+    if name == UTC_NAME:
+        return name
     with connections[PLATFORM].cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = %s)", [name[:64]])
         if name not in available_timezones() or not cursor.fetchone()[0]:
