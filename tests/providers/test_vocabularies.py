@@ -106,7 +106,10 @@ def test_every_family_says_what_it_makes_of_everything() -> None:
         ("Lasku tehdään kuukauden lopussa, eikä sitä enää voi myöhemmin muuttaa.", "finnish"),
         ("Faktura jest wystawiana na koniec miesiąca i później się jej nie zmienia.", "polish"),
         ("Faktura se vystavuje na konci měsíce a později ji už není možné změnit, ani opravit příjemce.", "czech"),
-        ("A számla a hónap végén készül, és később nem változik; a hibásat érvénytelenítjük, ő pedig újat kap.", "hungarian"),
+        (
+            "A számla a hónap végén készül, és később nem változik; a hibásat érvénytelenítjük, ő pedig újat kap.",
+            "hungarian",
+        ),
         ("Factura se face la sfârșitul lunii și nu mai poate fi schimbată după aceea.", "romanian"),
         ("Hóa đơn được lập vào cuối tháng và sau đó không thể thay đổi được nữa.", "vietnamese"),
         ("Fatura ay sonunda düzenlenir ve artık değiştirilemez; yanlışsa iptal edilir.", "turkish"),
