@@ -47,8 +47,8 @@ class Asked:
 def asked(features: Features, candidates: Sequence[Candidate], right: Callable[[Candidate], bool]) -> Asked:
     """The labelled question of these features with the nearest entries of its scope."""
     nearest = nearest_of(candidates)
-    barred = barred_for(features, nearest)
-    found = score.cases(features, nearest, objections_to(features, nearest), barred=barred)
+    objections = objections_to(features, nearest)
+    found = score.cases(features, nearest, objections, barred=barred_for(features, nearest, objections))
     return Asked(tuple((measured, right(candidate)) for candidate, measured in found), features.language)
 
 

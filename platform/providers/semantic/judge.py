@@ -6,7 +6,7 @@ other clusters stay in view as what the question might have meant instead.
 
 A question that was asked before in the same words needs no score: its own answer is served, however near others are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from providers.semantic import guard, score
@@ -45,7 +45,8 @@ def verdict(asked: Features, candidates: Sequence[Candidate], *, calibration: Ca
         return Verdict(None, 0.0, "uncalibrated", "language")
     nearest = nearest_of(candidates)
     objections = objections_to(asked, nearest)
-    best, likely, stratum = score.best(asked, nearest, objections, calibration, barred=barred_for(asked, nearest))
+    barred = barred_for(asked, nearest, objections)
+    best, likely, stratum = score.best(asked, nearest, objections, calibration, barred=barred)
     if best is None or stratum is None:
         return Verdict(None, 0.0, "guard", guard.disagreement(asked, nearest[0].features) or "")
     cut = stratum.cut_for(rate)
@@ -76,6 +77,10 @@ def objections_to(asked: Features, nearest: Sequence[Candidate]) -> dict[UUID, s
     return {candidate.id: guard.weighed_disagreement(asked, candidate.features) for candidate in nearest}
 
 
-def barred_for(asked: Features, nearest: Sequence[Candidate]) -> frozenset[UUID]:
-    """The candidates that may not be served."""
-    return frozenset(one.id for one in nearest if guard.disagreement(asked, one.features) is not None)
+def barred_for(asked: Features, nearest: Sequence[Candidate], objections: Mapping[UUID, str | None]) -> frozenset[UUID]:
+    """Of the candidates that the guard has nothing else against, those that may not be served."""
+    return frozenset(
+        one.id
+        for one in nearest
+        if objections[one.id] is None and guard.barring_disagreement(asked, one.features) is not None
+    )

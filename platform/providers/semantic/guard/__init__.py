@@ -3,6 +3,7 @@
     features_of    a text's features, stored with the entry
     disagreement   the first thing in which two texts' features differ, or None
     weighed_disagreement   the same by the rules that calibrations know
+    barring_disagreement   the same by the rules that only forbid
 
 The rules know words (`data/lexicon.toml`) and patterns, no grammar. A rule that takes two ways of asking one thing for two
 questions costs a hit; the other mistake gives a wrong answer: where a rule must err, it errs to the first side."""
@@ -11,14 +12,14 @@ import re
 from collections.abc import Mapping
 
 from providers.semantic.guard import asks, marks, names, quantities, roles, signs
-from providers.semantic.guard.compare import disagreement, weighed_disagreement
+from providers.semantic.guard.compare import barring_disagreement, disagreement, weighed_disagreement
 from providers.semantic.guard.version import VERSION
 from providers.semantic.guard.words import canonical, joined, words_of
 from providers.semantic.lexicon import lexicon
 from providers.semantic.text import folded, plain
 from providers.semantic.values import Features
 
-__all__ = ["VERSION", "disagreement", "features_of", "weighed_disagreement"]
+__all__ = ["VERSION", "barring_disagreement", "disagreement", "features_of", "weighed_disagreement"]
 
 
 def features_of(text: str) -> Features:

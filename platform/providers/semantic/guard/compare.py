@@ -15,13 +15,17 @@ _MAX_REPLACED = 2
 def disagreement(one: Features, other: Features) -> str | None:
     """The name of the first thing in which two texts differ, or None. Features of another version than this guard's
     differ."""
-    return weighed_disagreement(one, other) or next((name for name, differ in _BARS if differ(one, other)), None)
+    return weighed_disagreement(one, other) or barring_disagreement(one, other)
 
 
 def weighed_disagreement(one: Features, other: Features) -> str | None:
-    """The same by the rules that the score's measures were fitted with. The others only forbid, so that no calibration
-    serves more because of them."""
+    """The same by the rules that the score's measures were fitted with."""
     return next((name for name, differ in _RULES if differ(one, other)), None)
+
+
+def barring_disagreement(one: Features, other: Features) -> str | None:
+    """The same by the other rules, which only forbid, so that no calibration serves more because of them."""
+    return next((name for name, differ in _BARS if differ(one, other)), None)
 
 
 def _version(one: Features, other: Features) -> bool:
