@@ -147,6 +147,28 @@ def test_nothing_is_said_in_an_archived_room_until_it_is_opened_again(company: C
     assert say(company.bob, room_id).status_code == 201
 
 
+def test_who_follows_without_a_socket_says_what_they_have_read(company: Company) -> None:
+    room_id, _ = room_with(company, member=company.bob)
+    alices, bobs = company.alice.client, company.bob.client
+    for text in ("one", "two"):
+        said = alices.post(f"/api/v1/rooms/{room_id}/messages", {"text": text, "generate": False}, format="json")
+        assert said.status_code == 201
+    before = bobs.get(f"/api/v1/rooms/{room_id}").json()
+    assert before["unread"] == 2
+
+    def read(seen: int) -> dict[str, Any]:
+        mine: dict[str, Any] = bobs.patch(f"/api/v1/rooms/{room_id}/mine", {"seen": seen}, format="json").json()
+        return mine
+
+    assert read(before["head_seq"] - 1)["unread"] == 1
+    assert read(10**9)["unread"] == 0
+    assert read(0)["seen_seq"] == before["head_seq"]
+    assert alices.get(f"/api/v1/rooms/{room_id}").json()["unread"] == 0
+    assert bobs.patch(f"/api/v1/rooms/{room_id}/mine", {"seen": -1}, format="json").status_code == 400
+    strangers = company.vera.client.patch(f"/api/v1/rooms/{room_id}/mine", {"seen": 1}, format="json")
+    assert strangers.status_code == 404
+
+
 def test_pins_folders_and_silence_are_ones_own(company: Company) -> None:
     room_id, _ = room_with(company, member=company.bob)
     other = on_loop(create_room(member=company.alice.principal, kind="private"))

@@ -157,6 +157,12 @@ class OwnPlaceInput(StrictSerializer):
     pinned = serializers.BooleanField(required=False)
     muted = serializers.BooleanField(required=False)
     folder = serializers.CharField(max_length=FOLDER_CHARS_MAX, required=False, allow_blank=True)
+    seen = serializers.IntegerField(
+        min_value=0,
+        max_value=2**53 - 1,
+        required=False,
+        help_text="How far they have read: a `seq`. It never goes back.",
+    )
 
 
 class RoomFilterInput(StrictSerializer):

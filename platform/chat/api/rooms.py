@@ -170,7 +170,7 @@ class OwnPlaceView(RoomsAPIView):
 
     @extend_schema(
         operation_id="rooms_arrange",
-        description="Pins, mutes or files a room, for oneself alone.",
+        description="Pins, mutes or files a room, for oneself alone, or says how far one has read in it.",
         request=OwnPlaceInput,
         responses=RoomOutput,
         tags=["rooms"],

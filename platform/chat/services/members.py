@@ -173,15 +173,16 @@ def _left_room(row: dict[str, Any], place_id: uuid.UUID) -> RoomAccess:
 
 
 class OwnPlace(msgspec.Struct, frozen=True):
-    """How a member has a room in their own list; what isn't set stays."""
+    """How a member has a room in their own list, and how far they have read; what isn't set stays."""
 
     pinned: bool | UnsetType = UNSET
     muted: bool | UnsetType = UNSET
     folder: str | UnsetType = UNSET
+    seen: int | UnsetType = UNSET
 
 
 async def arrange_room(*, member: Principal, room_id: uuid.UUID, place: OwnPlace) -> RoomShape:
-    """Pin, mute or file a room for oneself alone. Raises `NotFound`, `PermissionDenied`, `InvalidRequest`."""
+    """Pin, mute or file a room for oneself alone, or have it read. Raises `NotFound`, `PermissionDenied`, `InvalidRequest`."""
     if place.folder is not UNSET:
         check_text(place.folder, field="folder", chars_max=FOLDER_CHARS_MAX, blank=True)
     pinned = None if place.pinned is UNSET else place.pinned
@@ -199,6 +200,8 @@ async def arrange_room(*, member: Principal, room_id: uuid.UUID, place: OwnPlace
                 room.room_member_id,
             ),
         )
+        if place.seen is not UNSET:
+            await _move_seen(connection, member, room_id, place.seen)
         found = await selectors.my_rooms(connection, membership_id=member.membership_id, ids=[room_id])
     if room_id not in found:
         raise NotFound
@@ -238,14 +241,18 @@ async def _promote(
 async def mark_seen(*, member: Principal, room_id: uuid.UUID, seq: int) -> None:
     """Remember how far the member has read; it never goes back, nor beyond what there is. Strangers change nothing."""
     async with transaction(member.tenant_id) as connection:
-        moved = await connection.execute(
-            "UPDATE chat_roommember rm SET seen_seq = least(%s, r.head_seq) FROM chat_room r "
-            "WHERE r.id = rm.room_id AND rm.room_id = %s AND rm.membership_id = %s AND rm.left_at IS NULL "
-            "AND rm.seen_seq < least(%s, r.head_seq)",
-            (seq, room_id, member.membership_id, seq),
-        )
-        if moved.rowcount:
-            await forget_unread(connection, membership_id=member.membership_id, room_id=room_id)
+        await _move_seen(connection, member, room_id, seq)
+
+
+async def _move_seen(connection: Connection, member: Principal, room_id: uuid.UUID, seq: int) -> None:
+    moved = await connection.execute(
+        "UPDATE chat_roommember rm SET seen_seq = least(%s, r.head_seq) FROM chat_room r "
+        "WHERE r.id = rm.room_id AND rm.room_id = %s AND rm.membership_id = %s AND rm.left_at IS NULL "
+        "AND rm.seen_seq < least(%s, r.head_seq)",
+        (seq, room_id, member.membership_id, seq),
+    )
+    if moved.rowcount:
+        await forget_unread(connection, membership_id=member.membership_id, room_id=room_id)
 
 
 async def _check_addable(connection: Connection, membership_id: uuid.UUID) -> None:

@@ -1883,7 +1883,7 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        /** @description Pins, mutes or files a room, for oneself alone. */
+        /** @description Pins, mutes or files a room, for oneself alone, or says how far one has read in it. */
         patch: operations["rooms_arrange"];
         trace?: never;
     };
@@ -3674,6 +3674,11 @@ export interface components {
             pinned?: boolean;
             muted?: boolean;
             folder?: string;
+            /**
+             * Format: int64
+             * @description How far they have read: a `seq`. It never goes back.
+             */
+            seen?: number;
         };
         /** @description A tenant's rules for what goes through its models. */
         PatchedPolicyBodyRequest: {
