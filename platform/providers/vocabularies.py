@@ -12,6 +12,7 @@ import importlib.machinery
 import importlib.util
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,6 +24,11 @@ CHUNK_CHARS = 65_536
 """So much is counted at a time: others want to run too."""
 SAMPLE_CHARS = 8_192
 """What a text is written in is told by so much of it."""
+
+
+def _words(some: str) -> frozenset[str]:
+    return frozenset(some.split())
+
 
 LETTERS: Mapping[str, tuple[str, float]] = {
     "latin": ("A-Za-zÀ-ɏḀ-ỿ", 3.5),
@@ -48,8 +54,6 @@ VARIANTS: Mapping[str, tuple[str, str, float]] = {
     "finnish": ("latin", "[Ää]", 0.035),
     "nordic": ("latin", "[Åå]", 0.003),
     "german": ("latin", "[Üüß]", 0.004),
-    "italian": ("latin", r"\b(?:che|della|delle|degli|sono|nella|gli|più|questo|questa)\b", 0.004),
-    "dutch": ("latin", r"\b(?:het|een|van|niet|voor|zijn|wordt|worden|naar)\b", 0.006),
     "ukrainian": ("cyrillic", "[ІіЇїЄєҐґ]", 0.02),
     "persian": ("arabic", "[پچژگکی]", 0.02),
     "kanji": ("han", "[぀-ヿ]", 0.1),
@@ -57,18 +61,23 @@ VARIANTS: Mapping[str, tuple[str, str, float]] = {
 }
 """Languages that vocabularies treat otherwise than others of their script: that script, what tells them from those, and how often
 that is found for each letter of the script. The first that is told is it."""
-WRITTEN_IN = ("english", *LETTERS, *VARIANTS)
+BY_WORDS: Mapping[str, tuple[frozenset[str], float]] = {
+    "italian": (_words("che della delle degli sono nella gli più questo questa"), 0.02),
+    "dutch": (_words("het een van niet voor zijn wordt worden naar"), 0.03),
+}
+"""Languages of Latin script that only their commonest words tell: those, and what share of all words they must be."""
+WRITTEN_IN = ("english", *LETTERS, *VARIANTS, *BY_WORDS)
 """What a text may be written in. `english` stands for code too, and `latin` for other languages."""
 
 _LETTERS = {name: re.compile(f"[{letters}]+") for name, (letters, _) in LETTERS.items()}
 _TELLING = {name: re.compile(pattern) for name, (_, pattern, _) in VARIANTS.items()}
 _DIGITS = re.compile(r"[0-9]+")
 _ACCENTED = re.compile(r"[À-ɏḀ-ỿ]+")
-_ENGLISH = re.compile(r"\b(?:the|of|and|to|is|in|for|that|it|with|are|this)\b", re.IGNORECASE)
-_OTHER_LATIN = re.compile(
-    r"\b(?:de|het|een|van|niet|und|der|die|das|ist|la|le|les|un|une|des|du|et|est|pour|dans|el|los|del|que|una|para|por|em|um|uma|di|il"
-    r"|che|per|con|og|och|att|det|na|je|się|do|ve|bir)\b",
-    re.IGNORECASE,
+_WORD = re.compile(r"[^\W\d_]+")
+_ENGLISH = _words("the of and to is in for that it with are this")
+_OTHER_LATIN = _words(
+    "de het een van niet und der die das ist la le les un une des du et est pour dans el los del que una para por em um uma "
+    "di il che per con og och att det na je się do ve bir"
 )
 _CODE = re.compile(r"[{}();=<>\[\]_]")
 _CODE_SHARE = 0.06
@@ -99,29 +108,29 @@ UNKNOWN = Vocabulary("o200k_base", dict.fromkeys(WRITTEN_IN, 100))
 """Not published, and not measured: counted as `o200k_base` does."""
 # In the order of WRITTEN_IN.
 DEEPSEEK = _scaled(
-    "106 117 117 129 122 124 179 119 101 99 92 119 142 141 107 110 112 116 121 115 124 108 123 124 119 99 88",
+    "106 117 117 129 122 124 179 119 101 99 92 119 142 141 107 110 112 116 121 115 124 124 119 99 88 108 123",
 )
 LLAMA_3 = _scaled(
-    "102 113 117 104 244 123 157 323 120 98 104 106 95 99 114 97 119 113 126 114 122 109 125 97 101 98 99",
+    "102 113 117 104 244 123 157 323 120 98 104 106 95 99 114 97 119 113 126 114 122 97 101 98 99 109 125",
 )
 QWEN_3 = _scaled(
-    "103 113 124 236 101 123 278 291 146 98 98 115 98 115 108 128 120 114 126 114 121 110 125 139 176 98 93",
+    "103 113 124 236 101 123 278 291 146 98 98 115 98 115 108 128 120 114 126 114 121 139 176 98 93 110 125",
     single_digits=True,
 )
 TEKKEN = _scaled(
-    "103 106 109 106 115 98 119 132 131 106 128 103 102 110 103 103 96 104 110 109 112 102 119 104 99 106 116",
+    "103 106 109 106 115 98 119 132 131 106 128 103 102 110 103 103 96 104 110 109 112 104 99 106 116 102 119",
     single_digits=True,
 )
 SMOLLM_2 = _scaled(
-    "116 154 253 230 264 297 329 493 436 240 217 356 257 168 157 156 148 143 149 140 168 137 158 229 307 240 198",
+    "116 154 253 230 264 297 329 493 436 240 217 356 257 168 157 156 148 143 149 140 168 229 307 240 198 137 158",
     single_digits=True,
 )
 GEMINI = _scaled(
-    "112 101 100 109 111 112 117 154 101 71 93 116 97 100 92 96 95 99 104 101 100 95 110 97 97 71 80",
+    "112 101 100 109 111 112 117 154 101 71 93 116 97 100 92 96 95 99 104 101 100 97 97 71 80 95 110",
     single_digits=True,
 )
 COMMAND_R = _scaled(
-    "106 105 107 83 100 116 200 318 253 87 100 103 95 93 91 90 119 93 125 118 114 98 108 86 103 87 88",
+    "106 105 107 83 100 116 200 318 253 87 100 103 95 93 91 90 119 93 125 118 114 86 103 87 88 98 108",
     single_digits=True,
 )
 CLAUDE = Vocabulary("o200k_base", dict.fromkeys(WRITTEN_IN, 120))
@@ -246,15 +255,23 @@ def written_in(sample: str) -> Mapping[str, float]:
         if (name == "latin" or not sample.isascii()) and (length := sum(map(len, pattern.findall(sample))))
     }
     tokens = {name: length / LETTERS[name][1] for name, length in letters.items()} or {"english": 1.0}
-    if "latin" in tokens and _is_english(sample):
+    words = Counter(_WORD.findall(sample.lower())) if "latin" in tokens else Counter[str]()
+    if "latin" in tokens and _is_english(sample, words):
         tokens["english"] = tokens.pop("latin")
     for name, (script, _, share) in VARIANTS.items():
         if script in tokens and len(_TELLING[name].findall(sample)) > share * letters[script]:
             tokens[name] = tokens.pop(script)
+    for name, (telling, share) in BY_WORDS.items():
+        if "latin" in tokens and _among(words, telling) > share * words.total():
+            tokens[name] = tokens.pop("latin")
     return tokens
 
 
-def _is_english(sample: str) -> bool:
+def _is_english(sample: str, words: Counter[str]) -> bool:
     """Whether Latin letters are English or code rather than some other language: by its commonest words, by accents."""
-    others = len(_OTHER_LATIN.findall(sample)) + len(_ACCENTED.findall(sample))
-    return others <= len(_ENGLISH.findall(sample)) or len(_CODE.findall(sample)) > _CODE_SHARE * len(sample)
+    others = _among(words, _OTHER_LATIN) + (0 if sample.isascii() else len(_ACCENTED.findall(sample)))
+    return others <= _among(words, _ENGLISH) or len(_CODE.findall(sample)) > _CODE_SHARE * len(sample)
+
+
+def _among(words: Counter[str], some: frozenset[str]) -> int:
+    return sum(words[word] for word in some)

@@ -104,9 +104,8 @@ async def test_tokens_are_corrected_here_too(valkey: Valkey, company: Company, m
     first = await ask(company.api_key, model, max_tokens=4_000)
     assert first.status_code == 200
     assert int(first.headers["x-ratelimit-remaining-tokens"]) < 6_100
-    bucket = next(iter(limiter().local._tats))
     async with asyncio.timeout(5):
-        while limiter().local._tats[bucket] - time.monotonic_ns() // 1000 > 1_000_000:
+        while any(tat - time.monotonic_ns() // 1000 > 1_000_000 for tat in limiter().local._tats.values()):
             await asyncio.sleep(0.01)
     assert [(await ask(company.api_key, model, max_tokens=4_000)).status_code for _ in range(2)] == [200, 200]
 
