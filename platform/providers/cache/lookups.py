@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from kernel.ids import NIL
 from providers.cache import shared, stored
 from providers.cache.acknowledge import acknowledge
 from providers.cache.entries import MAX_ENTRY_BYTES, Entry, Kept, encode, unpack
@@ -122,7 +123,8 @@ def remember(place: Place, result: Result) -> None:
     if len(encoded) > MAX_ENTRY_BYTES:
         return
     _keep(Entry(place.key, place.tenant_id, kept, len(encoded)))
-    if _write(place, kept, encoded, alias=result.job.alias, subject_id=result.job.payer.subject_id):
+    asker, request_id = result.job.payer.subject_id, result.job.request_id
+    if _write(place, kept, encoded, alias=result.job.alias, subject_id=asker, request_id=request_id):
         stats().count(place.tenant_id, "stores")
 
 
@@ -153,7 +155,13 @@ def _keep(entry: Entry) -> None:
 
 
 def _write(
-    place: Place, kept: Kept, encoded: bytes, *, alias: str | None = None, subject_id: UUID | None = None
+    place: Place,
+    kept: Kept,
+    encoded: bytes,
+    *,
+    alias: str | None = None,
+    subject_id: UUID | None = None,
+    request_id: UUID = NIL,
 ) -> bool:
     """Have it written to Redis and, with the model's `alias`, to PostgreSQL."""
     return writes().add(
@@ -168,6 +176,7 @@ def _write(
             max_bytes=place.namespace.max_bytes,
             stored=alias is not None,
             subject_id=subject_id,
+            request_id=request_id,
         )
     )
 

@@ -13,9 +13,12 @@ import structlog
 from psycopg import Error
 
 from kernel.errors import Unavailable
+from kernel.ids import NIL
 from kernel.per_loop import PerLoop
 from providers.cache import shared, stored
 from providers.cache.entries import pack
+from providers.cache.forgotten import is_forgotten
+from providers.cache.memory import memory
 from providers.cache.stats import stats
 
 log = structlog.get_logger(__name__)
@@ -33,7 +36,7 @@ TRIM_AFTER = 16
 
 class Write(msgspec.Struct, frozen=True):
     """An encoded answer to be kept. `max_bytes` is the tenant's limit for what PostgreSQL keeps; without `stored` it has
-    the answer already. `subject_id` is the room that asked, if one did."""
+    the answer already. `subject_id` is the room that asked by this request, if one did."""
 
     tenant_id: UUID
     key: bytes
@@ -45,6 +48,7 @@ class Write(msgspec.Struct, frozen=True):
     max_bytes: int
     stored: bool = True
     subject_id: UUID | None = None
+    request_id: UUID = NIL
 
 
 class Writes:
@@ -98,7 +102,8 @@ class Writes:
             async with asyncio.timeout(LINGER_S):
                 await self._hurry.wait()
 
-    async def _write(self, batch: list[Write], size: int) -> None:
+    async def _write(self, waited: list[Write], size: int) -> None:
+        batch = [write for write in waited if await self._may_be_kept(write)]
         if size >= THREAD_FROM_BYTES:
             packed = await asyncio.to_thread(_packed, batch)
         else:
@@ -120,6 +125,12 @@ class Writes:
         limits = {write.tenant_id: write.max_bytes for write in batch}
         for tenant_id, rows in tenants.items():
             await self._store(tenant_id, rows, limits[tenant_id])
+
+    async def _may_be_kept(self, write: Write) -> bool:
+        if not await is_forgotten(write.tenant_id, write.subject_id, write.request_id):
+            return True
+        memory().drop(write.key)
+        return False
 
     async def _store(self, tenant_id: UUID, rows: list[stored.Row], max_bytes: int) -> None:
         try:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from django.db.models import F, Q
 
+from kernel.tenancy import current_tenant_id
+from providers.cache.forgotten import forget_what_was_asked
 from providers.cache.models import CacheEntry
 from providers.cache.semantic.models import SemanticAudit, SemanticEntry
 from providers.models import RequestLog
@@ -18,7 +20,9 @@ def forget_content(request_ids: Sequence[uuid.UUID]) -> int:
 
 
 def forget_answers(subject_id: uuid.UUID) -> int:
-    """Delete every answer that was kept of requests for a subject, wherever it is kept. How many PostgreSQL held."""
+    """Delete every answer that was kept of requests for a subject, wherever it is kept, and keep none of those that are under
+    way. How many PostgreSQL held. Raises redis-py's errors."""
+    forget_what_was_asked(current_tenant_id(), subject_id)
     keys = [bytes(key) for key in CacheEntry.objects.filter(subject_id=subject_id).values_list("key", flat=True)]
     # Entries of the semantic cache live longer than those of the exact one.
     alike = list(SemanticEntry.objects.filter(subject_id=subject_id).values_list("id", flat=True))

@@ -1,28 +1,49 @@
 """A room's question that was asked before: its answer comes from the cache, shows its tokens, and costs nothing."""
 
 import asyncio
+import uuid
 from dataclasses import replace
+from typing import Any
 
-from chat.answering import Aside, Ending, Question, Turn
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from chat.answering import Answer, Aside, Ending, Question, Turn
 from chat.pipeline_answering import PipelineAnswering
 from chat.shapes import Usage
 from kernel.ids import uuid7
+from providers.cache.models import CacheEntry
+from providers.cache.writes import writes
+from providers.services.forgetting import forget_answers
 from tests.providers.cache.conftest import House
 
 
-async def put_question(house: House, text: str) -> tuple[str, Ending]:
+async def put_question(house: House, text: str, *, room_id: uuid.UUID | None = None) -> tuple[str, Ending]:
     """The answer to a member's question in a room, and how it ended."""
-    question = Question(
+    answer = await PipelineAnswering().begin(asking(house, text, room_id=room_id or uuid7()))
+    return await read(answer)
+
+
+def asking(house: House, text: str, *, room_id: uuid.UUID) -> Question:
+    return Question(
         principal=house.company.alice.principal,
         request_id=uuid7(),
         generation_id=uuid7(),
-        room_id=uuid7(),
+        room_id=room_id,
         room_title="",
         alias=house.model,
         instructions="Be brief.",
         turns=(Turn("user", text),),
     )
-    answer = await PipelineAnswering().begin(question)
+
+
+def kept(house: House) -> list[bytes]:
+    """The keys of what PostgreSQL keeps."""
+    with house.company.scope(), transaction.atomic():
+        return [bytes(key) for key in CacheEntry.objects.values_list("key", flat=True)]
+
+
+async def read(answer: Answer) -> tuple[str, Ending]:
     pieces = [piece async for piece in answer.pieces()]
     async with asyncio.timeout(5):
         while answer.ending is None:
@@ -45,6 +66,27 @@ async def test_an_answer_from_the_cache_shows_its_tokens_and_costs_nothing(house
     assert second.cost_nano == 0
     billed = [(record.cache, record.output, record.cost_nano > 0) for record in await house.usage(2)]
     assert sorted(billed) == [("exact", 0, False), ("miss", first.usage.output, True)]
+
+
+async def test_an_answer_that_was_under_way_when_the_room_forgot_is_not_kept(house: House, settings: Any) -> None:
+    settings.DEDUPE_WINDOW_S = 0
+    await house.rest("PATCH", "cache", {"opt_in_all": True})
+    room_id = uuid7()
+    under_way = await PipelineAnswering().begin(asking(house, "What did they say?", room_id=room_id))
+
+    def forget() -> None:
+        with house.company.scope(), transaction.atomic():
+            forget_answers(room_id)
+
+    await sync_to_async(forget)()
+    await read(under_way)
+    await writes().flush()
+    assert await sync_to_async(kept)(house) == []
+    for _ in range(2):
+        await put_question(house, "What did they say?", room_id=room_id)
+        await writes().flush()
+    assert house.asked == 2
+    assert len(await sync_to_async(kept)(house)) == 1
 
 
 async def test_a_question_asked_twice_at_once_is_paid_for_once(house: House) -> None:

@@ -20,6 +20,7 @@ from kernel.errors import ParleyError
 from kernel.ids import uuid7
 from kernel.per_loop import PerLoop
 from providers.cache.entries import MAX_ENTRY_BYTES, Kept, encode, pack
+from providers.cache.forgotten import is_forgotten
 from providers.cache.lookups import is_whole
 from providers.cache.semantic import audits, storage
 from providers.cache.semantic.embedding import embedder_for
@@ -171,6 +172,8 @@ async def keep(answered: Answered) -> None:
     answer = (await embedder.embed([answered.kept.answer.text[:MAX_ANSWER_CHARS]]))[0]
     question = missed.vector if missed.vector is not None else await embed_question(asking)
     calibration = await calibration_for(asking)
+    if await is_forgotten(asking.place.tenant_id, asking.job.payer.subject_id, asking.job.request_id):
+        return
     found = None
     async with adb.transaction(asking.place.tenant_id) as connection:
         if missed.would is not None and missed.would.is_audit:

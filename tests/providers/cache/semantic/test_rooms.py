@@ -10,6 +10,7 @@ from chat.answering import Question, Turn
 from chat.pipeline_answering import PipelineAnswering
 from kernel.ids import uuid7
 from providers.services.cache import forget_disliked
+from providers.services.forgetting import forget_answers
 from tests.providers.cache.conftest import House
 from tests.providers.cache.semantic.conftest import entries, switch_on
 from tests.providers.cache.semantic.test_alike import ASKED, Written
@@ -20,9 +21,9 @@ def _no_window(settings: object) -> None:
     settings.DEDUPE_WINDOW_S = 0  # type: ignore[attr-defined]
 
 
-async def put_question(house: House, room_id: uuid.UUID) -> uuid.UUID:
+async def put_question(house: House, room_id: uuid.UUID, *, request_id: uuid.UUID | None = None) -> uuid.UUID:
     """A member's question in a room, answered; the request's id."""
-    request_id = uuid7()
+    request_id = request_id or uuid7()
     question = Question(
         principal=house.company.alice.principal,
         request_id=request_id,
@@ -52,3 +53,21 @@ async def test_a_thumbs_down_on_an_answer_that_was_kept_evicts_it(alike: House, 
     await put_question(alike, uuid7())
     assert alike.asked == 2
     assert not await sync_to_async(thumbs_down)()
+
+
+async def test_an_answer_that_was_under_way_when_the_room_forgot_is_not_kept(alike: House, written: Written) -> None:
+    await sync_to_async(switch_on)(alike.company, opt_in_all=True)
+    room_id, under_way = uuid7(), uuid7()
+
+    def forget() -> None:
+        with alike.company.scope(), transaction.atomic():
+            forget_answers(room_id)
+
+    await sync_to_async(forget)()
+    await put_question(alike, room_id, request_id=under_way)
+    await alike.written()
+    await written()
+    assert await sync_to_async(entries)(alike.company) == []
+    await put_question(alike, uuid7())
+    await written()
+    assert len(await sync_to_async(entries)(alike.company)) == 1
