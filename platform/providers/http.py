@@ -229,9 +229,40 @@ def until_told(reader: _Answering, timeouts: Timeouts) -> Patience:
     return patience
 
 
-async def chunks(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[bytes]:
-    """The body as it comes, at most `MAX_STREAM_BYTES`."""
+class _Hiding:
+    """Takes a secret out of bytes that come in pieces. A piece's end that may be its beginning is held back."""
+
+    __slots__ = ("_held", "_secret")
+
+    def __init__(self, secret: str | None) -> None:
+        self._secret = secret.encode() if secret and len(secret) >= MIN_HIDDEN_CHARS else b""
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """What can be said by now."""
+        secret = self._secret
+        if not secret:
+            return piece
+        if self._held:
+            piece, self._held = self._held + piece, b""
+        if secret in piece:
+            piece = piece.replace(secret, HIDDEN.encode())
+        if piece[-1:] in secret:
+            for length in range(min(len(secret) - 1, len(piece)), 0, -1):
+                if piece.endswith(secret[:length]):
+                    self._held = secret[:length]
+                    return piece[:-length]
+        return piece
+
+    def end(self) -> bytes:
+        """What was held back."""
+        return self._held
+
+
+async def chunks(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[bytes]:
+    """The body as it comes, at most `MAX_STREAM_BYTES`, without the secret `hide`."""
     received = 0
+    hiding = _Hiding(hide)
     while True:
         wait_s = patience()
         if wait_s is None:
@@ -243,17 +274,20 @@ async def chunks(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[by
             except OSError:
                 return
         if not chunk:
+            if rest := hiding.end():
+                yield rest
             return
         received += len(chunk)
         if received > MAX_STREAM_BYTES:
             raise Transient(f"a stream of more than {MAX_STREAM_BYTES} bytes", cause="garbage")
-        yield chunk
+        if said := hiding.feed(chunk):
+            yield said
 
 
-async def sse_events(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[SSEEvent]:
-    """The server-sent events of a stream, until it ends."""
+async def sse_events(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[SSEEvent]:
+    """The server-sent events of a stream, until it ends, without the secret `hide`."""
     parser = SSEParser()
-    async for chunk in chunks(reply, patience):
+    async for chunk in chunks(reply, patience, hide=hide):
         try:
             events = parser.feed(chunk)
         except EventTooLarge as error:
@@ -262,10 +296,10 @@ async def sse_events(reply: Reply, patience: Patience = _no_end) -> AsyncIterato
             yield event
 
 
-async def json_lines(reply: Reply, patience: Patience = _no_end) -> AsyncIterator[bytes]:
-    """The lines of a stream of JSON, until it ends."""
+async def json_lines(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[bytes]:
+    """The lines of a stream of JSON, until it ends, without the secret `hide`."""
     parser = LineParser()
-    async for chunk in chunks(reply, patience):
+    async for chunk in chunks(reply, patience, hide=hide):
         try:
             lines = parser.feed(chunk)
         except LineTooLarge as error:

@@ -9,7 +9,7 @@ import pytest
 
 from providers import http
 from providers.base import Target, Timeouts
-from providers.errors import Misconfigured, ProviderError, Rejected, Transient
+from providers.errors import HIDDEN, Misconfigured, ProviderError, Rejected, Transient
 from providers.http import Upstreams
 from providers.http1.connection import MAX_HEAD_BYTES
 from providers.http1.dial import Plain
@@ -91,7 +91,7 @@ async def _until(true: Callable[[], bool]) -> None:
 
 async def _stream(upstreams: Upstreams, target: Target) -> bytes:
     async with upstreams.response("POST", "/x", target, PATIENT, b"{}") as reply:
-        return b"".join([piece async for piece in http.chunks(reply)])
+        return b"".join([piece async for piece in http.chunks(reply, hide=target.secret)])
 
 
 WHOLE: dict[str, tuple[bytes, ...]] = {
@@ -113,6 +113,20 @@ async def test_a_body_in_any_shape_is_read_and_the_connection_used_again(
     assert await upstreams.whole("POST", "/x", target, PATIENT, b"{}") == b"ok"
     assert await _stream(upstreams, target) == b"ok"
     assert (server.connections, len(server.heads)) == (1, 2)
+
+
+SECRET = b"sk-secret-of-some-length"
+SAYS_IT = b"s sk-secret sk-" + SECRET + SECRET + b" sk-sk-secret-of-some-lengt"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, len(SECRET), len(SECRET) + 1, 1_000])
+async def test_a_stream_that_says_the_secret_is_read_without_it(
+    size: int, server: Server, target: Target, upstreams: Upstreams
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(SAYS_IT)
+    server.pieces = (head, *[SAYS_IT[at : at + size] for at in range(0, len(SAYS_IT), size)])
+    assert await _stream(upstreams, target) == SAYS_IT.replace(SECRET, HIDDEN.encode())
+    assert await _stream(upstreams, replace(target, secret=None)) == SAYS_IT
 
 
 async def test_what_is_sent(server: Server, target: Target, upstreams: Upstreams) -> None:

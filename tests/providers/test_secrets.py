@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from config.asgi import application
 from providers import registry, routes
 from providers.base import Adapter, Target, Timeouts
-from providers.errors import Misconfigured, ProviderError, Rejected
+from providers.errors import HIDDEN, Misconfigured, ProviderError, Rejected
 from providers.services.connections import Offer, add_provider
 from providers.types import ChatRequest, EmbeddingRequest, user_message
 from tests.isolation.test_mallory_gateway import GATEWAY_CALLS, GatewayCall
@@ -282,6 +282,59 @@ async def test_words_of_a_provider_that_reach_the_caller_hold_no_key(
     host.answer = echo(400)
     answer = await posted(call, alias, company.api_key)
     assert KEY not in answer.text + str(answer.headers)
+    assert KEY not in written()
+
+
+STREAMED: dict[str, tuple[str, ...]] = {
+    "openai-compatible": (
+        'data: {"choices": [{"index": 0, "delta": {"content": "you sent KEY, "}}]}\n\n',
+        'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n',
+    ),
+    "anthropic": (
+        'event: message_start\ndata: {"type": "message_start", "message": {"usage": {"input_tokens": 1}}}\n\n',
+        'event: content_block_start\ndata: {"type": "content_block_start", "index": 0,'
+        ' "content_block": {"type": "text", "text": ""}}\n\n',
+        'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0,'
+        ' "delta": {"type": "text_delta", "text": "you sent KEY, "}}\n\n',
+        'event: content_block_stop\ndata: {"type": "content_block_stop", "index": 0}\n\n',
+        'event: message_delta\ndata: {"type": "message_delta", "delta": {"stop_reason": "end_turn"},'
+        ' "usage": {"output_tokens": 3}}\n\nevent: message_stop\ndata: {"type": "message_stop"}\n\n',
+    ),
+    "gemini": (
+        'data: {"candidates": [{"content": {"role": "model", "parts": [{"text": "you sent KEY, "}]},'
+        ' "finishReason": "STOP"}]}\n\n',
+    ),
+    "cohere": (
+        'data: {"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}}\n\n',
+        'data: {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "you sent KEY, "}}}}\n\n',
+        'data: {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {}}}\n\n',
+    ),
+    "ollama": (
+        '{"message": {"role": "assistant", "content": "you sent KEY, "}, "done": false}\n',
+        '{"message": {"role": "assistant", "content": ""}, "done": true, "done_reason": "stop"}\n',
+    ),
+}
+"""An answer that says the key in its text."""
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+async def test_a_streamed_answer_holds_no_key(
+    company: Company, host: Host, written: Callable[[], str], kind: str
+) -> None:
+    alias = await sync_to_async(offered)(host, None, kind=kind)
+    body = "".join(STREAMED[kind]).replace("KEY", KEY).encode()
+    host.answer = lambda asked: reply(200, body, Content_Type="text/event-stream")
+    answer = await request(
+        application,
+        "POST",
+        "/v1/chat/completions",
+        body={"model": alias, "messages": [{"role": "user", "content": "hello"}], "stream": True},
+        headers={"Authorization": f"Bearer {company.api_key}"},
+        timeout_s=60,
+    )
+    assert answer.status_code == 200, answer.text
+    assert f"you sent {HIDDEN}, " in answer.text
+    assert KEY not in answer.text
     assert KEY not in written()
 
 

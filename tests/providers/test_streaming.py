@@ -2,30 +2,49 @@
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from kernel.errors import ParleyError
 from providers.adapters.fake import FakeAdapter, Script
+from providers.errors import Rejected
 from providers.gateway import completions
 from providers.gateway.completions import _Pinging, _stream
 from providers.gateway.http import Responder
 from providers.gateway.openai import ChatCompletions
+from providers.pipeline.pump import Pump
 from providers.pipeline.pumps import Pumps
 from tests.providers.conftest import Ledger, ask, candidate, job
 
 pytestmark = pytest.mark.no_database
 
 
+PING = b": ping\n\n"
+
+
 class Sent:
     def __init__(self) -> None:
+        self.statuses: list[int] = []
         self.bodies: list[bytes] = []
         self.came = asyncio.Event()
 
     async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.statuses.append(message["status"])
         if message["type"] == "http.response.body":
             self.bodies.append(message["body"])
             self.came.set()
+
+
+def pump_that(waits: Callable[[], Awaitable[object]]) -> Pump:
+    """A job whose provider waits for this before each piece of its answer."""
+
+    async def pace(_: float) -> None:
+        await waits()
+
+    return Pumps().start(job=job(candidate(FakeAdapter(pace=pace))), settle=Ledger())
 
 
 async def _at_once(_: float) -> None:
@@ -75,11 +94,71 @@ async def test_silence_is_filled_with_comments_and_ends_with_the_stream(monkeypa
     sent = Sent()
     responder = Responder(sent, request_id=uuid.uuid4())
     await responder.begin_stream(headers={})
-    async with _Pinging(responder, b": ping\n\n"), asyncio.timeout(5):
+    waiting = pump_that(asyncio.Event().wait)
+    async with _Pinging(responder, PING, waiting, 0.0), asyncio.timeout(5):
         while len(sent.bodies) < 3:
             sent.came.clear()
             await sent.came.wait()
     pings = len(sent.bodies)
     await asyncio.sleep(0.06)
     assert len(sent.bodies) == pings
-    assert set(sent.bodies) == {b": ping\n\n"}
+    assert set(sent.bodies) == {PING}
+    waiting.stop()
+
+
+async def test_a_provider_that_lets_wait_has_the_stream_begin_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "PING_AFTER_S", 0.02)
+    sent, pieces = Sent(), asyncio.Event()
+    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
+    responder = Responder(sent, request_id=uuid.uuid4())
+    streaming = asyncio.create_task(_stream(responder, pump_that(pieces.wait), writer, PING, 0.0))
+    async with asyncio.timeout(5):
+        while len(sent.bodies) < 3:
+            sent.came.clear()
+            await sent.came.wait()
+        pieces.set()
+        await streaming
+    assert sent.statuses == [200]
+    said = b"".join(sent.bodies).replace(PING, b"")
+    assert said.count(b"data: ") > 3
+    assert said.endswith(b"data: [DONE]\n\n")
+
+
+async def test_what_fails_after_a_comment_ends_the_stream_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "PING_AFTER_S", 0.02)
+    sent, fails = Sent(), asyncio.Event()
+
+    async def wait() -> None:
+        await fails.wait()
+        raise Rejected("this can't be answered")
+
+    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
+    responder = Responder(sent, request_id=uuid.uuid4())
+    streaming = asyncio.create_task(_stream(responder, pump_that(wait), writer, PING, 0.0))
+    async with asyncio.timeout(5):
+        await sent.came.wait()
+        fails.set()
+        await streaming
+    assert sent.statuses == [200]
+    assert b'data: {"error":' in sent.bodies[-2]
+    assert responder.finished
+
+
+async def test_what_was_not_tried_yet_may_still_be_refused_with_its_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "PING_AFTER_S", 0.01)
+    monkeypatch.setattr(Pump, "is_tried", False)
+    sent, fails = Sent(), asyncio.Event()
+
+    async def wait() -> None:
+        await fails.wait()
+        raise Rejected("this can't be answered")
+
+    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
+    responder = Responder(sent, request_id=uuid.uuid4())
+    streaming = asyncio.create_task(_stream(responder, pump_that(wait), writer, PING, 0.0))
+    await asyncio.sleep(0.06)
+    assert not responder.started
+    fails.set()
+    with pytest.raises(ParleyError):
+        await streaming
+    assert sent.statuses == []

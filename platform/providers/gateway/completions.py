@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from types import TracebackType
+from typing import Self
 
 from kernel.errors import ParleyError
 from providers.cache.served import Served
@@ -86,16 +87,20 @@ async def _answer(
 
 
 async def _stream(responder: Responder, answering: Answering, writer: FrameWriter, ping: bytes, began: float) -> None:
-    """Nothing is sent before the first event, so what fails before it is answered with its own status."""
+    """Nothing is sent before the first event, so what fails before it is answered with its own status; unless a provider
+    lets the caller wait for so long that the connection has to be kept open."""
     batches = _batches(answering)
-    first = await anext(batches, ())
-    await responder.begin_stream(headers=_headers(answering, began))
-    async with _Pinging(responder, ping):
+    async with _Pinging(responder, ping, answering, began) as stream:
         try:
+            first = await anext(batches, ())
+            await stream.begin()
             await _write(responder, writer, first)
             async for events in batches:
                 await _write(responder, writer, events)
         except ParleyError as error:
+            if not responder.started:
+                raise
+            await stream.begin()
             await responder.chunk(writer.error(error))
     await responder.end_stream()
 
@@ -166,38 +171,58 @@ class _NoticingDisconnect:
 
 class _Pinging:
     """`async with` it around a stream: sends a comment whenever nothing was sent for `PING_AFTER_S`, so that proxies keep the
-    connection open. A timer looks after that; there is a task only while there is something to be sent."""
+    connection open. A timer looks after that; there is a task only while there is something to be sent. The first comment
+    begins the stream, once a provider has been asked: what still waits for its turn may yet be refused."""
 
-    __slots__ = ("_comment", "_responder", "_sending", "_timer")
+    __slots__ = ("_answering", "_began", "_comment", "_responder", "_sending", "_since_s", "_timer")
 
-    def __init__(self, responder: Responder, comment: bytes) -> None:
+    def __init__(self, responder: Responder, comment: bytes, answering: Answering, began: float) -> None:
         self._responder = responder
         self._comment = comment
+        self._answering = answering
+        self._began = began
+        self._since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
+        self._since_s = time.monotonic()
         self._look_in(PING_AFTER_S)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._sending is not None:
             self._sending.cancel()
-            with suppress(asyncio.CancelledError, OSError):
+            with suppress(asyncio.CancelledError, OSError, ClientGone):
                 await self._sending
+
+    async def begin(self) -> None:
+        """Send the head of the stream, unless a comment has."""
+        if self._sending is not None:
+            await self._sending
+        if not self._responder.started:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        await self._responder.begin_stream(headers=_headers(self._answering, self._began))
 
     def _look_in(self, wait_s: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     def _look(self) -> None:
-        left_s = PING_AFTER_S - (time.monotonic() - self._responder.last_sent_at)
+        left_s = PING_AFTER_S - (time.monotonic() - max(self._since_s, self._responder.last_sent_at))
         if left_s > 0:
             self._look_in(left_s)
-        else:
+        elif self._responder.started or self._answering.is_tried:
             self._sending = asyncio.create_task(self._ping())
+        else:
+            self._look_in(PING_AFTER_S)
 
     async def _ping(self) -> None:
+        if not self._responder.started:
+            await self._begin()
         await self._responder.comment(self._comment)
         self._look_in(PING_AFTER_S)
 

@@ -32,6 +32,11 @@ class Answering(ABC):
     def serving(self) -> tuple[Candidate, float] | None:
         """Whose answer is seen, and the seconds that its provider took to its first content."""
 
+    @property
+    def is_tried(self) -> bool:
+        """Whether a provider has been asked, as far as that is known."""
+        return True
+
     @abstractmethod
     def stop(self) -> None:
         """End the answer here, because someone asked. Nothing happens if it has ended."""

@@ -78,6 +78,11 @@ class Execution:
         return Turns(self._job, self._retries, self._fetch)
 
     @property
+    def is_tried(self) -> bool:
+        """Whether an attempt has begun."""
+        return bool(self._attempts)
+
+    @property
     def is_counted(self) -> bool:
         """Whether it is known of every attempt what it used, without counting."""
         return all(attempt.is_counted for attempt in self._attempts)

@@ -96,6 +96,10 @@ class Pump(Answering):
         """Whose answer is seen, and the seconds that its provider took to its first content."""
         return self._execution.serving()
 
+    @property
+    def is_tried(self) -> bool:
+        return self._execution.is_tried
+
     def stop(self) -> None:
         """End the answer here, because someone asked. Nothing happens if it has ended."""
         self._end("stopped")

@@ -88,7 +88,7 @@ class Anthropic(Adapter):
                     yield event
                 return
             reader = EventReader()
-            async for frame in sse_events(response, until_told(reader, timeouts)):
+            async for frame in sse_events(response, until_told(reader, timeouts), hide=target.secret):
                 for event in reader.read(frame.data):
                     yield event
                 if reader.ended:

@@ -82,7 +82,7 @@ class Cohere(Adapter):
             def patience() -> float | None:
                 return END_WAIT_S if reader.finished else None
 
-            async for frame in sse_events(response, patience):
+            async for frame in sse_events(response, patience, hide=target.secret):
                 for event in reader.read(frame.data):
                     yield event
             yield reader.end()

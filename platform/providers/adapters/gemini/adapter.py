@@ -79,7 +79,7 @@ class Gemini(Adapter):
                     yield event
                 return
             reader = FrameReader(candidates=request.n)
-            async for frame in sse_events(response, until_told(reader, timeouts)):
+            async for frame in sse_events(response, until_told(reader, timeouts), hide=target.secret):
                 for event in reader.read(frame.data):
                     yield event
             yield reader.end()

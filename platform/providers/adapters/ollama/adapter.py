@@ -73,7 +73,7 @@ class Ollama(Adapter):
             def patience() -> float | None:
                 return END_WAIT_S if reader.finished else None
 
-            async for line in json_lines(response, patience):
+            async for line in json_lines(response, patience, hide=target.secret):
                 for event in reader.read(line):
                     yield event
             yield reader.end()

@@ -97,7 +97,7 @@ class OpenAICompatible(Adapter):
                     yield event
                 return
             reader = ChunkReader(choices=choices_of(request))
-            async for frame in sse_events(response, until_told(reader, timeouts)):
+            async for frame in sse_events(response, until_told(reader, timeouts), hide=target.secret):
                 if frame.data == b"[DONE]":
                     reader.read(frame.data)
                     await read_to_end(response)
