@@ -206,10 +206,10 @@ def report(
             plain = by_cosine(asks, RATES)
             head = f"{per_intent or 'all':>7} | {left_out:8.0%}"
             for rate in RATES:
-                print(
-                    f"{head} | {rate:4.0%} | shipped            | {judged(questions, asks, made, rate).line()}",
-                    flush=True,
-                )
+                shipped = judged(questions, asks, made, rate)
+                alike = by_cosine(asks, (shipped.bound,))[shipped.bound]
+                print(f"{head} | {rate:4.0%} | shipped            | {shipped.line()}", flush=True)
+                print(f"{head} | {rate:4.0%} | cosine, its bound  | {alike.line()}", flush=True)
                 if own is not None and not left_out:
                     print(
                         f"{head} | {rate:4.0%} | its own            | {judged(questions, asks, own, rate).line()}",

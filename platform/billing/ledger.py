@@ -102,7 +102,7 @@ class _FreeHold(Hold, kw_only=True):
             return
         self.is_written = True
         asked = HoldRequest(self.payer, self.request_id, (), NO_AMOUNT, self.facts)
-        written = _writer().add(_Admission(asked, output_tokens))
+        written = _writer().add(_Admission(asked, output_tokens), patient=True)
         written.add_done_callback(self.done)
 
     def done(self, written: "asyncio.Future[None]") -> None:
@@ -171,34 +171,36 @@ def admit_free(
     return hold if not is_sent or hold.note() else None
 
 
-async def settle(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
-    """End a hold with what was used; without events it is given back whole. Returns when it is durable.
+async def settle(hold: Hold | None, events: Sequence[UsageEvent], *, patient: bool = False) -> None:
+    """End a hold with what was used; without events it is given back whole. Returns when it is durable; where others settle
+    all the time, `patient` callers wait up to `kernel.group_commit.PATIENCE_S` for some of them.
 
     The same attempt a second time changes nothing. A request without a hold (`None`) is charged as its events say.
     Raises `UsageNotRecorded`; who is cancelled leaves it to be written.
     """
-    written = _settled(hold, events)
+    written = _settled(hold, events, patient=patient)
     if written is not None:
         await written
 
 
 def settle_soon(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
     """As `settle`, without waiting for it: a crash may lose what is under way, at most a second's worth."""
-    written = _settled(hold, events)
+    written = _settled(hold, events, patient=True)
     if written is not None:
         written.add_done_callback(retrieve)
 
 
-def _settled(hold: Hold | None, events: Sequence[UsageEvent]) -> "asyncio.Future[None] | None":
+def _settled(hold: Hold | None, events: Sequence[UsageEvent], *, patient: bool) -> "asyncio.Future[None] | None":
     """Have a settlement written; None if there is nothing to write."""
     free = hold if isinstance(hold, _FreeHold) and not hold.is_written else None
     if hold is not None and free is None:
-        return _writer().add(_Settlement(hold.tenant_id, hold.request_id, events, hold))
+        return _writer().add(_Settlement(hold.tenant_id, hold.request_id, events, hold), patient=patient)
     if not events:
         if free is not None:
             free.take_back()
         return None
-    written = _writer().add(_Settlement(events[0].payer.tenant_id, events[0].request_id, events, None))
+    settlement = _Settlement(events[0].payer.tenant_id, events[0].request_id, events, None)
+    written = _writer().add(settlement, patient=patient)
     if free is not None:
         written.add_done_callback(free.done)
     return written

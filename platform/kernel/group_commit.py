@@ -1,7 +1,8 @@
 """Group commit: many small writes, one round trip.
 
 While a batch is on its way the next one gathers, so the busier the process the larger the batches, and one that isn't waits
-for nothing. An item that can't be written fails alone. One `GroupCommit` belongs to one event loop (`kernel.per_loop`).
+for nothing. Patient items, whose writing keeps nobody from anything, wait a moment for others where others are likely to come.
+An item that can't be written fails alone. One `GroupCommit` belongs to one event loop (`kernel.per_loop`).
 """
 
 import asyncio
@@ -26,6 +27,12 @@ RETRY_AFTER_S = 0.2
 LINGER_S, LINGER_STEP_S, LINGER_MAX_S = 0.003, 0.001, 0.010
 """How long a busy process gathers before its next batch: at least, then step by step while more comes, and at most. A round
 trip and a flush to disk cost the same for one item as for many; and when nothing comes any more, all are waiting for it."""
+PATIENCE_S = 0.02
+"""How long patient items wait for company."""
+EXPECTED = 2.0
+"""They do where so many come in that time, as of late."""
+_LATELY = 0.1
+"""What one gap between two items counts for in their average."""
 BUSY = 0.6
 """The part of a CPU from which a process counts as busy. Below that there is time for small batches, and nobody waits."""
 BUSY_OVER_S = 0.2
@@ -56,19 +63,30 @@ class GroupCommit(Generic[Item]):
         self._failure = failure
         self._waiting: list[tuple[Item, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._hurries = False
+        self._gathering: asyncio.Future[None] | None = None
+        self._gap_s, self._last_s = 1.0, 0.0
         self._load = _Load()
         self.is_failing = False
         """Whether the last attempt to write a batch failed."""
 
-    def add(self, item: Item) -> "asyncio.Future[None]":
+    def add(self, item: Item, *, patient: bool = False) -> "asyncio.Future[None]":
         """Have an item written. The future is done when it is, or fails by `NotWritten`; who cancels it leaves the item
-        to be written.
+        to be written. A patient item may wait `PATIENCE_S` for others; any that isn't takes it along.
         """
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
         if len(self._waiting) >= MAX_WAITING:
             written.set_exception(self._failure())
             return written
         self._waiting.append((item, written))
+        now = loop.time()
+        self._gap_s += _LATELY * (min(1.0, now - self._last_s) - self._gap_s)
+        self._last_s = now
+        if not patient or len(self._waiting) >= self._max_batch:
+            self._hurries = True
+            if self._gathering is not None and not self._gathering.done():
+                self._gathering.set_result(None)
         if self._running is None:
             self._running = asyncio.create_task(self._run(), name=f"group commit of {self._name}")
         return written
@@ -77,7 +95,7 @@ class GroupCommit(Generic[Item]):
         """Have an item written that nobody waits for: a crash may lose what is under way. What can't be written is
         logged.
         """
-        self.add(item).add_done_callback(retrieve)
+        self.add(item, patient=True).add_done_callback(retrieve)
 
     async def idle(self) -> None:
         """Until nothing waits to be written."""
@@ -87,6 +105,9 @@ class GroupCommit(Generic[Item]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if not self._hurries and self._gap_s * EXPECTED < PATIENCE_S:
+                    await self._gather()
+                self._hurries = len(self._waiting) > self._max_batch
                 batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
                 self._sizes.observe(len(batch))
                 await self._written(batch)
@@ -94,6 +115,17 @@ class GroupCommit(Generic[Item]):
                     await self._linger()
         finally:
             self._running = None
+
+    async def _gather(self) -> None:
+        """Until somebody is in a hurry, but no longer than anybody's patience."""
+        loop = asyncio.get_running_loop()
+        self._gathering = loop.create_future()
+        timer = loop.call_later(PATIENCE_S, _over, self._gathering)
+        try:
+            await self._gathering
+        finally:
+            timer.cancel()
+            self._gathering = None
 
     async def _linger(self) -> None:
         loop = asyncio.get_running_loop()
@@ -155,3 +187,8 @@ def retrieve(written: "asyncio.Future[None]") -> None:
     """Nobody waits for this item: its failure was logged where it happened."""
     if not written.cancelled():
         written.exception()
+
+
+def _over(gathering: "asyncio.Future[None]") -> None:
+    if not gathering.done():
+        gathering.set_result(None)

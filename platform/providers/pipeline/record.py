@@ -16,8 +16,11 @@ __all__ = ("KIND", "OrphanFacts", "orphan_facts", "record_orphan", "record_resul
 
 
 async def record_result(result: Result) -> None:
-    """Write one record per attempt and give the rest of the hold back. Raises `billing.ledger.UsageNotRecorded`."""
-    await settle(result.job.hold, [_event(result, attempt) for attempt in result.attempts])
+    """Write one record per attempt and give the rest of the hold back. Raises `billing.ledger.UsageNotRecorded`.
+
+    Of a stream the caller has all but the end by then: it may wait for others."""
+    job = result.job
+    await settle(job.hold, [_event(result, attempt) for attempt in result.attempts], patient=job.request.stream)
 
 
 def sold_nano(result: Result) -> int:
