@@ -65,11 +65,18 @@ def judged(questions: Questions, asks: Sequence[Ask], made: Calibration, rate: f
     return Outcome(len(asks), sum(ask.in_scope for ask in asks), served, wrong)
 
 
+def nearest(asks: Sequence[Ask]) -> list[tuple[float, bool]]:
+    """Of each ask the cosine of what is nearest, and whether that is wrong; the most alike first."""
+    found = [max(ask.everything, key=lambda candidate: candidate.cosine) for ask in asks]
+    return sorted(
+        ((best.cosine, not ask.right(best)) for ask, best in zip(asks, found, strict=True)), key=lambda one: -one[0]
+    )
+
+
 def by_cosine(asks: Sequence[Ask], rates: Iterable[float]) -> dict[float, Outcome]:
     """What the best fixed threshold on the cosine serves at each bound, chosen with hindsight on these very asks."""
     in_scope = sum(ask.in_scope for ask in asks)
-    nearest = [max(ask.everything, key=lambda candidate: candidate.cosine) for ask in asks]
-    found = sorted((-best.cosine, not ask.right(best)) for ask, best in zip(asks, nearest, strict=True))
+    found = nearest(asks)
     failed = np.cumsum([wrong for _, wrong in found])
     outcomes = {}
     for rate in rates:
@@ -80,6 +87,14 @@ def by_cosine(asks: Sequence[Ask], rates: Iterable[float]) -> dict[float, Outcom
                 outcomes[rate] = Outcome(len(asks), in_scope, served, wrong)
                 break
     return outcomes
+
+
+def by_chosen_cosine(taught: Sequence[Ask], asks: Sequence[Ask], rate: float) -> Outcome:
+    """What the threshold serves that is the best for others, as a calibration is: without hindsight."""
+    served = by_cosine(taught, (rate,))[rate].served
+    threshold = nearest(taught)[served - 1][0] if served else 2.0
+    wrongs = [wrong for cosine, wrong in nearest(asks) if cosine >= threshold]
+    return Outcome(len(asks), sum(ask.in_scope for ask in asks), len(wrongs), sum(wrongs))
 
 
 def ship(questions: Questions, intents: frozenset[str], path: Path) -> Calibration:
@@ -197,10 +212,10 @@ def report(
     """The table: for each density, with all intents stored and with a quarter left out, at each rate."""
     print("entries | left out | rate | by                 | served | of in-scope, right | wrong | bound")
     for per_intent in DENSITIES:
-        own = None
+        own, taught = None, list[Ask]()
         if not only_shipped:
-            teach = labelled(questions, list(traffic(questions, learned, per_intent=per_intent)))
-            own = calibration.fit(teach, version="own", embedder=NAME, data="")
+            taught = list(traffic(questions, learned, per_intent=per_intent))
+            own = calibration.fit(labelled(questions, taught), version="own", embedder=NAME, data="")
         for left_out in (0.0, 0.1):
             asks = list(traffic(questions, measured, per_intent=per_intent, left_out=left_out))
             plain = by_cosine(asks, RATES)
@@ -213,6 +228,10 @@ def report(
                 if own is not None and not left_out:
                     print(
                         f"{head} | {rate:4.0%} | its own            | {judged(questions, asks, own, rate).line()}",
+                        flush=True,
+                    )
+                    print(
+                        f"{head} | {rate:4.0%} | cosine, its own    | {by_chosen_cosine(taught, asks, rate).line()}",
                         flush=True,
                     )
                 print(f"{head} | {rate:4.0%} | cosine, that rate  | {plain[rate].line()}", flush=True)
