@@ -4,6 +4,7 @@ was left.
 The format isn't documented by its maker. This is what its files hold: https://help.openai.com/en/articles/7260999
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from chat.imports.tree import ordered
 from chat.imports.values import ROLES, BadConversation, Conversation, Role, Said
 
 SOURCE = "chatgpt"
+_MARK = re.compile("\ue200[^\ue200\ue201]*\ue201")
+"""What stands for a source in a text: characters of Unicode's private area around what ChatGPT looks up."""
 _NAMES = {"user": "User", "assistant": "ChatGPT", "system": "System", "tool": "Tool"}
 
 
@@ -68,6 +71,7 @@ def _said(key: str, message: object, skipped: set[str]) -> Said | None:
     role = _role(author.get("role"), skipped)
     content = message.get("content")
     text = "\n\n".join(filter(None, (_text(content, skipped), *_files(metadata, content, skipped))))
+    text = _cited(text, metadata)
     if not text.strip():
         return None
     named = metadata.get("model_slug") if role == "assistant" else author.get("name")
@@ -79,6 +83,19 @@ def _said(key: str, message: object, skipped: set[str]) -> Said | None:
         text=text,
         at=seconds(message.get("create_time")),
     )
+
+
+def _cited(text: str, metadata: Mapping[str, Any]) -> str:
+    """A text whose marks for sources, which only ChatGPT can show, are links where the file says so, and gone elsewhere."""
+    if "\ue200" not in text:
+        return text
+    links = {}
+    for reference in listed(metadata.get("content_references")):
+        known = reference if isinstance(reference, dict) else {}
+        mark, link = known.get("matched_text"), known.get("alt")
+        if isinstance(mark, str) and isinstance(link, str):
+            links[mark] = link
+    return _MARK.sub(lambda found: links.get(found[0], ""), text)
 
 
 def _role(role: object, skipped: set[str]) -> Role:

@@ -155,6 +155,29 @@ async def test_files_that_were_sent_to_chatgpt_are_named_where_they_were(company
     ]
 
 
+async def test_marks_of_sources_become_links_or_go(company: Company) -> None:
+    known, unknown = "\ue200cite\ue202turn0search1\ue201", "\ue200cite\ue202turn0search2\ue202turn0search3\ue201"
+    references = [
+        None,
+        {"matched_text": known, "alt": "([Soup](https://soup.example))", "type": "grouped_webpages"},
+        {"matched_text": unknown, "alt": None},
+        {"matched_text": " ", "alt": "x"},
+    ]
+    conversation = chatgpt_conversation(
+        "Sources",
+        chatgpt_node("u1", "root", "user", f"What of \ue200 and {unknown}?"),
+        chatgpt_node("a1", "u1", "assistant", f"Leek{known}.{unknown}", metadata={"content_references": references}),
+        chatgpt_node("a2", "a1", "assistant", unknown),
+        current="a2",
+    )
+    await imported(company, as_json(conversation))
+    (room,) = await rooms_of(company.alice)
+    assert [message.text for message in await messages_of(company, room["id"])] == [  # type: ignore[attr-defined]
+        "What of \ue200 and ?",
+        "Leek([Soup](https://soup.example)).",
+    ]
+
+
 async def test_the_archive_that_chatgpt_sends_is_read_as_it_is(company: Company) -> None:
     members = {
         "chat.html": b"<html>",
