@@ -15,7 +15,7 @@ from kernel import adb, redis
 from kernel.errors import Conflict, NotAuthenticated, ParleyError, PermissionDenied
 from tenants.credentials import authenticate, authenticate_sync
 from tenants.keys import lookup_id
-from tenants.models import Membership, Tenant
+from tenants.models import ApiKey, Membership, Tenant
 from tenants.permissions import DEFAULT_SCOPES, PERMISSIONS
 from tenants.principals import Principal
 from tenants.services.api_keys import issue_key
@@ -302,3 +302,16 @@ def test_a_tenant_has_so_many_keys_and_no_more(company: Company, settings: Any) 
 @pytest.mark.parametrize("text", ["", "sk-parley-", "sk-parley-abc_def", "sk-parley-" + "x" * 5000, "x" * 5000, "é"])
 def test_what_is_no_credential_is_refused(text: str) -> None:
     assert both_ways(text) is NotAuthenticated
+
+
+def test_keys_that_have_ended_make_room_for_others(company: Company, settings: Any) -> None:
+    """A program that rotates its key every day would otherwise find no room one day."""
+    settings.API_KEYS_PER_TENANT_MAX = 2
+    key = make(company.alice).json()["key"]["id"]
+    assert make(company.alice).status_code == 409
+    for _ in range(3):
+        with company.scope(), transaction.atomic():
+            ApiKey.objects.filter(id=key).update(expires_at=timezone.now())
+        made = make(company.alice)
+        assert made.status_code == 201, made.content
+        key = made.json()["key"]["id"]
