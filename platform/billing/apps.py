@@ -22,7 +22,7 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        """Enforce the operator's limits by budgets; say which keys have budgets; name what tenants are told of plan and credit."""
+        """Enforce the operator's limits by budgets; say which keys have some; name what tenants are told of plan and credit."""
         from billing.services.alerting import REFUSED, THRESHOLD_REACHED
         from billing.services.budgets import keys_with_budgets
         from billing.services.operators_limit import enforce_limit
