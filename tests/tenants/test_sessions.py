@@ -156,7 +156,13 @@ def test_a_session_goes_on_by_cookie(company: Company) -> None:
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("http://localhost", 200), ("https://evil.example", 403), ("null", 403), ("http://localhost.evil.example", 403)],
+    [
+        ("http://localhost", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://localhost.evil.example", 403),
+        ("http://[", 403),
+    ],
 )
 def test_a_cookie_is_taken_only_from_our_own_pages(company: Company, origin: str, status: int) -> None:
     client, _ = cookie_client(company, headers={"host": "localhost"})
