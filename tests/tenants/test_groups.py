@@ -76,6 +76,11 @@ def test_a_name_is_taken_once_whatever_its_case(company: Company, neighbour: Com
     assert company.alice.client.post(PATH, {"name": "RESEARCH"}, format="json").status_code == 409
     assert company.alice.client.patch(f"{PATH}/{group}", {"name": "research"}, format="json").status_code == 200
     make(neighbour.alice, "Research")
+    for name in ("İstanbul", "ΣΑΣ"):
+        made = make(company.alice, name)
+        assert company.alice.client.post(PATH, {"name": name}, format="json").status_code == 409
+        assert company.alice.client.patch(f"{PATH}/{group}", {"name": name}, format="json").status_code == 409
+        assert company.alice.client.patch(f"{PATH}/{made}", {"name": f"{name}!"}, format="json").status_code == 200
     for name in ("", "   ", "a\x00b", "x" * 121, None):
         assert company.alice.client.post(PATH, {"name": name}, format="json").status_code == 400
 

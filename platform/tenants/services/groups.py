@@ -7,7 +7,7 @@ be in it themselves, or be one who says what groups open.
 import uuid
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Lower
 
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
@@ -116,7 +116,8 @@ def _checked(name: str) -> str:
 
 
 def _check_free(name: str, *, but: Group | None = None) -> None:
-    others = Group.objects.annotate(lower=Lower("name")).filter(lower=name.lower())
+    # In lower case as the database has it, which for some letters isn't as Python has it.
+    others = Group.objects.annotate(lower=Lower("name")).filter(lower=Lower(Value(name)))
     if others.filter(~Q(id=but.id) if but else Q()).exists():
         raise Conflict(f"There is a group {name!r} already.")
 
