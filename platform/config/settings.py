@@ -275,6 +275,7 @@ CELERY_BEAT_SCHEDULE = {
     "relay-outbox": {"task": "kernel.relay_outbox", "schedule": timedelta(seconds=1)},
     "expire-outbox": {"task": "kernel.expire_outbox", "schedule": timedelta(hours=1)},
     "expire-idempotency-keys": {"task": "kernel.expire_idempotency_keys", "schedule": timedelta(hours=1)},
+    "expire-sessions": {"task": "tenants.expire_sessions", "schedule": timedelta(hours=1)},
     "expire-deliveries": {"task": "tenants.expire_deliveries", "schedule": timedelta(hours=12)},
     "expire-notices": {"task": "tenants.expire_notices", "schedule": timedelta(hours=12)},
     "roll-up": {"task": "billing.roll_up", "schedule": timedelta(seconds=5)},
