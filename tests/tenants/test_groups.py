@@ -1,18 +1,22 @@
 """Groups: who is in them, and that it counts at once."""
 
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import connection, transaction
 
 from tenants.credentials import authenticate, authenticate_sync
-from tenants.models import AuditEvent, GroupMember, Membership
+from tenants.models import AuditEvent, Group, GroupMember, Membership
 from tenants.permissions import PERMISSIONS
 from tenants.principals import Principal, matches
 from tenants.services.api_keys import issue_key
 from tests.support.cast import Actor, Company
+from tests.support.servers import database_url
 from tests.tenants.conftest import sign_in, with_token
 from tests.tenants.test_members import join
 
@@ -189,3 +193,34 @@ def test_patterns(pattern: str, fits: str, fits_not: str) -> None:
 @pytest.mark.no_database
 def test_a_pattern_of_many_stars_takes_no_time() -> None:
     assert not matches("a" * 200, "*a" * 99 + "b")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_of_two_who_take_a_name_at_once_one_is_told_that_it_is_taken(company: Company, renamed: bool) -> None:
+    group = make(company.alice, "Before")
+
+    def second() -> int:
+        try:
+            client = company.alice.client
+            path, ask = (f"{PATH}/{group}", client.patch) if renamed else (PATH, client.post)
+            return int(ask(path, {"name": "Research"}, format="json").status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with company.scope(), transaction.atomic():
+            Group.objects.create(tenant_id=company.id, name="Research")
+            answer = pool.submit(second)
+            _until_somebody_waits()
+        assert answer.result(timeout=10) == 409
+
+
+def _until_somebody_waits() -> None:
+    """For a transaction that has not ended."""
+    asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+    with psycopg.connect(database_url("test_parley"), autocommit=True) as admin:
+        for _ in range(500):
+            if admin.execute(asked).fetchone() != (0,):
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waits")
