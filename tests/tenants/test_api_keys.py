@@ -315,3 +315,13 @@ def test_keys_that_have_ended_make_room_for_others(company: Company, settings: A
         made = make(company.alice)
         assert made.status_code == 201, made.content
         key = made.json()["key"]["id"]
+
+
+@pytest.mark.parametrize("terms", [{"max_priority": "normal"}, {"pace_tokens_per_s": 50}, {"pace_tokens_per_s": None}])
+def test_a_key_is_shown_no_successor_that_is_quicker_than_itself(company: Company, terms: dict[str, Any]) -> None:
+    own = {"scopes": ["api_keys.use", "models.use"], "max_priority": "batch", "pace_tokens_per_s": 20}
+    program = with_token(make(company.alice, **own).json()["secret"])
+    quicker = make(company.alice, **own | terms).json()["key"]["id"]
+    assert program.post(f"{KEYS}/{quicker}/rotate", {}, format="json").status_code == 403
+    alike = make(company.alice, **own).json()["key"]["id"]
+    assert program.post(f"{KEYS}/{alike}/rotate", {}, format="json").status_code == 201

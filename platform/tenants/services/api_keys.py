@@ -229,6 +229,8 @@ def _check_successor_within_key(caller: Principal, old: ApiKey) -> None:
     if not narrower:
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "scopes"})
     _check_within_key(caller, expires_at=old.expires_at, networks=old.allowed_networks)
+    priority = cast("Priority", old.max_priority)
+    _check_terms(caller, max_priority=priority, pace_tokens_per_s=old.pace_tokens_per_s, before=priority)
 
 
 def _check_terms(caller: Principal, *, max_priority: Priority, pace_tokens_per_s: int | None, before: Priority) -> None:
