@@ -1,11 +1,9 @@
 """Groups: who is in them, and that it counts at once."""
 
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection, transaction
@@ -16,8 +14,7 @@ from tenants.permissions import PERMISSIONS
 from tenants.principals import Principal, matches
 from tenants.services.api_keys import issue_key
 from tests.support.cast import Actor, Company
-from tests.support.servers import database_url
-from tests.tenants.conftest import sign_in, with_token
+from tests.tenants.conftest import sign_in, until_somebody_waits, with_token
 from tests.tenants.test_members import join
 
 PATH = "/api/v1/groups"
@@ -211,16 +208,5 @@ def test_of_two_who_take_a_name_at_once_one_is_told_that_it_is_taken(company: Co
         with company.scope(), transaction.atomic():
             Group.objects.create(tenant_id=company.id, name="Research")
             answer = pool.submit(second)
-            _until_somebody_waits()
+            until_somebody_waits()
         assert answer.result(timeout=10) == 409
-
-
-def _until_somebody_waits() -> None:
-    """For a transaction that has not ended."""
-    asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
-    with psycopg.connect(database_url("test_parley"), autocommit=True) as admin:
-        for _ in range(500):
-            if admin.execute(asked).fetchone() != (0,):
-                return
-            time.sleep(0.01)
-    raise AssertionError("nobody waits")

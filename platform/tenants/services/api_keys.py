@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from kernel import net
-from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from kernel.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from kernel.tenancy import current_tenant_id
 from tenants import epochs
 from tenants.keys import make_key
@@ -87,6 +88,7 @@ def create_api_key(
     """Make a key for the caller. Raises `PermissionDenied` for a scope the caller lacks, and, when the caller is a key itself,
     for a life, models or addresses beyond its own. A key's budgets and limits hold for what it makes as well.
     """
+    member = _present_member(caller)
     wanted = frozenset(scopes) if scopes is not None else DEFAULT_SCOPES & caller.permissions
     if lacking := sorted((wanted & PERMISSIONS) - caller.permissions):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"scopes": lacking})
@@ -95,7 +97,7 @@ def create_api_key(
     _check_within_key(caller, expires_at=expires_at, networks=_networks(allowed_networks))
     _check_terms(caller, max_priority=max_priority, pace_tokens_per_s=pace_tokens_per_s, before="normal")
     issued = issue_key(
-        membership=Membership.objects.get(id=caller.membership_id),
+        membership=member,
         name=name,
         scopes=sorted(wanted),
         expires_at=expires_at,
@@ -128,6 +130,7 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
     """
     if not 0 <= overlap_s <= MAX_OVERLAP_S:
         raise InvalidRequest(f"overlap_s: from 0 to {MAX_OVERLAP_S} seconds.", details={"param": "overlap_s"})
+    _present_member(caller)
     old = access_key(caller=caller, key_id=key_id, lock=True)
     now = timezone.now()
     if old.membership_id != caller.membership_id:
@@ -249,6 +252,17 @@ def _check_terms(caller: Principal, *, max_priority: Priority, pace_tokens_per_s
 def _refuse_quicker(pace: int, wanted: int | None) -> None:
     if wanted is None or wanted > pace:
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "pace_tokens_per_s"})
+
+
+def _present_member(caller: Principal) -> Membership:
+    """Whose key it will be. Whoever removes members has the tenant's row locked (`tenants.services.members`): until this
+    transaction ends, nobody is removed, and leaves a key that nobody revokes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM tenants_tenant WHERE id = %s FOR KEY SHARE", [caller.tenant_id])
+    member = Membership.objects.filter(id=caller.membership_id, status=Membership.Status.ACTIVE).first()
+    if member is None:
+        raise NotAuthenticated
+    return member
 
 
 def _bounds_of(caller: Principal) -> set[uuid.UUID]:
