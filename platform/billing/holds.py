@@ -62,12 +62,14 @@ class Hold(msgspec.Struct):
     is_sent: bool = True
 
 
-def scopes_of(payer: Payer, *, groups: Iterable[uuid.UUID], alias: str) -> tuple[str, ...]:
-    """The scopes whose budgets apply to a request."""
+def scopes_of(
+    payer: Payer, *, groups: Iterable[uuid.UUID], alias: str, bound_by: Iterable[uuid.UUID] = ()
+) -> tuple[str, ...]:
+    """The scopes whose budgets apply to a request. `bound_by` are the keys that the payer's key is bound by."""
     scopes = ["tenant", FUNDS, f"member:{payer.membership_id}", f"model:{alias}"]
     scopes += [f"group:{group}" for group in groups]
     if payer.api_key_id is not None:
-        scopes.append(f"key:{payer.api_key_id}")
+        scopes += [f"key:{key}" for key in (payer.api_key_id, *bound_by)]
     if payer.subject_kind is not None:
         scopes.append(f"{payer.subject_kind}:{payer.subject_id}")
     return tuple(scopes)

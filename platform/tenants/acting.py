@@ -11,7 +11,7 @@ from tenants.selectors import GROUPS_SQL
 
 _QUERY = """
     SELECT m.person_id, m.role, m.epoch AS membership_epoch, t.epoch AS tenant_epoch, t.status = 'suspended' AS suspended,
-        k.id AS key_id, k.scopes, k.allowed_models, k.max_priority, k.pace_tokens_per_s, k.epoch AS key_epoch
+        k.id AS key_id, k.scopes, k.allowed_models, k.max_priority, k.pace_tokens_per_s, k.bound_by, k.epoch AS key_epoch
     FROM tenants_membership m
     JOIN tenants_person p ON p.id = m.person_id AND p.is_active
     JOIN tenants_tenant t ON t.id = m.tenant_id
@@ -52,6 +52,7 @@ def _principal(subject: Subject, row: dict[str, Any], groups: frozenset[Any]) ->
         api_key_id=subject.api_key_id,
         allowed_models=frozenset(row["allowed_models"]) if row["allowed_models"] is not None else None,
         groups=groups,
+        bound_by=frozenset(row["bound_by"]) if is_key else frozenset(),
         priority=cast("Priority", row["max_priority"]) if is_key else "interactive",
         unconfirmed=Unconfirmed(subject, epochs),
     )

@@ -16,7 +16,7 @@ from typing import cast
 
 from django.conf import settings
 from django.db import transaction
-from psycopg.rows import args_row
+from psycopg.rows import args_row, tuple_row
 
 from kernel import adb, net
 from kernel.errors import NotAuthenticated, PermissionDenied
@@ -35,7 +35,7 @@ from tenants.last_used import is_due, note_use, note_use_sync
 from tenants.models import GroupMember, Membership
 from tenants.permissions import effective_permissions
 from tenants.principals import Principal, Priority, Unconfirmed
-from tenants.selectors import GROUPS_SQL, KEY_SQL, KeyRow, key_by_digest
+from tenants.selectors import GROUPS_SQL, KEY_SQL, KEY_TIES_SQL, KeyRow, key_by_digest
 from tenants.tokens import AccessClaims, read_access
 
 _MAX_CREDENTIAL_CHARS = 4096
@@ -213,9 +213,11 @@ async def _find_key(public_id: str, hashed: bytes) -> KeyRow | None:
         row = await cursor.fetchone()
     if row is None:
         return None
-    async with adb.transaction(row.tenant_id) as connection:
-        groups = await connection.execute(GROUPS_SQL, (row.membership_id,))
-        return replace(row, groups=tuple(each["group_id"] for each in await groups.fetchall()))
+    async with adb.transaction(row.tenant_id) as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(KEY_TIES_SQL, (row.id,))
+        ties = await cursor.fetchone()
+    bound_by, groups = ties or ((), ())
+    return replace(row, groups=tuple(groups), bound_by=tuple(bound_by))
 
 
 async def _read_credential(credential: str, hashed: bytes) -> _Record:
@@ -252,6 +254,7 @@ def _record_of(row: KeyRow | None, hashed: bytes) -> _Record:
         priority=cast("Priority", row.max_priority),
         pace_tokens_per_s=row.pace_tokens_per_s,
         groups=frozenset(row.groups),
+        bound_by=frozenset(row.bound_by),
     )
     subject = Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id)
     epochs = (row.tenant_epoch, row.membership_epoch, row.key_epoch)

@@ -5,9 +5,9 @@ again. Redis holds the present ones in one hash per tenant. A credential remembe
 they differ, it is looked up anew. A missing epoch means changed. With Redis away the epochs are read from PostgreSQL,
 at most once a second per principal.
 
-A reader only fills in what is missing (HSETNX); the writer, after its commit, overwrites. So a reader that was slow can't
-put an old epoch over a new one. Nothing prolongs the hash's life: an epoch that a writer could not announce is believed for
-`EPOCH_TTL_S` at most.
+A reader only fills in what is missing (HSETNX); the writer, after its commit, overwrites what is lower: epochs only rise. So
+neither a reader nor a writer that was slow can put an old epoch over a new one. Nothing prolongs the hash's life: an epoch
+that a writer could not announce is believed for `EPOCH_TTL_S` at most.
 """
 
 import asyncio
@@ -64,6 +64,21 @@ _QUERY = """
     JOIN tenants_membership m ON m.tenant_id = t.id AND m.id = %s
     LEFT JOIN tenants_apikey k ON k.tenant_id = t.id AND k.id = %s
     WHERE t.id = %s
+"""
+
+# KEYS: a tenant's hash. ARGV: seconds to live, the limits' field, then fields and epochs in turn. That of the limits is a time,
+# and clocks differ: it changes whatever it was.
+_RAISE = """
+for at = 3, #ARGV, 2 do
+    local field, epoch = ARGV[at], ARGV[at + 1]
+    local known = tonumber(redis.call('HGET', KEYS[1], field) or '-1')
+    if known < tonumber(epoch) then
+        redis.call('HSET', KEYS[1], field, epoch)
+    elseif field == ARGV[2] then
+        redis.call('HINCRBY', KEYS[1], field, 1)
+    end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[1], 'NX')
 """
 
 _local: Kept[Subject, Epochs] = Kept(ttl_s=lambda: _LOCAL_TTL_S, max_keys=_LOCAL_MAX)
@@ -143,10 +158,8 @@ def announce(tenant_id: uuid.UUID, changed: Mapping[str, int]) -> None:
     def tell() -> None:
         key = tenant_key(tenant_id, "epochs")
         try:
-            with sync_redis().pipeline(transaction=True) as pipe:
-                pipe.hset(key, mapping={name: str(value) for name, value in changed.items()})
-                pipe.expire(key, settings.EPOCH_TTL_S, nx=True)
-                pipe.execute()
+            told = (part for item in changed.items() for part in item)
+            sync_redis().eval(_RAISE, 1, key, settings.EPOCH_TTL_S, LIMITS_FIELD, *told)
         except RedisError:
             # Readers fall back to PostgreSQL while Redis is away; what Redis still held runs out after EPOCH_TTL_S.
             log.warning("epochs_not_announced", tenant_id=str(tenant_id))

@@ -165,6 +165,9 @@ class ApiKey(TenantModel):
         max_length=16, default="normal", help_text="the highest class that requests with this key may ask for"
     )
     pace_tokens_per_s = models.PositiveIntegerField(null=True, help_text="how fast answers are streamed; null: at once")
+    bound_by = ArrayField(
+        models.UUIDField(), db_default=[], help_text="keys whose budgets and limits hold for this one as well"
+    )
     epoch = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True)

@@ -47,7 +47,7 @@ class Principal:
     """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes.
 
     `allowed_models` are the aliases that a key is for, in which `*` stands for any characters; `groups` are those that
-    the member is in, or the key's owner.
+    the member is in, or the key's owner. `bound_by` are the keys whose budgets and limits hold for this one as well.
 
     `priority` is the highest that the caller may ask for; `pace_tokens_per_s` how fast answers are streamed to it, None
     for as fast as they come. With `unconfirmed` the credential's epochs are still to be compared."""
@@ -61,6 +61,7 @@ class Principal:
     api_key_id: uuid.UUID | None = None
     allowed_models: frozenset[str] | None = None
     groups: frozenset[uuid.UUID] = frozenset()
+    bound_by: frozenset[uuid.UUID] = frozenset()
     priority: Priority = "normal"
     pace_tokens_per_s: int | None = None
     unconfirmed: Unconfirmed | None = field(default=None, compare=False, repr=False)

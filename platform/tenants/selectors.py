@@ -38,13 +38,18 @@ KEY_SQL = "SELECT * FROM lookup.api_key(%s, %s)"
 """Finds a key by its public id and digest; see `KeyRow`."""
 GROUPS_SQL = "SELECT group_id FROM tenants_groupmember WHERE membership_id = %s"
 """The groups of a member of the tenant in scope."""
+KEY_TIES_SQL = """
+    SELECT k.bound_by, ARRAY(SELECT g.group_id FROM tenants_groupmember g WHERE g.membership_id = k.membership_id)
+    FROM tenants_apikey k WHERE k.id = %s
+"""
+"""Of a key of the tenant in scope: the keys whose budgets and limits hold for it, and its owner's groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
     """A key that exists, with all that decides what it may do. Revoked keys and removed members are not found.
 
-    `groups` are its owner's, read when its tenant is known."""
+    `groups` are its owner's; both these and `bound_by` are read when its tenant is known."""
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -63,6 +68,7 @@ class KeyRow:
     max_priority: str
     pace_tokens_per_s: int | None
     groups: tuple[uuid.UUID, ...] = ()
+    bound_by: tuple[uuid.UUID, ...] = ()
 
 
 def login_by_email(email: str) -> Login | None:
@@ -82,8 +88,9 @@ def key_by_digest(lookup_id: str, digest: bytes) -> KeyRow | None:
         return None
     key = KeyRow(*row)
     with tenant_scope(key.tenant_id), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(GROUPS_SQL, [key.membership_id])
-        return replace(key, groups=tuple(group_id for (group_id,) in cursor.fetchall()))
+        cursor.execute(KEY_TIES_SQL, [key.id])
+        bound_by, groups = cursor.fetchone() or ((), ())
+    return replace(key, groups=tuple(groups), bound_by=tuple(bound_by))
 
 
 def tenants_of_person(person_id: uuid.UUID) -> list[TenantOfPerson]:

@@ -4,7 +4,14 @@ from celery import shared_task
 
 from kernel.tasks import PlatformTask
 from tenants.notifications.upkeep import delete_old_notices
+from tenants.services.sessions import delete_expired
 from tenants.webhooks.upkeep import delete_old_deliveries
+
+
+@shared_task(base=PlatformTask, name="tenants.expire_sessions", ignore_result=True)
+def expire_sessions() -> int:
+    """Delete refresh tokens whose time is over. How many."""
+    return delete_expired()
 
 
 @shared_task(base=PlatformTask, name="tenants.expire_notices", ignore_result=True)

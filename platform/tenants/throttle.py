@@ -32,15 +32,16 @@ def begin(*, email: str, address: str) -> Attempt:
     try:
         with sync_redis().pipeline(transaction=False) as pipe:
             for key, _ in limits:
-                pipe.set(key, 0, ex=settings.LOGIN_WINDOW_S, nx=True)
                 pipe.incr(key)
+                # Whatever ran out just now, no counter stays for ever.
+                pipe.expire(key, settings.LOGIN_WINDOW_S, nx=True)
                 pipe.ttl(key)
             answers = pipe.execute()
     except RedisError:
         log.warning("login_not_throttled")
         return Attempt(account)
     for position, (_, limit) in enumerate(limits):
-        count, ttl = answers[position * 3 + 1], answers[position * 3 + 2]
+        count, ttl = answers[position * 3], answers[position * 3 + 2]
         if count > limit:
             raise RateLimited("Too many attempts to sign in. Try again later.", retry_after_s=cast("int", ttl))
     return Attempt(account)

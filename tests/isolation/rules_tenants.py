@@ -65,7 +65,7 @@ RULES = Rules(
         Grant("tenants_notice", "parley_platform", frozenset({"SELECT(id)", "DELETE"})),
         Grant("tenants_builtinrole", "parley_platform", frozenset({"SELECT"})),
         Grant("tenants_credential", LOOKUP_ROLE, frozenset({"SELECT"})),
-        Grant("tenants_refreshtoken", LOOKUP_ROLE, frozenset({"SELECT", "INSERT", "UPDATE"})),
+        Grant("tenants_refreshtoken", LOOKUP_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})),
     ),
     functions=(
         Function("lookup.credential(text)", "log-in, before any tenant is known"),
@@ -78,6 +78,9 @@ RULES = Rules(
         ),
         Function("lookup.session_end(bytea)", "log-out"),
         Function("lookup.sessions_end(uuid)", "a member of the tenant in force is removed"),
+        Function(
+            "lookup.sessions_expire(integer)", "tokens whose time is over", callers=frozenset({"parley_platform"})
+        ),
     ),
     indexes={
         "tenants_apikey_lookup_id_key": "found before the tenant is known; the ids are random and say nothing",

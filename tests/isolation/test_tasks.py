@@ -16,6 +16,7 @@ ACROSS_TENANTS = {
     "kernel.relay_outbox": "messages that are due, whosever they are; each is worked on as its tenant",
     "kernel.expire_outbox": "messages whose time is over, whosever they are",
     "kernel.expire_idempotency_keys": "keys whose day is over, whosever they are",
+    "tenants.expire_sessions": "refresh tokens whose time is over, whosever they are",
     "tenants.expire_deliveries": "what endpoints were told long ago, whosever they are",
     "tenants.expire_notices": "what was told long ago, whosever it is",
     "chat.reap_generations": "generations whose process died, whosever they are",

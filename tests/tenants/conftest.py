@@ -1,14 +1,17 @@
 """What the tests of identity share."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from rest_framework.test import APIClient
 
 from kernel.redis import sync_redis
 from tenants import credentials, epochs
 from tests.support.cast import PASSWORD, Actor
+from tests.support.servers import database_url
 
 DEAD_REDIS = "redis://127.0.0.1:1/0"
 
@@ -59,3 +62,14 @@ def with_token(token: str, **more: Any) -> APIClient:
     client = APIClient(**more)
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     return client
+
+
+def until_somebody_waits() -> None:
+    """For a transaction that has not ended."""
+    asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+    with psycopg.connect(database_url("test_parley"), autocommit=True) as admin:
+        for _ in range(500):
+            if admin.execute(asked).fetchone() != (0,):
+                return
+            time.sleep(0.01)
+    raise AssertionError("nobody waits")

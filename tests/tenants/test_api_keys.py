@@ -1,13 +1,14 @@
 """API keys: made, used within their bounds, rotated, revoked."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -15,15 +16,15 @@ from kernel import adb, redis
 from kernel.errors import Conflict, NotAuthenticated, ParleyError, PermissionDenied
 from tenants.credentials import authenticate, authenticate_sync
 from tenants.keys import lookup_id
-from tenants.models import Membership, Tenant
+from tenants.models import ApiKey, Membership, Tenant
 from tenants.permissions import DEFAULT_SCOPES, PERMISSIONS
 from tenants.principals import Principal
-from tenants.services.api_keys import issue_key
+from tenants.services.api_keys import issue_key, live_keys
 from tenants.services.members import change_role, remove_member
 from tenants.services.provisioning import add_member, set_tenant_status
 from tests.support.cast import Actor, Company
 from tests.support.servers import database_url
-from tests.tenants.conftest import refresh, sign_in, with_token
+from tests.tenants.conftest import refresh, sign_in, until_somebody_waits, with_token
 
 KEYS = "/api/v1/api-keys"
 
@@ -302,3 +303,49 @@ def test_a_tenant_has_so_many_keys_and_no_more(company: Company, settings: Any) 
 @pytest.mark.parametrize("text", ["", "sk-parley-", "sk-parley-abc_def", "sk-parley-" + "x" * 5000, "x" * 5000, "é"])
 def test_what_is_no_credential_is_refused(text: str) -> None:
     assert both_ways(text) is NotAuthenticated
+
+
+def test_keys_that_have_ended_make_room_for_others(company: Company, settings: Any) -> None:
+    """A program that rotates its key every day would otherwise find no room one day."""
+    settings.API_KEYS_PER_TENANT_MAX = 2
+    key = make(company.alice).json()["key"]["id"]
+    assert make(company.alice).status_code == 409
+    for _ in range(3):
+        with company.scope(), transaction.atomic():
+            ApiKey.objects.filter(id=key).update(expires_at=timezone.now())
+        made = make(company.alice)
+        assert made.status_code == 201, made.content
+        key = made.json()["key"]["id"]
+
+
+@pytest.mark.parametrize("terms", [{"max_priority": "normal"}, {"pace_tokens_per_s": 50}, {"pace_tokens_per_s": None}])
+def test_a_key_is_shown_no_successor_that_is_quicker_than_itself(company: Company, terms: dict[str, Any]) -> None:
+    own = {"scopes": ["api_keys.use", "models.use"], "max_priority": "batch", "pace_tokens_per_s": 20}
+    program = with_token(make(company.alice, **own).json()["secret"])
+    quicker = make(company.alice, **own | terms).json()["key"]["id"]
+    assert program.post(f"{KEYS}/{quicker}/rotate", {}, format="json").status_code == 403
+    alike = make(company.alice, **own).json()["key"]["id"]
+    assert program.post(f"{KEYS}/{alike}/rotate", {}, format="json").status_code == 201
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_key_made_while_its_member_is_removed_does_not_come_back_with_them(company: Company, rotated: bool) -> None:
+    key = make(company.bob).json()["key"]["id"]
+    path = f"{KEYS}/{key}/rotate" if rotated else KEYS
+
+    def meanwhile() -> Any:
+        try:
+            return company.bob.client.post(path, {} if rotated else {"name": "k"}, format="json")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with company.scope(), transaction.atomic():
+            Tenant.objects.select_for_update().get(id=company.id)
+            answer = pool.submit(meanwhile)
+            until_somebody_waits()
+            remove_member(caller=company.alice.principal, member_id=company.bob.membership_id)
+        assert answer.result(timeout=10).status_code == 401
+    add_member(slug=company.tenant.slug, email=company.bob.email, role="member")
+    with company.scope(), transaction.atomic():
+        assert not live_keys().filter(membership=company.bob.membership_id).exists()

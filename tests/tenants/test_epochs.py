@@ -161,3 +161,25 @@ async def test_many_are_asked_at_once(company: Company, acme: Company, forget: A
 @pytest.mark.usefixtures("redis_away")
 async def test_many_are_asked_of_postgres_with_redis_away(company: Company) -> None:
     assert await epochs_of([subject(company)]) == {subject(company): (1, 1)}
+
+
+def test_a_slow_writer_never_puts_an_old_epoch_over_a_new_one(company: Company, forget: Any) -> None:
+    """Two change a member at once; the first is held up between its commit and telling the others."""
+    field = f"m:{company.alice.membership_id}"
+    current_epochs_sync(subject(company))
+    with company.scope():
+        with transaction.atomic():
+            announce(company.id, {field: 3, "t": 4})
+        with transaction.atomic():
+            announce(company.id, {field: 2, "t": 5})
+    assert current_epochs_sync(subject(company)) == (5, 3)
+
+
+def test_a_change_of_limits_is_told_whatever_the_clocks_say(company: Company, monkeypatch: Any) -> None:
+    seen = set()
+    for now_s in (1_800_000_000, 1_700_000_000, 1_800_000_000):
+        monkeypatch.setattr(epochs.time, "time_ns", lambda now_s=now_s: now_s * 10**9)
+        with company.scope(), transaction.atomic():
+            epochs.announce_limits(company.id)
+        seen.add(sync_redis().hget(key(company), epochs.LIMITS_FIELD))
+    assert len(seen) == 3

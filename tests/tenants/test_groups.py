@@ -1,19 +1,20 @@
 """Groups: who is in them, and that it counts at once."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import transaction
+from django.db import connection, transaction
 
 from tenants.credentials import authenticate, authenticate_sync
-from tenants.models import AuditEvent, GroupMember, Membership
+from tenants.models import AuditEvent, Group, GroupMember, Membership
 from tenants.permissions import PERMISSIONS
 from tenants.principals import Principal, matches
 from tenants.services.api_keys import issue_key
 from tests.support.cast import Actor, Company
-from tests.tenants.conftest import sign_in, with_token
+from tests.tenants.conftest import sign_in, until_somebody_waits, with_token
 from tests.tenants.test_members import join
 
 PATH = "/api/v1/groups"
@@ -76,6 +77,11 @@ def test_a_name_is_taken_once_whatever_its_case(company: Company, neighbour: Com
     assert company.alice.client.post(PATH, {"name": "RESEARCH"}, format="json").status_code == 409
     assert company.alice.client.patch(f"{PATH}/{group}", {"name": "research"}, format="json").status_code == 200
     make(neighbour.alice, "Research")
+    for name in ("İstanbul", "ΣΑΣ"):
+        made = make(company.alice, name)
+        assert company.alice.client.post(PATH, {"name": name}, format="json").status_code == 409
+        assert company.alice.client.patch(f"{PATH}/{group}", {"name": name}, format="json").status_code == 409
+        assert company.alice.client.patch(f"{PATH}/{made}", {"name": f"{name}!"}, format="json").status_code == 200
     for name in ("", "   ", "a\x00b", "x" * 121, None):
         assert company.alice.client.post(PATH, {"name": name}, format="json").status_code == 400
 
@@ -184,3 +190,23 @@ def test_patterns(pattern: str, fits: str, fits_not: str) -> None:
 @pytest.mark.no_database
 def test_a_pattern_of_many_stars_takes_no_time() -> None:
     assert not matches("a" * 200, "*a" * 99 + "b")
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_of_two_who_take_a_name_at_once_one_is_told_that_it_is_taken(company: Company, renamed: bool) -> None:
+    group = make(company.alice, "Before")
+
+    def second() -> int:
+        try:
+            client = company.alice.client
+            path, ask = (f"{PATH}/{group}", client.patch) if renamed else (PATH, client.post)
+            return int(ask(path, {"name": "Research"}, format="json").status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with company.scope(), transaction.atomic():
+            Group.objects.create(tenant_id=company.id, name="Research")
+            answer = pool.submit(second)
+            until_somebody_waits()
+        assert answer.result(timeout=10) == 409

@@ -9,6 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 from rest_framework.test import APIClient
 
+from kernel.redis import sync_redis
 from tenants import passwords
 from tenants.models import Tenant
 from tenants.services.provisioning import set_tenant_status
@@ -147,3 +148,20 @@ def test_with_redis_away_one_still_signs_in(company: Company) -> None:
 )
 def test_a_log_in_that_makes_no_sense_is_a_bad_request(body: dict[str, Any]) -> None:
     assert APIClient().post("/api/v1/auth/login", body, format="json").status_code == 400
+
+
+def test_a_count_that_lost_its_end_gets_one(company: Company) -> None:
+    """It ran out between being looked at and counted on: nobody may be locked out for ever by that."""
+    attempt(company.alice.email)
+    counters = list(sync_redis().scan_iter("parley:login:*"))
+    for counter in counters:
+        sync_redis().persist(counter)
+    attempt(company.alice.email)
+    assert len(counters) == 2
+    assert all(0 < int(str(sync_redis().ttl(counter))) <= 300 for counter in counters)
+
+
+@pytest.mark.parametrize("deep", [b"[" * 100_000, b'{"a":' * 50_000, b'{"email":' + b"[" * 900 + b"]" * 900 + b"}"])
+def test_a_body_nested_too_deeply_is_a_bad_request(deep: bytes) -> None:
+    answer = APIClient().post("/api/v1/auth/login", deep, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")

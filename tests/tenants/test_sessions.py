@@ -9,6 +9,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from tenants.services.provisioning import add_member
+from tenants.tasks import expire_sessions
 from tenants.tokens import child_of, refresh_digest
 from tests.support.cast import PASSWORD, Company
 from tests.support.servers import database_url
@@ -156,7 +157,13 @@ def test_a_session_goes_on_by_cookie(company: Company) -> None:
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [("http://localhost", 200), ("https://evil.example", 403), ("null", 403), ("http://localhost.evil.example", 403)],
+    [
+        ("http://localhost", 200),
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://localhost.evil.example", 403),
+        ("http://[", 403),
+    ],
 )
 def test_a_cookie_is_taken_only_from_our_own_pages(company: Company, origin: str, status: int) -> None:
     client, _ = cookie_client(company, headers={"host": "localhost"})
@@ -195,3 +202,19 @@ def test_switching_goes_to_another_of_ones_own_tenants(company: Company, new_com
 def test_a_key_belongs_to_one_tenant(company: Company) -> None:
     answer = with_token(company.api_key).post("/api/v1/auth/switch", {"tenant": company.tenant.slug}, format="json")
     assert answer.status_code == 403
+
+
+def test_tokens_whose_time_is_over_are_deleted_and_no_others(company: Company) -> None:
+    """Every refresh writes a row: they don't stay for ever."""
+    old, live = (sign_in(company.alice)["refresh"] for _ in range(2))
+    child = refresh(live).json()["refresh"]
+    digests = [refresh_digest(token) for token in (old, live, child)]
+    with psycopg.connect(database_url("test_parley")) as admin:
+        admin.execute("UPDATE tenants_refreshtoken SET expires_at = now() WHERE digest = %s", (digests[0],))
+    assert expire_sessions() >= 1
+    with psycopg.connect(database_url("test_parley")) as admin:
+        kept = admin.execute("SELECT count(*) FROM tenants_refreshtoken WHERE digest = ANY (%s)", (digests,)).fetchone()
+        left = admin.execute("SELECT count(*) FROM tenants_refreshtoken WHERE expires_at <= now()").fetchone()
+    assert (kept, left) == ((2,), (0,))
+    assert refresh(old).status_code == 401
+    assert refresh(child).status_code == 200

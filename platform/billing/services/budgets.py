@@ -5,7 +5,7 @@ balances are counted by them.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Case, DateField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from billing.models import Alert, Budget, BudgetBalance
 from kernel.errors import Conflict, InvalidRequest, NotFound, ParleyError, PermissionDenied
@@ -21,6 +20,7 @@ from kernel.tenancy import current_tenant_id
 from tenants.epochs import announce_limits
 from tenants.models import ApiKey, Tenant
 from tenants.principals import Principal
+from tenants.services.api_keys import live_keys
 from tenants.services.audit import record
 from tenants.services.groups import access_group
 from tenants.services.members import access_member
@@ -169,6 +169,12 @@ def alerts_of(caller: Principal) -> "QuerySet[Alert]":
     return alerts if caller.may(SEES_ALL) else alerts.filter(budget_id__in=budgets_of(caller).values("id"))
 
 
+def keys_with_budgets(keys: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of some keys for which there are budgets."""
+    scopes = {Subject("key", key).scope: key for key in keys}
+    return {scopes[scope] for scope in Budget.objects.filter(scope__in=scopes).values_list("scope", flat=True)}
+
+
 def period_end(period: str, since: date) -> date | None:
     """The first day after a period; None where it has no end."""
     if period == "total":
@@ -237,7 +243,7 @@ def _check_subject(subject: Subject) -> None:
             access_member(member_id=_named(subject))
         elif subject.kind == "group":
             access_group(group_id=_named(subject))
-        elif subject.kind == "key" and not _live_keys().filter(id=_named(subject)).exists():
+        elif subject.kind == "key" and not live_keys().filter(id=_named(subject)).exists():
             raise NotFound
     except NotFound as error:
         raise _invalid("scope", f"there is no such {subject.kind}.") from error
@@ -247,10 +253,6 @@ def _named(subject: Subject) -> uuid.UUID:
     if subject.id is None:
         raise _invalid("scope", "an `id` is needed.")
     return subject.id
-
-
-def _live_keys() -> "QuerySet[ApiKey]":
-    return ApiKey.objects.filter(revoked_at=None).filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
 def _invalid(param: str, problem: str) -> ParleyError:

@@ -42,6 +42,7 @@ _BALANCES: LiteralString = """
 _ZONES: LiteralString = """
     SELECT DISTINCT data ->> 'was' AS zone FROM tenants_auditevent WHERE action = 'tenant.time_zone'
 """
+_BOUND_KEYS: LiteralString = "SELECT id, bound_by FROM tenants_apikey WHERE bound_by <> '{}'"
 _ALWAYS = date(1970, 1, 1)
 
 
@@ -54,6 +55,7 @@ class Repricing:
         self._prices: dict[str, Mapping[str, Any] | None] = {}
         self._balances: Sequence[Mapping[str, Any]] = ()
         self._most: dict[tuple[str, str, date], list[int]] = {}
+        self._bound: dict[uuid.UUID, Sequence[uuid.UUID]] = {}
         self._zones = {books.zone}
         """All that the tenant ever had: in which of them a period began isn't known any more."""
 
@@ -61,6 +63,7 @@ class Repricing:
         """Read the balances, before the records: those only grow."""
         self._balances = snapshot.execute(_BALANCES).fetchall()
         self._most = {_place_of(row): [0, 0] for row in self._balances}
+        self._bound = {row["id"]: row["bound_by"] for row in snapshot.execute(_BOUND_KEYS)}
         self._zones |= {zone_of(row["zone"]) for row in snapshot.execute(_ZONES)}
 
     def look_at(self, snapshot: Snapshot, window: Window) -> None:
@@ -134,7 +137,7 @@ class Repricing:
             "tenant",
             f"member:{row['membership_id']}",
             f"model:{row['alias']}",
-            f"key:{row['api_key_id']}",
+            *(f"key:{key}" for key in (row["api_key_id"], *self._bound.get(row["api_key_id"], ()))),
             f"{row['subject_kind']}:{row['subject_id']}",
         ]
         for period, start in _periods(row["request_id"], self._zones):

@@ -40,10 +40,10 @@ class Rule:
     requests_burst_percent: int = 100
     tokens_burst_percent: int = 100
 
-    def covers(self, *, api_key_id: uuid.UUID | None, alias: str) -> bool:
-        """Whether a request with this key for this model falls under it."""
+    def covers(self, *, keys: frozenset[uuid.UUID], alias: str) -> bool:
+        """Whether a request for this model falls under it, of a key that is, or is bound by, one of `keys`."""
         if self.subject == "api_key":
-            return self.api_key_id == api_key_id
+            return self.api_key_id in keys
         if self.subject == "model":
             return alias.startswith(self.model[:-1]) if self.model.endswith("*") else alias == self.model
         return True
@@ -58,16 +58,16 @@ class TenantRules:
     rules: tuple[Rule, ...]
     budgeted: BudgetScopes
     version: bytes | None
-    _plans: dict[tuple[uuid.UUID | None, str], tuple[Bucket, ...]] = field(default_factory=dict)
+    _plans: dict[tuple[frozenset[uuid.UUID], str], tuple[Bucket, ...]] = field(default_factory=dict)
 
-    def buckets(self, *, api_key_id: uuid.UUID | None, alias: str) -> tuple[Bucket, ...]:
-        """The buckets of a request; none where no limit covers it."""
-        key = (api_key_id, alias)
+    def buckets(self, *, keys: frozenset[uuid.UUID], alias: str) -> tuple[Bucket, ...]:
+        """The buckets of a request, given its key and those by which that is bound; none where no limit covers it."""
+        key = (keys, alias)
         known = self._plans.get(key)
         if known is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            known = self._plans[key] = _buckets(self, api_key_id, alias)
+            known = self._plans[key] = _buckets(self, keys, alias)
         return known
 
 
@@ -115,8 +115,8 @@ async def _version(tenant_id: uuid.UUID) -> bytes | None:
     return found
 
 
-def _buckets(kept: TenantRules, api_key_id: uuid.UUID | None, alias: str) -> tuple[Bucket, ...]:
-    rules = [rule for rule in kept.rules if rule.covers(api_key_id=api_key_id, alias=alias)]
+def _buckets(kept: TenantRules, keys: frozenset[uuid.UUID], alias: str) -> tuple[Bucket, ...]:
+    rules = [rule for rule in kept.rules if rule.covers(keys=keys, alias=alias)]
     rules = _under_the_operators(rules)
     found = []
     for rule in rules:

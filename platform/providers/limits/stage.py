@@ -4,6 +4,7 @@ cache's entry if there may be one. A caller who is under no limit costs no more 
 While Redis is away, buckets of this process stand in, each with its share of every limit.
 """
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -79,7 +80,7 @@ class Limiter:
         principal = job.principal
         tenant_id = job.payer.tenant_id
         rules = await rules_of(tenant_id)
-        buckets = rules.buckets(api_key_id=job.payer.api_key_id, alias=job.alias)
+        buckets = rules.buckets(keys=_keys(job.payer.api_key_id, principal), alias=job.alias)
         if not takes_tokens:
             buckets = tuple(bucket for bucket in buckets if bucket.kind == "requests")
         unconfirmed = principal.unconfirmed if principal is not None else None
@@ -112,7 +113,7 @@ class Limiter:
         rules = await rules_of(principal.tenant_id)
         buckets = tuple(
             bucket
-            for bucket in rules.buckets(api_key_id=principal.api_key_id, alias=NO_MODEL)
+            for bucket in rules.buckets(keys=_keys(principal.api_key_id, principal), alias=NO_MODEL)
             if bucket.kind == "requests"
         )
         if not buckets:
@@ -218,6 +219,13 @@ async def admit_refused(principal: Principal) -> None:
     """Take a request from the buckets of one who asked for what is not to be had, so that probing for models is limited like
     asking them. Raises `LimitExceeded` (429) instead of what they would have heard."""
     await limiter().admit_refused(principal)
+
+
+def _keys(api_key_id: uuid.UUID | None, principal: Principal | None) -> frozenset[uuid.UUID]:
+    """The key of a request, and those by which it is bound."""
+    if api_key_id is None:
+        return frozenset()
+    return frozenset((api_key_id, *(principal.bound_by if principal is not None else ())))
 
 
 def _estimate(request: Request) -> int:

@@ -54,7 +54,9 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
 
 def _scopes(job: Job) -> tuple[str, ...]:
     principal = job.principal
-    return scopes_of(job.payer, groups=principal.groups if principal else (), alias=job.alias)
+    if principal is None:
+        return scopes_of(job.payer, groups=(), alias=job.alias)
+    return scopes_of(job.payer, groups=principal.groups, alias=job.alias, bound_by=principal.bound_by)
 
 
 def give_back(job: Job) -> None:

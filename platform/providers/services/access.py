@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from kernel.errors import InvalidRequest, NotFound
 from kernel.tenancy import current_tenant_id
@@ -95,6 +96,18 @@ def inherit_access(*, route: Route) -> None:
             membership_id=row.membership_id,
             api_key_id=row.api_key_id,
         )
+
+
+def pass_on_access(old: ApiKey, new: ApiKey) -> None:
+    """Have a rotated key's successor be named wherever that was, in place of those of its line that have ended."""
+    over = RouteAccess.objects.filter(
+        api_key__replaced_by__isnull=False, api_key__expires_at__lte=timezone.now(), api_key__in=[old.id, *new.bound_by]
+    )
+    for row in RouteAccess.objects.filter(api_key=old):
+        RouteAccess.objects.create(
+            tenant_id=current_tenant_id(), route_id=row.route_id, platform_route_id=row.platform_route_id, api_key=new
+        )
+    over.delete()
 
 
 def _subjects(access: Access) -> list[dict[str, Any]]:

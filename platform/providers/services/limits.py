@@ -1,6 +1,7 @@
 """A tenant's own limits: set, change and lift them."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,11 @@ def access_limit(*, limit_id: uuid.UUID, lock: bool = False) -> RateLimit:
     if found is None:
         raise NotFound
     return found
+
+
+def keys_with_limits(keys: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of some keys that have a limit."""
+    return set(RateLimit.objects.filter(api_key__in=keys).values_list("api_key_id", flat=True))
 
 
 def set_limit(

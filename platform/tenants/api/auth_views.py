@@ -122,8 +122,15 @@ def _check_origin(request: Request) -> None:
     if origin is None:
         # Browsers send Origin with every POST; a client without one is a program with a cookie jar.
         return
-    if origin not in settings.ALLOWED_ORIGINS and urlsplit(origin).netloc != request.get_host():
+    if origin not in settings.ALLOWED_ORIGINS and _host_of(origin) != request.get_host():
         raise PermissionDenied("This origin is not allowed.")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _answer(request: Request, session: sessions.Session, *, in_body: bool) -> Response:

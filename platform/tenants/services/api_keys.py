@@ -1,16 +1,18 @@
 """API keys: make, rotate with an overlap, revoke."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
 
 from django.conf import settings
+from django.db import connection
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from kernel import net
-from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
+from kernel.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied
 from kernel.tenancy import current_tenant_id
 from tenants import epochs
 from tenants.keys import make_key
@@ -20,6 +22,10 @@ from tenants.principals import PRIORITIES, Principal, Priority
 from tenants.services.audit import record
 
 MAX_OVERLAP_S = 7 * 24 * 3600
+on_rotation: list[Callable[[ApiKey, ApiKey], None]] = []
+"""What is told of a rotated key and its successor, in the transaction that makes it. Apps above add themselves."""
+limited: list[Callable[[Collection[uuid.UUID]], set[uuid.UUID]]] = []
+"""What says which of some keys have budgets or limits of their own. Apps above add themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,12 @@ def issue_key(
     allowed_networks: Sequence[str] | None = None,
     max_priority: Priority = "normal",
     pace_tokens_per_s: int | None = None,
+    bound_by: Collection[uuid.UUID] = (),
     using: str = "default",
 ) -> IssuedKey:
-    """Make a key for a membership of the tenant in scope. What it may do is never more than the membership may."""
-    if ApiKey.objects.using(using).filter(revoked_at=None).count() >= settings.API_KEYS_PER_TENANT_MAX:
+    """Make a key for a membership of the tenant in scope. What it may do is never more than the membership may. The budgets
+    and limits of the keys `bound_by` hold for it too: it uses them up together with those."""
+    if live_keys(using=using).count() >= settings.API_KEYS_PER_TENANT_MAX:
         raise Conflict(f"This tenant has {settings.API_KEYS_PER_TENANT_MAX} keys; revoke some first.")
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidRequest("expires_at: this time has passed.", details={"param": "expires_at"})
@@ -61,6 +69,7 @@ def issue_key(
         allowed_networks=_networks(allowed_networks),
         max_priority=max_priority,
         pace_tokens_per_s=pace_tokens_per_s,
+        bound_by=_still_binding(bound_by) if bound_by else [],
     )
     return IssuedKey(row=row, text=new.text)
 
@@ -77,8 +86,9 @@ def create_api_key(
     pace_tokens_per_s: int | None = None,
 ) -> IssuedKey:
     """Make a key for the caller. Raises `PermissionDenied` for a scope the caller lacks, and, when the caller is a key itself,
-    for a life, models or addresses beyond its own.
+    for a life, models or addresses beyond its own. A key's budgets and limits hold for what it makes as well.
     """
+    member = _present_member(caller)
     wanted = frozenset(scopes) if scopes is not None else DEFAULT_SCOPES & caller.permissions
     if lacking := sorted((wanted & PERMISSIONS) - caller.permissions):
         raise PermissionDenied("Nobody gives a key what they lack.", details={"scopes": lacking})
@@ -87,7 +97,7 @@ def create_api_key(
     _check_within_key(caller, expires_at=expires_at, networks=_networks(allowed_networks))
     _check_terms(caller, max_priority=max_priority, pace_tokens_per_s=pace_tokens_per_s, before="normal")
     issued = issue_key(
-        membership=Membership.objects.get(id=caller.membership_id),
+        membership=member,
         name=name,
         scopes=sorted(wanted),
         expires_at=expires_at,
@@ -95,6 +105,7 @@ def create_api_key(
         allowed_networks=allowed_networks,
         max_priority=max_priority,
         pace_tokens_per_s=pace_tokens_per_s,
+        bound_by=_bounds_of(caller),
     )
     record(action="api_key.created", subject_kind="api_key", subject_id=issued.row.id, actor=caller)
     return issued
@@ -112,12 +123,14 @@ def access_key(*, caller: Principal, key_id: uuid.UUID, lock: bool = False) -> A
 
 
 def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> IssuedKey:
-    """Make a successor with the same rights; the old key goes on working for `overlap_s` seconds.
+    """Make a successor with the same rights; the old key goes on working for `overlap_s` seconds. What budgets and limits there
+    are for the old one, they have in common.
 
     Raises `Conflict` for a key that is revoked, expired or rotated already.
     """
     if not 0 <= overlap_s <= MAX_OVERLAP_S:
         raise InvalidRequest(f"overlap_s: from 0 to {MAX_OVERLAP_S} seconds.", details={"param": "overlap_s"})
+    _present_member(caller)
     old = access_key(caller=caller, key_id=key_id, lock=True)
     now = timezone.now()
     if old.membership_id != caller.membership_id:
@@ -134,12 +147,15 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
         allowed_networks=old.allowed_networks,
         max_priority=cast("Priority", old.max_priority),
         pace_tokens_per_s=old.pace_tokens_per_s,
+        bound_by={old.id, *old.bound_by, *_bounds_of(caller)},
     )
     end = now + timedelta(seconds=overlap_s)
     old.expires_at = min(old.expires_at, end) if old.expires_at else end
     old.replaced_by = issued.row
     old.epoch += 1
     old.save(update_fields=["expires_at", "replaced_by", "epoch"])
+    for told in on_rotation:
+        told(old, issued.row)
     epochs.announce(old.tenant_id, {f"k:{old.id}": old.epoch})
     record(
         action="api_key.rotated",
@@ -216,6 +232,8 @@ def _check_successor_within_key(caller: Principal, old: ApiKey) -> None:
     if not narrower:
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "scopes"})
     _check_within_key(caller, expires_at=old.expires_at, networks=old.allowed_networks)
+    priority = cast("Priority", old.max_priority)
+    _check_terms(caller, max_priority=priority, pace_tokens_per_s=old.pace_tokens_per_s, before=priority)
 
 
 def _check_terms(caller: Principal, *, max_priority: Priority, pace_tokens_per_s: int | None, before: Priority) -> None:
@@ -234,6 +252,35 @@ def _check_terms(caller: Principal, *, max_priority: Priority, pace_tokens_per_s
 def _refuse_quicker(pace: int, wanted: int | None) -> None:
     if wanted is None or wanted > pace:
         raise PermissionDenied("Nobody gives a key what they lack.", details={"param": "pace_tokens_per_s"})
+
+
+def _present_member(caller: Principal) -> Membership:
+    """Whose key it will be. Whoever removes members has the tenant's row locked (`tenants.services.members`): until this
+    transaction ends, nobody is removed, and leaves a key that nobody revokes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM tenants_tenant WHERE id = %s FOR KEY SHARE", [caller.tenant_id])
+    member = Membership.objects.filter(id=caller.membership_id, status=Membership.Status.ACTIVE).first()
+    if member is None:
+        raise NotAuthenticated
+    return member
+
+
+def _bounds_of(caller: Principal) -> set[uuid.UUID]:
+    return {caller.api_key_id, *caller.bound_by} if caller.api_key_id is not None else set()
+
+
+def _still_binding(keys: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    """Without keys that have ended and were never limited: nobody limits those any more."""
+    binding = set(live_keys().filter(id__in=keys).values_list("id", flat=True))
+    for tell in limited:
+        binding |= tell(keys)
+    return sorted(binding)
+
+
+def live_keys(*, using: str = "default") -> QuerySet[ApiKey]:
+    """The keys of the tenant in scope that are neither revoked nor expired."""
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiKey.objects.using(using).filter(unexpired, revoked_at=None)
 
 
 def is_live(key: ApiKey, now: datetime) -> bool:

@@ -5,9 +5,12 @@ be in it themselves, or be one who says what groups open.
 """
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Lower
 
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
@@ -28,7 +31,8 @@ def create_group(*, caller: Principal, name: str) -> Group:
     if Group.objects.count() >= settings.GROUPS_PER_TENANT_MAX:
         raise Conflict(f"This tenant has {settings.GROUPS_PER_TENANT_MAX} groups; delete some first.")
     _check_free(name)
-    group = Group.objects.create(tenant_id=current_tenant_id(), name=name)
+    with _name_taken(name), transaction.atomic():
+        group = Group.objects.create(tenant_id=current_tenant_id(), name=name)
     record(action="group.created", subject_kind="group", subject_id=group.id, actor=caller, data={"name": name})
     return group
 
@@ -51,7 +55,8 @@ def rename_group(*, caller: Principal, group_id: uuid.UUID, name: str) -> Group:
     _check_free(name, but=group)
     data = {"from": group.name, "to": name}
     group.name = name
-    group.save(update_fields=["name"])
+    with _name_taken(name), transaction.atomic():
+        group.save(update_fields=["name"])
     record(action="group.renamed", subject_kind="group", subject_id=group.id, actor=caller, data=data)
     return group
 
@@ -116,9 +121,23 @@ def _checked(name: str) -> str:
 
 
 def _check_free(name: str, *, but: Group | None = None) -> None:
-    others = Group.objects.annotate(lower=Lower("name")).filter(lower=name.lower())
+    # In lower case as the database has it, which for some letters isn't as Python has it.
+    others = Group.objects.annotate(lower=Lower("name")).filter(lower=Lower(Value(name)))
     if others.filter(~Q(id=but.id) if but else Q()).exists():
-        raise Conflict(f"There is a group {name!r} already.")
+        raise _taken(name)
+
+
+@contextmanager
+def _name_taken(name: str) -> Iterator[None]:
+    """That somebody took the name at the same moment."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise _taken(name) from error
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"There is a group {name!r} already.")
 
 
 def _active(members: QuerySet[Membership]) -> QuerySet[Membership]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from kernel.errors import NotAuthenticated, PermissionDenied
@@ -27,6 +27,8 @@ from tenants.tokens import child_of, mint_access, new_refresh, refresh_digest
 
 log = structlog.get_logger(__name__)
 
+_BATCH = 5_000
+_BATCHES_MAX = 1_000
 _ENDED = "The session has ended. Sign in again."
 
 
@@ -100,6 +102,21 @@ def log_out(*, refresh: str) -> None:
     """End a session. An unknown token ends nothing, and says nothing."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT lookup.session_end(%s)", [refresh_digest(refresh)])
+
+
+def delete_expired() -> int:
+    """Delete refresh tokens, whosever they are, whose time is over; in batches, so that nobody waits for long. How many.
+
+    One that is shown afterwards is unknown, where it had ended before."""
+    deleted = 0
+    for _ in range(_BATCHES_MAX):
+        with transaction.atomic(using="platform"), connections["platform"].cursor() as cursor:
+            cursor.execute("SELECT lookup.sessions_expire(%s)", [_BATCH])
+            found: int = cursor.fetchone()[0]
+        deleted += found
+        if found < _BATCH:
+            break
+    return deleted
 
 
 def _start(*, person_id: uuid.UUID, current: TenantOfPerson, memberships: Sequence[TenantOfPerson]) -> Session:
