@@ -28,7 +28,7 @@ from chat.realtime.feeds import Feed
 from chat.realtime.frames import CloseCode
 from chat.realtime.noted import NoteFeeds
 from chat.realtime.presence import read_present, tell_all
-from chat.realtime.sessions import ended
+from chat.realtime.sessions import check_sessions
 from chat.realtime.socket import Socket
 from chat.realtime.subscriptions import subscriptions
 from chat.store import transaction
@@ -207,7 +207,7 @@ class Hub:
     async def _check_sessions(self) -> None:
         open_ = [(socket, socket.session) for socket in self.sockets if socket.session is not None]
         try:
-            over = await ended({session for _, session in open_})
+            checked = await check_sessions({session for _, session in open_})
         except ParleyError as error:
             log.warning("sessions_not_checked", error=repr(error))
             return
@@ -215,11 +215,14 @@ class Hub:
             log.exception("sessions_not_checked")
             return
         for socket, session in open_:
-            why = over.get(session)
-            # A session that was renewed meanwhile was checked then.
-            if why is not None and socket.session is session:
+            if socket.session is not session:
+                # One that was renewed meanwhile was checked then.
+                continue
+            if (why := checked.over.get(session)) is not None:
                 denied = isinstance(why, PermissionDenied)
                 socket.close(CloseCode.FORBIDDEN if denied else CloseCode.UNAUTHENTICATED, why.message)
+            elif session in checked.changed:
+                socket.renewed(checked.changed[session])
 
     async def _check_gaps(self) -> None:
         """Compare the feeds with PostgreSQL: an event whose process died before it told anybody is in no stream, either."""
