@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
+from chat.access import room_access
 from chat.bounds import (
     BALANCES_EVERY_S,
     EPOCH_CHECK_S,
@@ -36,6 +37,7 @@ from kernel.ending import end
 from kernel.errors import NotFound, ParleyError, PermissionDenied
 from kernel.per_loop import PerLoop
 from kernel.redis import RedisError
+from tenants.principals import Principal
 
 log = structlog.get_logger(__name__)
 
@@ -134,10 +136,16 @@ class Hub:
             opening.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(opening)
 
-    def admitted(self, tenant_id: uuid.UUID, room_id: uuid.UUID, *, membership_id: uuid.UUID) -> bool:
-        """Whether a member is known to be in a room without asking PostgreSQL: a crowd that comes back costs it nothing."""
-        feed = self._feeds.get((tenant_id, room_id))
-        return feed is not None and feed.whole and membership_id in feed.admitted
+    async def feed_for(self, member: Principal, room_id: uuid.UUID) -> Feed:
+        """The feed of a room that the member is in. Raises `NotFound`, `PermissionDenied`, `Unavailable`.
+
+        It is heard before they are looked up, so nobody who is taken out meanwhile gets a place in it. Whom it knows to be in
+        the room, PostgreSQL isn't asked for: a crowd that comes back costs it nothing."""
+        member.require("rooms.read")
+        feed = await self.feed(member.tenant_id, room_id)
+        if not feed.whole or member.membership_id not in feed.admitted:
+            await room_access(member=member, room_id=room_id)
+        return feed
 
     async def _open(self, key: Key) -> Feed:
         feed = Feed(*key)
