@@ -10,6 +10,7 @@ answered again, under their own `cid`. See docs/websocket.md. It needs aiohttp a
 """
 
 import asyncio
+import contextlib
 import random
 import time
 import uuid
@@ -107,6 +108,23 @@ class Client:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         self._runner = asyncio.create_task(self._run(), name="parley client")
+        self._runner.add_done_callback(self._ended)
+
+    def _ended(self, runner: "asyncio.Task[None]") -> None:
+        """What a caller's own function raised ends the client, and is told to whoever waits."""
+        error = None if runner.cancelled() else runner.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
+
+    async def _credential(self) -> str:
+        """The token as of now. Raises `OSError` when it can't be had, whatever the caller's function raised: then as for
+        every connection that fails it is tried again."""
+        if not callable(self._token):
+            return self._token
+        try:
+            return await self._token()
+        except Exception as error:
+            raise OSError(f"no token could be had: {error!r}") from error
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -220,7 +238,7 @@ class Client:
         url = f"ws{self.base_url.removeprefix('http')}/ws"
         try:
             async with asyncio.timeout(OPEN_S):
-                token = await self._token() if callable(self._token) else self._token
+                token = await self._credential()
                 socket = await self._http.ws_connect(
                     url, protocols=[SUBPROTOCOL], max_msg_size=0, autoping=True, autoclose=True
                 )
@@ -317,7 +335,9 @@ class Client:
             case Ping():
                 await socket.send_str(as_text({"op": "pong", "t": frame.t}))
             case Expiring() if callable(self._token):
-                await socket.send_str(as_text({"op": "auth", "token": await self._token()}))
+                # Without one the server closes, and the next connection asks for one again.
+                with contextlib.suppress(OSError):
+                    await socket.send_str(as_text({"op": "auth", "token": await self._credential()}))
 
     async def _say(self, frame: Json) -> None:
         """Say it now if there is somebody to hear it; commands are said again on the next connection."""
@@ -380,7 +400,7 @@ class Client:
 
     async def _snapshot(self, room_id: str) -> Mapping[str, Any] | None:
         """The room's snapshot; None when there is no such room. Raises `aiohttp.ClientError`."""
-        token = await self._token() if callable(self._token) else self._token
+        token = await self._credential()
         headers = {"Authorization": f"Bearer {token}"}
         url = f"{self.base_url}/api/v1/rooms/{room_id}/snapshot"
         async with asyncio.timeout(OPEN_S), self._http.get(url, headers=headers) as response:

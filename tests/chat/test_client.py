@@ -119,6 +119,35 @@ async def test_a_fresh_token_is_used_at_once_and_others_wait(monkeypatch: pytest
 
 
 @pytest.mark.no_database
+async def test_a_token_that_cannot_be_had_now_is_asked_for_again() -> None:
+    tries = itertools.count(1)
+
+    async def token() -> str:
+        number = next(tries)
+        # Of the second connection's: a token, then none for the snapshot.
+        if number in (1, 3):
+            raise KeyError("no session")
+        return f"token-{number}"
+
+    async with BadServer(TEXT, []).running() as server:
+        async with Client(server.url, token, first_wait_s=QUICK_S) as client:
+            room = await client.follow(ROOM, wait_s=5)
+            assert room.seq is not None
+        assert server.tokens[0] == "token-2"
+
+
+@pytest.mark.no_database
+async def test_what_a_callers_own_function_raises_is_told_to_who_waits() -> None:
+    def broken(frame: object) -> None:
+        raise LookupError("a bug of the caller's")
+
+    async with BadServer(TEXT, []).running() as server, Client(server.url, "token", first_wait_s=QUICK_S) as client:
+        client.on_frame = broken
+        with pytest.raises(LookupError):
+            await client.follow(ROOM, wait_s=5)
+
+
+@pytest.mark.no_database
 async def test_a_command_is_said_again_under_its_own_id() -> None:
     async with BadServer("", ["no ack", "no ack"]).running() as server:
         async with Client(server.url, "token", first_wait_s=QUICK_S) as client:
