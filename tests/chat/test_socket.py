@@ -144,6 +144,8 @@ async def test_errors_in_commands_leave_the_socket_open(
     ):
         answer = await client.command(type_, room_id, **body)
         assert (answer["op"], answer["code"]) == ("err", code), (type_, answer)
+    nul = await client.command("message.send", room.id, cid="nul\x00", text="x", generate=False)
+    assert (nul["op"], nul["code"]) == ("err", "invalid_request")
     for type_, body in (("room.join", {}), ("message.send", {"text": "hi"}), ("typing", {})):
         theirs = await mallory.command(type_, room.id, **body)
         nothing = await mallory.command(type_, unknown, **body)
