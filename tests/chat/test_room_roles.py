@@ -6,18 +6,22 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from rest_framework.test import APIClient
 
+from chat.realtime import streams
 from chat.services import members
-from chat.services.members import add_member, change_role, next_owner, remove_member
+from chat.services.members import add_member, change_role, leave_all_rooms, next_owner, remove_member
 from chat.services.messages import send_message
-from chat.services.rooms import RoomChange, create_room, update_room
+from chat.services.rooms import RoomChange, create_room, delete_room, update_room
 from chat.services.stops import stop_generation
 from chat.shapes import NamedMember, RoomMemberShape
 from chat.snapshots import snapshot
 from kernel.errors import Conflict, NotFound, PermissionDenied
 from kernel.ids import uuid7
 from kernel.loop import on_loop
+from kernel.redis import async_redis
+from tenants.services import members as tenant_members
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor, Company, hire
 from tests.support.outbox import work_off
@@ -293,3 +297,20 @@ async def test_nobody_gets_into_a_room_that_is_made_private_meanwhile(
     with pytest.raises(Conflict):
         await add_member(member=company.alice.principal, room_id=room.id, membership_id=company.bob.membership_id)
     assert len((await snapshot(member=company.alice.principal, room_id=room.id)).members) == 1
+
+
+async def test_who_goes_leaves_no_room_that_is_no_more(company: Company, make_room: Any) -> None:
+    carol = await sync_to_async(hire)(company, "carol", "member")
+    rooms = [await make_room("shared") for _ in range(2)]
+    for room in rooms:
+        await add_member(member=company.alice.principal, room_id=room.id, membership_id=carol.membership_id)
+    await delete_room(member=company.alice.principal, room_id=rooms[0].id)
+    await async_redis().delete(streams.meta_key(company.id, rooms[0].id), streams.stream_key(company.id, rooms[0].id))
+
+    def go() -> None:
+        with company.scope(), transaction.atomic():
+            tenant_members.remove_member(caller=company.alice.principal, member_id=carol.membership_id)
+
+    await sync_to_async(go)()
+    assert await leave_all_rooms(company.id, carol.membership_id) == 1
+    assert await streams.stream_head(company.id, rooms[0].id) is None

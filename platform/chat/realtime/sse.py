@@ -154,14 +154,10 @@ class GenerationPlace(Place):
     def on_envelope(self, envelope: Envelope, frame: Frame) -> None:
         """Something happened in the room."""
         ended = envelope.type == "generation.finished" and envelope.subject == self._generation_id
+        has_left = envelope.type == "member.left" and envelope.subject == self._stream.membership_id
         if ended:
             self._stream.last = frame
-        if (
-            ended
-            or envelope.gid == str(self._generation_id)
-            or envelope.kind == "gone"
-            or envelope.type == "member.left"
-        ):
+        if ended or envelope.gid == str(self._generation_id) or envelope.kind == "gone" or has_left:
             super().on_envelope(envelope, frame)
 
     async def follow(self, offsets: Mapping[int, int]) -> None:

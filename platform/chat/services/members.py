@@ -144,7 +144,7 @@ async def _take_out(
 
 async def leave_all_rooms(tenant_id: uuid.UUID, membership_id: uuid.UUID) -> int:
     """Take somebody who is no longer of the tenant out of all rooms with others in them, which pass to those. Rooms in which
-    they were alone stay theirs: nobody else may read them. How many they left."""
+    they were alone stay theirs: nobody else may read them; deleted ones have nobody to be told. How many they left."""
     left = 0
     while True:
         async with transaction(tenant_id) as connection:
@@ -165,7 +165,8 @@ _END_LINKS = """
 _NEXT_ROOM = """
     SELECT p.tenant_id, p.room_id, p.membership_id, p.id AS room_member_id, p.role
     FROM chat_roommember p JOIN tenants_membership m ON m.tenant_id = p.tenant_id AND m.id = p.membership_id
-    WHERE p.membership_id = %s AND p.left_at IS NULL AND m.status <> 'active' AND EXISTS (
+    JOIN chat_room r ON r.tenant_id = p.tenant_id AND r.id = p.room_id
+    WHERE p.membership_id = %s AND p.left_at IS NULL AND m.status <> 'active' AND r.deleted_at IS NULL AND EXISTS (
         SELECT 1 FROM chat_roommember o WHERE o.room_id = p.room_id AND o.id <> p.id AND o.left_at IS NULL
     ) LIMIT 1
 """
