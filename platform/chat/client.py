@@ -15,7 +15,7 @@ import random
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +23,7 @@ import aiohttp
 import msgspec
 
 from chat.client_state import Answer, Gap, Json, Room
-from chat.client_wire import FINAL, FLEETING, Asked, BadServer, Closed, CommandFailed, as_text, read
+from chat.client_wire import FINAL, FLEETING, Asked, BadServer, Closed, CommandFailed, Token, as_text, credential, read
 from chat.realtime.frames import (
     SUBPROTOCOL,
     VERSION,
@@ -51,7 +51,6 @@ SILENCE_AFTER_PING_S = 10.0
 COMMAND_S = 60.0
 SNAPSHOT_TRIES = 5
 _RESUMED = "resumed"
-Token = str | Callable[[], Awaitable[str]]
 
 
 class Client:
@@ -115,16 +114,6 @@ class Client:
         error = None if runner.cancelled() else runner.exception()
         if isinstance(error, Exception):
             self._fail(error)
-
-    async def _credential(self) -> str:
-        """The token as of now. Raises `OSError` when it can't be had, whatever the caller's function raised: then as for
-        every connection that fails it is tried again."""
-        if not callable(self._token):
-            return self._token
-        try:
-            return await self._token()
-        except Exception as error:
-            raise OSError(f"no token could be had: {error!r}") from error
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -238,7 +227,7 @@ class Client:
         url = f"ws{self.base_url.removeprefix('http')}/ws"
         try:
             async with asyncio.timeout(OPEN_S):
-                token = await self._credential()
+                token = await credential(self._token)
                 socket = await self._http.ws_connect(
                     url, protocols=[SUBPROTOCOL], max_msg_size=0, autoping=True, autoclose=True
                 )
@@ -337,7 +326,7 @@ class Client:
             case Expiring() if callable(self._token):
                 # Without one the server closes, and the next connection asks for one again.
                 with contextlib.suppress(OSError):
-                    await socket.send_str(as_text({"op": "auth", "token": await self._credential()}))
+                    await socket.send_str(as_text({"op": "auth", "token": await credential(self._token)}))
 
     async def _say(self, frame: Json) -> None:
         """Say it now if there is somebody to hear it; commands are said again on the next connection."""
@@ -400,7 +389,7 @@ class Client:
 
     async def _snapshot(self, room_id: str) -> Mapping[str, Any] | None:
         """The room's snapshot; None when there is no such room. Raises `aiohttp.ClientError`."""
-        token = await self._credential()
+        token = await credential(self._token)
         headers = {"Authorization": f"Bearer {token}"}
         url = f"{self.base_url}/api/v1/rooms/{room_id}/snapshot"
         async with asyncio.timeout(OPEN_S), self._http.get(url, headers=headers) as response:

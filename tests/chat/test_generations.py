@@ -432,7 +432,8 @@ async def test_draining_ends_what_is_left_as_interrupted(
     assert (ended.status, ended.text) == ("interrupted", "half")
     later = await ask(company, room.id)
     assert later.generation is not None
-    assert (await row(company, later.generation.id))["status"] == "queued"
+    # Whoever else listens for what is offered may begin it.
+    assert later.generation.id not in runs()._runs
 
 
 async def test_redis_away_still_ends_whole(

@@ -93,13 +93,13 @@ class GenerationRun:
         if self._stopping:
             return Outcome(status="stopped", parts=())
         try:
-            put = await self._question(claimed)
-            if put is None:
+            asked = await self._question(claimed)
+            if asked is None:
                 return Outcome(status="interrupted" if self._interrupting else "stopped", parts=())
-            question, context = put
+            question, context = asked
             answer = await answering().begin(question)
             # Of a long conversation it holds much, and the answer may take minutes.
-            del question, put
+            del question, asked
             await leases.remember_attempt(
                 self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt, context=context
             )
