@@ -10,11 +10,12 @@ answered again, under their own `cid`. See docs/websocket.md. It needs aiohttp a
 """
 
 import asyncio
+import contextlib
 import random
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ import aiohttp
 import msgspec
 
 from chat.client_state import Answer, Gap, Json, Room
-from chat.client_wire import FINAL, FLEETING, Asked, BadServer, Closed, CommandFailed, as_text, read
+from chat.client_wire import FINAL, FLEETING, Asked, BadServer, Closed, CommandFailed, Token, as_text, credential, read
 from chat.realtime.frames import (
     SUBPROTOCOL,
     VERSION,
@@ -50,7 +51,6 @@ SILENCE_AFTER_PING_S = 10.0
 COMMAND_S = 60.0
 SNAPSHOT_TRIES = 5
 _RESUMED = "resumed"
-Token = str | Callable[[], Awaitable[str]]
 
 
 class Client:
@@ -107,6 +107,13 @@ class Client:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         self._runner = asyncio.create_task(self._run(), name="parley client")
+        self._runner.add_done_callback(self._ended)
+
+    def _ended(self, runner: "asyncio.Task[None]") -> None:
+        """What a caller's own function raised ends the client, and is told to whoever waits."""
+        error = None if runner.cancelled() else runner.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -220,7 +227,7 @@ class Client:
         url = f"ws{self.base_url.removeprefix('http')}/ws"
         try:
             async with asyncio.timeout(OPEN_S):
-                token = await self._token() if callable(self._token) else self._token
+                token = await credential(self._token)
                 socket = await self._http.ws_connect(
                     url, protocols=[SUBPROTOCOL], max_msg_size=0, autoping=True, autoclose=True
                 )
@@ -317,7 +324,9 @@ class Client:
             case Ping():
                 await socket.send_str(as_text({"op": "pong", "t": frame.t}))
             case Expiring() if callable(self._token):
-                await socket.send_str(as_text({"op": "auth", "token": await self._token()}))
+                # Without one the server closes, and the next connection asks for one again.
+                with contextlib.suppress(OSError):
+                    await socket.send_str(as_text({"op": "auth", "token": await credential(self._token)}))
 
     async def _say(self, frame: Json) -> None:
         """Say it now if there is somebody to hear it; commands are said again on the next connection."""
@@ -380,7 +389,7 @@ class Client:
 
     async def _snapshot(self, room_id: str) -> Mapping[str, Any] | None:
         """The room's snapshot; None when there is no such room. Raises `aiohttp.ClientError`."""
-        token = await self._token() if callable(self._token) else self._token
+        token = await credential(self._token)
         headers = {"Authorization": f"Bearer {token}"}
         url = f"{self.base_url}/api/v1/rooms/{room_id}/snapshot"
         async with asyncio.timeout(OPEN_S), self._http.get(url, headers=headers) as response:

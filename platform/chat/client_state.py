@@ -142,7 +142,9 @@ class Room:
             answer.status, answer.message = generation["status"], message
         elif event.type == "room.updated" and body.get("room"):
             self.info |= body["room"]
-        if message:
+        new = event.type in ("message.created", "generation.finished")
+        if message and (new or message["id"] in self.messages):
+            # One that changes and isn't held is older than all that are.
             self.messages[message["id"]] = message
         while len(self.messages) > self.messages_max:
             self.messages.popitem(last=False)

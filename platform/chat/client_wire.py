@@ -1,6 +1,7 @@
 """Frames between a client and its server, as text."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from chat.client_state import Json
 from chat.realtime.frames import Ack, CloseCode, ServerFrame
 
 _frames: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
+Token = str | Callable[[], Awaitable[str]]
+"""A credential, or what gives a fresh one each time it is called."""
 _OPS = frozenset(
     {"welcome", "expiring", "ack", "err", "ev", "delta", "note", "presence", "typing", "reset", "ping", "pong"}
 )
@@ -50,6 +53,17 @@ class Asked:
 
 class BadServer(Exception):
     """The server said what is not of the protocol, or nothing when it should have."""
+
+
+async def credential(token: Token) -> str:
+    """The token as of now. Raises `OSError` when it can't be had, whatever the caller's function raised: it is tried again, as
+    every connection is that fails."""
+    if not callable(token):
+        return token
+    try:
+        return await token()
+    except Exception as error:
+        raise OSError(f"no token could be had: {error!r}") from error
 
 
 def as_text(frame: Json) -> str:

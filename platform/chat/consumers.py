@@ -4,17 +4,15 @@ No middleware and no channel layer: a socket authenticates by its first frame, a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from chat import lifecycle
-from chat.access import access_rooms
 from chat.bounds import FRAME_BYTES_MAX, HEARTBEAT_S, INFLIGHT_COMMANDS_MAX, ROOMS_PER_SOCKET_MAX
 from chat.realtime.commands import carry_out
 from chat.realtime.frames import (
@@ -39,7 +37,6 @@ from chat.realtime.places import Place
 from chat.realtime.sessions import open_session
 from chat.realtime.socket import Socket
 from chat.services.members import mark_seen
-from chat.store import transaction
 from kernel.ending import end
 from kernel.errors import NotAuthenticated, NotFound, ParleyError, PermissionDenied
 from kernel.net import client_address
@@ -178,43 +175,19 @@ class _Conversation:
 
     async def _resume(self, member: Principal, positions: tuple[Position, ...]) -> None:
         """Attach the rooms that the client follows. What can't be resumed is reset: its snapshot tells why."""
-        if not positions:
-            return
-        found = await self._accessible(member, {position.room for position in positions})
         for position in positions:
-            if position.room not in found:
-                self._socket.say(reset(position.room, "not_found"))
-                continue
             try:
-                place = Place(self._socket, await self._hub.feed(member.tenant_id, position.room))
+                place = Place(self._socket, await self._hub.feed_for(member, position.room))
                 self._socket.enter(place)
                 await place.resume(position)
                 place.show_present()
-            except NotFound:
+            except (NotFound, PermissionDenied):
                 self._socket.say(reset(position.room, "not_found"))
             except ParleyError as error:
+                # A client that was told of no such room would go on without it: it comes back instead.
                 log.warning("room_not_resumed", room_id=str(position.room), error=repr(error))
                 self._socket.close(_close_code(error), "not now")
                 return
-
-    async def _accessible(self, member: Principal, room_ids: set[UUID]) -> Collection[UUID]:
-        if not member.may("rooms.read"):
-            return ()
-        known = {
-            room_id
-            for room_id in room_ids
-            if self._hub.admitted(member.tenant_id, room_id, membership_id=member.membership_id)
-        }
-        if known == room_ids:
-            return known
-        try:
-            async with transaction(member.tenant_id) as connection:
-                return known | (await access_rooms(connection, member=member, room_ids=room_ids - known)).keys()
-        except ParleyError as error:
-            # A client that was told of no such rooms would go on without them: it comes back instead.
-            log.warning("rooms_not_resumed", error=repr(error))
-            self._socket.close(_close_code(error), "not now")
-            return ()
 
     async def _renew(self, auth: Auth) -> None:
         socket = self._socket

@@ -84,7 +84,7 @@ async def take_numbers_to_speak(
     connection: Connection, *, room_id: uuid.UUID, room_member_id: uuid.UUID, count: int, now: datetime
 ) -> tuple[Numbers, Branch]:
     """What `take_numbers` gives for a message and its answers, `count` in all, with as many ids; and the branch that the member
-    reads. Raises as it does."""
+    reads. Raises as it does, and also where the room was deleted or the member taken out of it."""
     made = uuid7s(count)
     row = await first(connection, _SPEAK, (room_id, room_member_id, count, now, made[0], made[-1]))
     numbers = await _taken(connection, room_id, row, count=count, made=made)

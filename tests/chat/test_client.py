@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 import time
 import uuid
@@ -12,8 +13,9 @@ import pytest
 from chat import client as clients
 from chat.client import Client, Closed, CommandFailed
 from chat.client_state import Gap, Room
+from chat.client_wire import read
 from tests.support.answers import FakeAnswering
-from tests.support.bad_server import FAULTS, GEN, ROOM, BadServer
+from tests.support.bad_server import FAULTS, GEN, ROOM, BadServer, event, message
 from tests.support.cast import Company
 
 TEXT = "naïve 🎈 e\u0301 👩‍👩‍👧 𝒳 " * 30
@@ -119,6 +121,35 @@ async def test_a_fresh_token_is_used_at_once_and_others_wait(monkeypatch: pytest
 
 
 @pytest.mark.no_database
+async def test_a_token_that_cannot_be_had_now_is_asked_for_again() -> None:
+    tries = itertools.count(1)
+
+    async def token() -> str:
+        number = next(tries)
+        # Of the second connection's: a token, then none for the snapshot.
+        if number in (1, 3):
+            raise KeyError("no session")
+        return f"token-{number}"
+
+    async with BadServer(TEXT, []).running() as server:
+        async with Client(server.url, token, first_wait_s=QUICK_S) as client:
+            room = await client.follow(ROOM, wait_s=5)
+            assert room.seq is not None
+        assert server.tokens[0] == "token-2"
+
+
+@pytest.mark.no_database
+async def test_what_a_callers_own_function_raises_is_told_to_who_waits() -> None:
+    def broken(frame: object) -> None:
+        raise LookupError("a bug of the caller's")
+
+    async with BadServer(TEXT, []).running() as server, Client(server.url, "token", first_wait_s=QUICK_S) as client:
+        client.on_frame = broken
+        with pytest.raises(LookupError):
+            await client.follow(ROOM, wait_s=5)
+
+
+@pytest.mark.no_database
 async def test_a_command_is_said_again_under_its_own_id() -> None:
     async with BadServer("", ["no ack", "no ack"]).running() as server:
         async with Client(server.url, "token", first_wait_s=QUICK_S) as client:
@@ -159,11 +190,6 @@ async def test_a_conversation_as_a_program_has_it(
 
 @pytest.mark.no_database
 def test_a_room_takes_what_came_while_its_snapshot_was_loading() -> None:
-    import json
-
-    from chat.client_wire import read
-    from tests.support.bad_server import event, message
-
     room = Room(ROOM, 10)
     frames = [read(json.dumps(event(seq, "message.created", {"message": message(str(seq), "x")}))) for seq in (1, 2, 4)]
     room.take(frames[0])
@@ -197,3 +223,12 @@ async def test_a_room_followed_between_hello_and_welcome_is_joined(
         held = await client.follow(room.id)
         await client.command("message.send", room=room.id, text="Heard?", generate=False)
         await client.until(lambda: held.messages)
+
+
+@pytest.mark.no_database
+def test_an_older_message_that_changes_is_no_new_one() -> None:
+    room = Room(ROOM, 10)
+    room.place({"room": {}, "epoch": "1", "seq": 1, "messages": [message("b", "held")], "generations": []})
+    for seq, (type_, id_) in enumerate((("message.edited", "a"), ("message.created", "c"), ("message.edited", "b")), 2):
+        room.take(read(json.dumps(event(seq, type_, {"message": message(id_, "changed")}))))
+    assert [(id_, held["text"]) for id_, held in room.messages.items()] == [("b", "changed"), ("c", "changed")]

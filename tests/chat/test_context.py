@@ -1,17 +1,20 @@
 """What a model is told of a long conversation. To the fake a character is a token."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from chat.answering import Question, Turn
 from chat.generations.context import SEVERAL_PEOPLE, SUMMARISED
+from chat.generations.runs import runs
 from chat.reading import read_summaries
 from chat.services.branches import read_on_at
 from chat.services.edits import delete_message, edit_message
 from chat.services.members import remove_member
 from chat.services.messages import send_message
 from chat.services.rooms import RoomChange, update_room
+from chat.services.stops import stop_generation
 from chat.shapes import ContextShape, RoomShape
 from chat.snapshots import generation, snapshot
 from kernel.errors import UpstreamFailed
@@ -206,3 +209,47 @@ async def test_the_answer_comes_though_the_summary_fails(
     for number in range(5):
         await say(company.alice, room.id, f"{number}{LONG}")
     assert (await asked(answering, company.alice, room, "Q")).turns[-1] == Turn("user", "Q")
+
+
+async def test_a_summary_is_kept_without_what_no_store_keeps(
+    company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room()
+    answering.aside_text = "In\x00short \ud83d\ude00\ud83d"
+    for number in range(5):
+        await say(company.alice, room.id, f"{number}{LONG}")
+    question = await asked(answering, company.alice, room, "Q")
+    assert question.notes == (SUMMARISED + "In\ufffdshort \U0001f600\ufffd",)
+
+
+@pytest.mark.parametrize("how", ["stop", "drain"])
+async def test_nobody_waits_for_the_summary_of_an_answer_that_is_not_wanted(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    begun, given_up = asyncio.Event(), asyncio.Event()
+
+    async def hang(aside: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+
+    monkeypatch.setattr(answering, "aside", hang)
+    room = await make_room()
+    for number in range(5):
+        await say(company.alice, room.id, f"{number}{LONG}")
+    sent = await send_message(member=company.alice.principal, room_id=room.id, text="Q")
+    assert sent.generation is not None
+    async with asyncio.timeout(5):
+        await begun.wait()
+        if how == "stop":
+            await stop_generation(member=company.alice.principal, generation_id=sent.generation.id)
+        else:
+            await runs().drain(0.0)
+        await runs().idle()
+    assert given_up.is_set()
+    ended = await generation(member=company.alice.principal, generation_id=sent.generation.id)
+    # What one process doesn't begin, another may.
+    assert ended.status == ("stopped" if how == "stop" else "queued")
+    assert answering.answers == {}

@@ -11,7 +11,7 @@ from chat.models import Note
 from chat.services.edits import edit_message
 from chat.services.messages import Sent, send_message
 from chat.services.rooms import RoomChange, update_room
-from kernel.errors import InvalidRequest, NotFound
+from kernel.errors import InvalidRequest, NotFound, PaymentRequired
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor, Company
 
@@ -84,3 +84,20 @@ async def test_who_is_mentioned_gets_a_note(company: Company, make_room: Any, an
             {"room": str(room.id), "message": str(sent.message.id), "by": str(company.alice.membership_id)},
         )
     ]
+
+
+async def test_a_model_that_cannot_answer_keeps_nobody_from_naming_it(
+    company: Company, make_room: Any, answering: FakeAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await make_room("shared")
+
+    async def refuses(**asked: object) -> str:
+        raise PaymentRequired
+
+    sent = await said(company.alice, room.id, "What is up?", generate=False)
+    monkeypatch.setattr(answering, "choose_model", refuses)
+    assert (await said(company.alice, room.id, "I asked @fake.", generate=False)).generations == ()
+    changed = await edit_message(member=company.alice.principal, message_id=sent.message.id, text="@fake and @bob")
+    assert changed.message.mentions == (company.bob.membership_id,)
+    with pytest.raises(PaymentRequired):
+        await said(company.alice, room.id, "@fake?")

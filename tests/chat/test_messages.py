@@ -9,8 +9,12 @@ import pytest
 from chat.events import events_after
 from chat.generations.runs import runs
 from chat.realtime import streams
+from chat.services import messages
+from chat.services.members import remove_member
 from chat.services.messages import send_message
+from chat.services.rooms import delete_room
 from chat.snapshots import snapshot
+from chat.store import first, transaction
 from kernel.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, UpstreamFailed
 from kernel.redis import async_redis
 from kernel.redis_line import Script
@@ -161,3 +165,27 @@ async def test_nobody_waits_for_redis_to_write(
 async def test_unknown_rooms_are_not_found(company: Company) -> None:
     with pytest.raises(NotFound):
         await send_message(member=company.alice.principal, room_id=uuid.uuid4(), text="hi")
+
+
+@pytest.mark.parametrize("meanwhile", ["deleted", "removed"])
+async def test_nothing_is_said_in_a_room_that_one_has_just_lost(
+    company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    room = await make_room("shared")
+    taking = messages.take_numbers_to_speak
+
+    async def loses(*args: Any, **options: Any) -> Any:
+        if meanwhile == "deleted":
+            await delete_room(member=company.alice.principal, room_id=room.id)
+        else:
+            shown = await snapshot(member=company.alice.principal, room_id=room.id)
+            place = next(one.id for one in shown.members if one.member.id == company.bob.membership_id)
+            await remove_member(member=company.alice.principal, room_id=room.id, room_member_id=place)
+        return await taking(*args, **options)
+
+    monkeypatch.setattr(messages, "take_numbers_to_speak", loses)
+    with pytest.raises(NotFound):
+        await send_message(member=company.bob.principal, room_id=room.id, text="Too late.")
+    async with transaction(company.id) as connection:
+        left = await first(connection, "SELECT 1 FROM chat_message WHERE room_id = %s", (room.id,))
+    assert left is None

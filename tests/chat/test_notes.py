@@ -13,7 +13,7 @@ from chat.alerted import note_budget_alert
 from chat.realtime import noted, unread
 from chat.realtime.hub import hub
 from chat.services.edits import edit_message
-from chat.services.members import add_member, mark_seen
+from chat.services.members import OwnPlace, add_member, arrange_room, mark_seen
 from chat.services.messages import send_message
 from chat.services.notes import note_unread
 from chat.services.rooms import create_room
@@ -245,4 +245,21 @@ async def test_whoever_is_told_of_a_budget_is_told_on_the_socket_once(server: st
         ("budget_alert", {"budget": budget, "alert": alert, "percent": None}),
         ("invited", {"room": str(room.id), "by": str(company.alice.membership_id)}),
     ]
+    await client.close()
+
+
+async def test_of_a_muted_room_only_what_names_one_is_noted(server: str, company: Company) -> None:
+    room = await invite(company)
+    await arrange_room(member=company.bob.principal, room_id=room.id, place=OwnPlace(muted=True))
+    client = await opened(server, company)
+    for text in ("hi", "@bob hi"):
+        await send_message(member=company.alice.principal, room_id=room.id, text=text, generate=False)
+        await note_unread(tenant_id=company.id, room_id=room.id)
+    await client.until(lambda: len(notes(client)) == 2)
+    assert [note["type"] for note in notes(client)] == ["invited", "mentioned"]
+    assert (await own_room(member=company.bob.principal, room_id=room.id)).unread == 2
+    await arrange_room(member=company.bob.principal, room_id=room.id, place=OwnPlace(muted=False))
+    await note_unread(tenant_id=company.id, room_id=room.id)
+    await client.until(lambda: len(notes(client)) == 3)
+    assert notes(client)[2]["type"] == "unread"
     await client.close()

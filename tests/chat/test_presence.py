@@ -251,7 +251,7 @@ async def test_typing_is_told_as_often_as_it_is_of_use(server: str, company: Com
 async def test_who_comes_back_costs_no_query(
     server: str, company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chat import consumers, events, store
+    from chat import access, events, store
 
     room = await make_room()
     client = await Client(server, company.alice.access_token()).hello()
@@ -266,12 +266,15 @@ async def test_who_comes_back_costs_no_query(
         queries.append(1)
         return store.transaction(tenant_id)
 
-    for module in (consumers, events):
-        monkeypatch.setattr(module, "transaction", counted)
+    async def read(*asked: Any) -> Any:
+        queries.append(1)
+        return await store.read(*asked)
+
+    monkeypatch.setattr(access, "read", read)
+    monkeypatch.setattr(events, "transaction", counted)
     state.seq = 0
     await client.hello()
     await client.until(lambda: len(state.events) == 2)
     assert queries == []
-    assert hub().admitted(company.id, room.id, membership_id=company.alice.membership_id)
-    assert not hub().admitted(company.id, room.id, membership_id=company.bob.membership_id)
+    assert (await hub().feed(company.id, room.id)).admitted == {company.alice.membership_id}
     await client.close()

@@ -1,19 +1,27 @@
 """Who may do what in a room; where a room stands in one's own list; whose it is when its owner goes; rooms by API key."""
 
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
 from rest_framework.test import APIClient
 
-from chat.services.members import add_member, next_owner
+from chat.realtime import streams
+from chat.services import members
+from chat.services.members import add_member, change_role, leave_all_rooms, next_owner, remove_member
 from chat.services.messages import send_message
-from chat.services.rooms import create_room
+from chat.services.rooms import RoomChange, create_room, delete_room, update_room
 from chat.services.stops import stop_generation
 from chat.shapes import NamedMember, RoomMemberShape
-from kernel.errors import Conflict, PermissionDenied
+from chat.snapshots import snapshot
+from kernel.errors import Conflict, NotFound, PermissionDenied
 from kernel.ids import uuid7
 from kernel.loop import on_loop
+from kernel.redis import async_redis
+from tenants.services import members as tenant_members
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor, Company, hire
 from tests.support.outbox import work_off
@@ -224,3 +232,85 @@ def test_rooms_by_api_key_are_those_of_who_made_it_within_its_scopes(company: Co
     assert writer.delete(f"/api/v1/rooms/{bobs}/members/{place}").status_code == 204
     assert writer.get(f"/api/v1/rooms/{theirs.id}").status_code == 404
     assert writer.patch("/api/v1/room-policy", {"retention_days": 1}, format="json").status_code == 403
+
+
+async def place_of(room_id: uuid.UUID, actor: Actor, reader: Actor) -> uuid.UUID:
+    shown = await snapshot(member=reader.principal, room_id=room_id)
+    return next(one.id for one in shown.members if one.member.id == actor.membership_id)
+
+
+def just_before(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]) -> None:
+    """Something happens between the check of who asks and the lock of the room."""
+    taking = members.take_numbers
+
+    async def first(*args: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        await happens()
+        return await taking(*args, **options)
+
+    monkeypatch.setattr(members, "take_numbers", first)
+
+
+@pytest.mark.parametrize("act", ["remove", "demote", "add"])
+@pytest.mark.parametrize("lost", ["place", "role"])
+async def test_who_loses_their_place_or_role_meanwhile_changes_nobodys(
+    company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch, act: str, lost: str
+) -> None:
+    alice, bob = company.alice, company.bob
+    room = await make_room("shared")
+    carol = await sync_to_async(hire)(company, "carol", "member")
+    await add_member(member=alice.principal, room_id=room.id, membership_id=carol.membership_id)
+    at_alice, at_bob = [await place_of(room.id, actor, alice) for actor in (alice, bob)]
+    await change_role(member=alice.principal, room_id=room.id, room_member_id=at_bob, role="owner")
+
+    async def takes() -> None:
+        if lost == "place":
+            await remove_member(member=bob.principal, room_id=room.id, room_member_id=at_alice)
+        else:
+            await change_role(member=bob.principal, room_id=room.id, room_member_id=at_alice, role="member")
+
+    just_before(monkeypatch, takes)
+    with pytest.raises(NotFound if lost == "place" else PermissionDenied):
+        if act == "remove":
+            await remove_member(member=alice.principal, room_id=room.id, room_member_id=at_bob)
+        elif act == "demote":
+            await change_role(member=alice.principal, room_id=room.id, room_member_id=at_bob, role="reader")
+        else:
+            await add_member(member=alice.principal, room_id=room.id, membership_id=company.vera.membership_id)
+    shown = await snapshot(member=bob.principal, room_id=room.id)
+    roles = {one.member.id: one.role for one in shown.members}
+    left = {bob.membership_id: "owner", carol.membership_id: "member"}
+    assert roles == (left if lost == "place" else left | {alice.membership_id: "member"})
+
+
+async def test_nobody_gets_into_a_room_that_is_made_private_meanwhile(
+    company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await make_room("shared")
+    at_bob = await place_of(room.id, company.bob, company.alice)
+    await remove_member(member=company.alice.principal, room_id=room.id, room_member_id=at_bob)
+
+    async def closes() -> None:
+        await update_room(member=company.alice.principal, room_id=room.id, change=RoomChange(kind="private"))
+
+    just_before(monkeypatch, closes)
+    with pytest.raises(Conflict):
+        await add_member(member=company.alice.principal, room_id=room.id, membership_id=company.bob.membership_id)
+    assert len((await snapshot(member=company.alice.principal, room_id=room.id)).members) == 1
+
+
+async def test_who_goes_leaves_no_room_that_is_no_more(company: Company, make_room: Any) -> None:
+    carol = await sync_to_async(hire)(company, "carol", "member")
+    rooms = [await make_room("shared") for _ in range(2)]
+    for room in rooms:
+        await add_member(member=company.alice.principal, room_id=room.id, membership_id=carol.membership_id)
+    await delete_room(member=company.alice.principal, room_id=rooms[0].id)
+    await async_redis().delete(streams.meta_key(company.id, rooms[0].id), streams.stream_key(company.id, rooms[0].id))
+
+    def go() -> None:
+        with company.scope(), transaction.atomic():
+            tenant_members.remove_member(caller=company.alice.principal, member_id=carol.membership_id)
+
+    await sync_to_async(go)()
+    assert await leave_all_rooms(company.id, carol.membership_id) == 1
+    assert await streams.stream_head(company.id, rooms[0].id) is None

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from chat.realtime.hub import hub
+from chat.realtime.feeds import Feed
+from chat.realtime.hub import Hub, hub
+from chat.services.members import add_member, remove_member
+from chat.services.messages import send_message
 from chat.snapshots import snapshot
+from kernel.errors import NotFound
 from tenants.services.tickets import issue_ticket
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Company
@@ -140,6 +144,8 @@ async def test_errors_in_commands_leave_the_socket_open(
     ):
         answer = await client.command(type_, room_id, **body)
         assert (answer["op"], answer["code"]) == ("err", code), (type_, answer)
+    nul = await client.command("message.send", room.id, cid="nul\x00", text="x", generate=False)
+    assert (nul["op"], nul["code"]) == ("err", "invalid_request")
     for type_, body in (("room.join", {}), ("message.send", {"text": "hi"}), ("typing", {})):
         theirs = await mallory.command(type_, room.id, **body)
         nothing = await mallory.command(type_, unknown, **body)
@@ -163,9 +169,6 @@ async def test_a_room_that_is_not_ones_own_is_reset_on_resume(
 
 
 async def test_a_member_who_is_removed_hears_nothing_more(server: str, company: Company, make_room: Any) -> None:
-    from chat.services.members import remove_member
-    from chat.services.messages import send_message
-
     room = await make_room("shared")
     bob = await Client(server, company.bob.access_token()).hello()
     state = await bob.join(room.id)
@@ -178,6 +181,54 @@ async def test_a_member_who_is_removed_hears_nothing_more(server: str, company: 
     assert (await bob.command("room.join", room.id))["code"] == "not_found"
     assert [event["type"] for event in state.events] == ["member.left"]
     await bob.close()
+
+
+@pytest.mark.parametrize("how", ["join", "resume"])
+async def test_a_member_who_is_removed_while_they_are_let_in_is_not(
+    server: str, company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    room = await make_room("shared")
+    shown = await snapshot(member=company.alice.principal, room_id=room.id)
+    place = next(one for one in shown.members if one.member.id == company.bob.membership_id)
+    opening = Hub.feed
+
+    async def slow(self: Hub, tenant_id: Any, room_id: Any) -> Feed:
+        monkeypatch.undo()
+        await remove_member(member=company.alice.principal, room_id=room.id, room_member_id=place.id)
+        return await opening(self, tenant_id, room_id)
+
+    bob = Client(server, company.bob.access_token())
+    state = bob.follow(room.id)
+    monkeypatch.setattr(Hub, "feed", slow)
+    if how == "join":
+        await bob.hello(resume=[])
+        assert (await bob.command("room.join", room.id))["code"] == "not_found"
+    else:
+        await bob.hello(resume=[{"room": str(room.id), "epoch": "1", "seq": 1}])
+        await bob.until(lambda: state.resets)
+        assert state.resets[0]["reason"] == "not_found"
+    await send_message(member=company.alice.principal, room_id=room.id, text="secret", generate=False)
+    await bob.send({"op": "ping", "t": 1})
+    await bob.frame(lambda frame: frame["op"] == "pong")
+    assert not [frame for frame in bob.frames if frame["op"] == "ev"]
+    await bob.close()
+
+
+async def test_who_leaves_while_they_take_their_place_gets_none(server: str, company: Company, make_room: Any) -> None:
+    room = await make_room("shared")
+    shown = await snapshot(member=company.alice.principal, room_id=room.id)
+    place = next(one for one in shown.members if one.member.id == company.bob.membership_id)
+    alice = await Client(server, company.alice.access_token()).hello()
+    state = await alice.join(room.id)
+    feed = await hub().feed_for(company.bob.principal, room.id)
+    await remove_member(member=company.alice.principal, room_id=room.id, room_member_id=place.id)
+    await alice.until(lambda: state.events)
+    with pytest.raises(NotFound):
+        feed.admit(company.bob.membership_id)
+    await add_member(member=company.alice.principal, room_id=room.id, membership_id=company.bob.membership_id)
+    await alice.until(lambda: len(state.events) == 2)
+    feed.admit(company.bob.membership_id)
+    await alice.close()
 
 
 async def test_a_deleted_room_is_reset(server: str, company: Company, make_room: Any) -> None:

@@ -183,6 +183,24 @@ async def test_who_is_removed_hears_no_more(base: str, company: Company, make_ro
         assert (events.frames[-1]["op"], events.frames[-1]["code"]) == ("close", 4404)
 
 
+async def test_the_stream_of_an_answer_tells_nothing_of_others(
+    base: str, company: Company, make_room: Any, answering: FakeAnswering
+) -> None:
+    room = await make_room("shared")
+    gid, answer = await begin(company, room.id, answering)
+    async with listening(f"{base}/generations/{gid}/stream", company.alice.access_token()) as events:
+        answer.say("1")
+        await events.until(lambda: events.texts(gid) == {0: "1"})
+        shown = await snapshot(member=company.alice.principal, room_id=room.id)
+        place = next(one for one in shown.members if one.member.id == company.bob.membership_id)
+        await remove_member(member=company.alice.principal, room_id=room.id, room_member_id=place.id)
+        answer.say("2")
+        answer.end()
+        await events.over()
+        assert [frame.get("type", frame["op"]) for frame in events.frames] == ["delta", "delta", "generation.finished"]
+    await runs().idle()
+
+
 async def test_silence_is_broken_by_pings_and_draining_ends(
     base: str, company: Company, make_room: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,12 @@ from chat.realtime import hub as hub_module
 from chat.realtime.hub import hub
 from chat.realtime.sessions import Session, open_session
 from chat.realtime.socket import Socket
-from tenants.models import ApiKey, Tenant
-from tenants.services.api_keys import revoke_api_key
+from chat.services.members import add_member
+from chat.services.messages import send_message
+from tenants.models import ApiKey, Membership, Tenant
+from tenants.services.api_keys import issue_key, revoke_api_key
 from tenants.services.members import change_role, remove_member
-from tests.support.cast import Company
+from tests.support.cast import Actor, Company, hire
 from tests.support.ws_client import Client
 
 
@@ -133,6 +135,53 @@ async def test_a_revoked_key_is_closed(
 
     await sync_to_async(revoke)()
     assert await client.closed() == 4401
+
+
+async def key_of(company: Company, actor: Actor, scopes: list[str]) -> str:
+    def issue() -> str:
+        with company.scope(), transaction.atomic():
+            return issue_key(membership=Membership.objects.get(id=actor.membership_id), name="bot", scopes=scopes).text
+
+    return await sync_to_async(issue)()
+
+
+async def give_role(company: Company, actor: Actor, role: str) -> None:
+    def change() -> None:
+        with company.scope(), transaction.atomic():
+            change_role(caller=company.alice.principal, member_id=actor.membership_id, role=role)
+
+    await sync_to_async(change)()
+
+
+async def test_a_key_on_an_open_socket_may_what_its_owner_may_now(
+    server: str, company: Company, make_room: Any
+) -> None:
+    room = await make_room("shared")
+    client = await Client(server, await key_of(company, company.bob, ["rooms.read", "rooms.write"])).hello()
+    state = await client.join(room.id)
+    assert (await client.command("message.send", room.id, text="1", generate=False))["op"] == "ack"
+    await give_role(company, company.bob, "viewer")
+    began = time.monotonic()
+    while (answer := await client.command("message.send", room.id, text="2", generate=False))["op"] == "ack":
+        assert time.monotonic() - began < 5
+        await asyncio.sleep(0.1)
+    assert answer["code"] == "permission_denied"
+    # What it still may, it goes on with.
+    await send_message(member=company.alice.principal, room_id=room.id, text="3", generate=False)
+    await client.until(lambda: state.events[-1]["body"]["message"]["text"] == "3")
+    await client.close()
+
+
+async def test_a_key_that_may_read_rooms_no_more_hears_nothing_more(
+    server: str, company: Company, make_room: Any
+) -> None:
+    carol = await sync_to_async(hire)(company, "carol", "admin")
+    room = await make_room("shared")
+    await add_member(member=company.alice.principal, room_id=room.id, membership_id=carol.membership_id)
+    client = await Client(server, await key_of(company, carol, ["rooms.read", "usage.read"])).hello()
+    await client.join(room.id)
+    await give_role(company, carol, "billing")
+    assert await client.closed() == 4403
 
 
 async def test_a_member_with_too_many_sockets_loses_the_oldest(

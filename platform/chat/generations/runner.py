@@ -12,7 +12,7 @@ import uuid
 import msgspec
 import structlog
 
-from chat.answering import Answer, Ending, answering
+from chat.answering import Answer, Ending, Question, answering
 from chat.bounds import CHECKPOINT_BYTES, DELTA_INTERVAL_S, END_RETRY_S, END_TRIES, LEASE_RENEW_S, REDIS_RETRY_S
 from chat.generations import leases
 from chat.generations.context import question_of
@@ -22,6 +22,8 @@ from chat.generations.offers import offer
 from chat.generations.text import GrowingAnswer
 from chat.generations.titles import titles
 from chat.realtime import texts
+from chat.shapes import ContextShape
+from kernel.ending import end
 from kernel.errors import InternalError, ParleyError, Unavailable
 from kernel.redis import RedisError
 from tenants.principals import Principal
@@ -42,6 +44,7 @@ class GenerationRun:
         self._stopping = False
         self._interrupting = False
         self._lost = False
+        self._halted = asyncio.Event()
         self._arrived = asyncio.Event()
         self._checkpoint_due = asyncio.Event()
         self._unkept_bytes = 0
@@ -49,12 +52,14 @@ class GenerationRun:
     def stop(self) -> None:
         """Somebody asked to stop: the answer ends where it is."""
         self._stopping = True
+        self._halted.set()
         if self._answer is not None:
             self._answer.stop()
 
     def interrupt(self) -> None:
         """The process goes down: the answer ends where it is."""
         self._interrupting = True
+        self._halted.set()
         if self._answer is not None:
             self._answer.interrupt()
 
@@ -88,10 +93,13 @@ class GenerationRun:
         if self._stopping:
             return Outcome(status="stopped", parts=())
         try:
-            question, context = await question_of(self.id, claimed, principal=self._principal)
+            asked = await self._question(claimed)
+            if asked is None:
+                return Outcome(status="interrupted" if self._interrupting else "stopped", parts=())
+            question, context = asked
             answer = await answering().begin(question)
             # Of a long conversation it holds much, and the answer may take minutes.
-            del question
+            del question, asked
             await leases.remember_attempt(
                 self._tenant_id, self.id, owner=self._owner, attempt=answer.attempt, context=context
             )
@@ -104,6 +112,17 @@ class GenerationRun:
             return self._failed(InternalError())
         ending = answer.ending or Ending(status="interrupted" if self._interrupting else "complete")
         return self._ended(ending)
+
+    async def _question(self, claimed: Claimed) -> tuple[Question, ContextShape | None] | None:
+        """What is asked, and what of the branch that isn't told; None where somebody doesn't want it answered any more. Nobody
+        waits, nor pays, for a summary of an answer that they stopped."""
+        asked = asyncio.create_task(question_of(self.id, claimed, principal=self._principal))
+        halted = asyncio.create_task(self._halted.wait())
+        try:
+            await asyncio.wait([asked, halted], return_when=asyncio.FIRST_COMPLETED)
+            return await asked if asked.done() else None
+        finally:
+            await end([asked, halted])
 
     def _begun(self, answer: Answer) -> None:
         """The answer can be reached; what was asked for before counts."""

@@ -22,6 +22,7 @@ from chat.bounds import (
     SUMMARY_S,
     SUMMARY_TOKENS_MAX,
 )
+from chat.generations.text import storable
 from chat.services.summaries import keep_summary
 from chat.shapes import SummaryShape
 from chat.store import transaction
@@ -133,7 +134,7 @@ async def _say(
             max_tokens=tokens_max,
         )
         said = await answering().aside(aside)
-        said = replace(said, text=_cut(said.text, tokens=tokens_max * SUMMARY_ESTIMATED_TIMES))
+        said = replace(said, text=_cut(storable(said.text), tokens=tokens_max * SUMMARY_ESTIMATED_TIMES))
         before, cost_nano = said.text, cost_nano + (said.cost_nano or 0)
     return said, cost_nano
 

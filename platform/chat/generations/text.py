@@ -81,7 +81,7 @@ class GrowingText:
         return self.taken() + self.peek()
 
     def _append(self, piece: str) -> None:
-        piece = _storable(piece)[: self._chars_max - self.length]
+        piece = storable(piece)[: self._chars_max - self.length]
         if piece:
             self._pending.append(piece)
             self._pending_length += len(piece)
@@ -135,7 +135,8 @@ class GrowingAnswer:
         return tuple(Part(kind, text.whole()) for kind, text in self._parts if text.length)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """What a model said, as a store can keep it: without NUL and halves of characters."""
     if "\x00" in text:
         text = text.replace("\x00", _REPLACEMENT)
     try:

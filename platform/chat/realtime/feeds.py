@@ -60,6 +60,8 @@ class Feed:
         self.attached: set[Attached] = set()
         self.admitted: set[uuid.UUID] = set()
         """Memberships known to be in the room: they were let in, and nothing was heard since of their leaving."""
+        self._departed: set[uuid.UUID] = set()
+        """Those that were heard to leave, and not to come back."""
         self.presence = RoomPresence(tenant_id, room_id)
         self.present: dict[uuid.UUID, Shown] = {}
         """Who is there, as far as this process has heard."""
@@ -83,6 +85,13 @@ class Feed:
         self.epoch = epoch or self.epoch
         self.opened.set()
         self._drain_backlog()
+
+    def admit(self, membership_id: uuid.UUID) -> None:
+        """Know a membership as in the room, as it was found to be while the feed was open. Raises `NotFound` for one that has
+        left meanwhile."""
+        if membership_id in self._departed:
+            raise NotFound
+        self.admitted.add(membership_id)
 
     def on_payload(self, payload: bytes) -> None:
         """Something was published in the room."""
@@ -161,6 +170,9 @@ class Feed:
     def _deliver(self, envelope: Envelope) -> None:
         if envelope.type == "member.left" and envelope.subject is not None:
             self.admitted.discard(envelope.subject)
+            self._departed.add(envelope.subject)
+        elif envelope.type == "member.joined" and envelope.subject is not None:
+            self._departed.discard(envelope.subject)
         elif envelope.kind == "gone":
             self.admitted.clear()
         frame = Frame.of(envelope)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
+from chat.access import room_access
 from chat.bounds import (
     BALANCES_EVERY_S,
     EPOCH_CHECK_S,
@@ -28,7 +29,7 @@ from chat.realtime.feeds import Feed
 from chat.realtime.frames import CloseCode
 from chat.realtime.noted import NoteFeeds
 from chat.realtime.presence import read_present, tell_all
-from chat.realtime.sessions import ended
+from chat.realtime.sessions import check_sessions
 from chat.realtime.socket import Socket
 from chat.realtime.subscriptions import subscriptions
 from chat.store import transaction
@@ -36,6 +37,7 @@ from kernel.ending import end
 from kernel.errors import NotFound, ParleyError, PermissionDenied
 from kernel.per_loop import PerLoop
 from kernel.redis import RedisError
+from tenants.principals import Principal
 
 log = structlog.get_logger(__name__)
 
@@ -134,10 +136,16 @@ class Hub:
             opening.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(opening)
 
-    def admitted(self, tenant_id: uuid.UUID, room_id: uuid.UUID, *, membership_id: uuid.UUID) -> bool:
-        """Whether a member is known to be in a room without asking PostgreSQL: a crowd that comes back costs it nothing."""
-        feed = self._feeds.get((tenant_id, room_id))
-        return feed is not None and feed.whole and membership_id in feed.admitted
+    async def feed_for(self, member: Principal, room_id: uuid.UUID) -> Feed:
+        """The feed of a room that the member is in. Raises `NotFound`, `PermissionDenied`, `Unavailable`.
+
+        It is heard before they are looked up, so nobody who is taken out meanwhile gets a place in it. Whom it knows to be in
+        the room, PostgreSQL isn't asked for: a crowd that comes back costs it nothing."""
+        member.require("rooms.read")
+        feed = await self.feed(member.tenant_id, room_id)
+        if not feed.whole or member.membership_id not in feed.admitted:
+            await room_access(member=member, room_id=room_id)
+        return feed
 
     async def _open(self, key: Key) -> Feed:
         feed = Feed(*key)
@@ -207,7 +215,7 @@ class Hub:
     async def _check_sessions(self) -> None:
         open_ = [(socket, socket.session) for socket in self.sockets if socket.session is not None]
         try:
-            over = await ended({session for _, session in open_})
+            checked = await check_sessions({session for _, session in open_})
         except ParleyError as error:
             log.warning("sessions_not_checked", error=repr(error))
             return
@@ -215,11 +223,14 @@ class Hub:
             log.exception("sessions_not_checked")
             return
         for socket, session in open_:
-            why = over.get(session)
-            # A session that was renewed meanwhile was checked then.
-            if why is not None and socket.session is session:
+            if socket.session is not session:
+                # One that was renewed meanwhile was checked then.
+                continue
+            if (why := checked.over.get(session)) is not None:
                 denied = isinstance(why, PermissionDenied)
                 socket.close(CloseCode.FORBIDDEN if denied else CloseCode.UNAUTHENTICATED, why.message)
+            elif session in checked.changed:
+                socket.renewed(checked.changed[session])
 
     async def _check_gaps(self) -> None:
         """Compare the feeds with PostgreSQL: an event whose process died before it told anybody is in no stream, either."""

@@ -65,17 +65,18 @@ class CantReplay(Exception):
 
 
 class Place:
-    """A socket's place in a room's feed."""
+    """A socket's place in a room's feed. Raises `NotFound` for a member who has just left the room."""
 
     def __init__(self, recipient: Recipient, feed: Feed) -> None:
+        feed.admit(recipient.membership_id)
         self.feed = feed
         self.seq = feed.head
         self._recipient = recipient
         self._held: list[tuple[Envelope, Frame]] | None = None
         self._overflowed = False
         self._typed_at = float("-inf")
+        self._has_ended = False
         feed.attached.add(self)
-        feed.admitted.add(recipient.membership_id)
 
     @property
     def shows(self) -> tuple[uuid.UUID, Shown] | None:
@@ -213,6 +214,9 @@ class Place:
             self._pass(envelope, frame)
 
     def _pass(self, envelope: Envelope, frame: Frame) -> None:
+        if self._has_ended:
+            # What was held back may have come after the end.
+            return
         match envelope.kind:
             case "event":
                 if envelope.seq <= self.seq:
@@ -231,6 +235,7 @@ class Place:
                 self._end()
 
     def _end(self) -> None:
+        self._has_ended = True
         self.leave()
         self._recipient.left(self.feed.room_id)
 

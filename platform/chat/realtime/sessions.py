@@ -1,7 +1,7 @@
 """Who is on a socket, and whether they still may be."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chat.store import first, transaction
@@ -64,12 +64,22 @@ async def open_session(*, token: str | None, ticket: str | None, address: str) -
     )
 
 
-async def ended(sessions: Collection[Session]) -> dict[Session, ParleyError]:
-    """Those of the sessions that no longer hold, and why: `NotAuthenticated`, or `PermissionDenied` for good.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What became of sessions. `over` are those that no longer hold, and why: `NotAuthenticated`, or `PermissionDenied` for
+    good. `changed` are those of keys that may something else than before, as they are now."""
+
+    over: dict[Session, ParleyError]
+    changed: dict[Session, Session]
+
+
+async def check_sessions(sessions: Collection[Session]) -> Checked:
+    """See which of the sessions still hold.
 
     Tokens are checked in one pass over their epochs; keys one by one, by what this process keeps of them.
     """
     over: dict[Session, ParleyError] = {}
+    changed: dict[Session, Session] = {}
     tokens = [session for session in sessions if session.key is None]
     in_force = await epochs_of({session.subject for session in tokens})
     for session in tokens:
@@ -81,9 +91,15 @@ async def ended(sessions: Collection[Session]) -> dict[Session, ParleyError]:
         try:
             principal = await authenticate(session.key, address=session.address)
             check_welcome(principal)
+            if session.principal.may("rooms.read"):
+                # It may be in rooms that it is told of.
+                principal.require("rooms.read")
         except (NotAuthenticated, PermissionDenied) as error:
             over[session] = error
-    return over
+            continue
+        if principal != session.principal:
+            changed[session] = replace(session, principal=principal)
+    return Checked(over=over, changed=changed)
 
 
 async def _why(session: Session) -> ParleyError:

@@ -20,7 +20,7 @@ import structlog
 from django.conf import settings
 
 from chat import lifecycle
-from chat.access import access_generation, access_room
+from chat.access import access_generation
 from chat.bounds import SSE_PING_S
 from chat.events import finished_event
 from chat.realtime.envelopes import Envelope, event_payload, open_payload
@@ -154,14 +154,10 @@ class GenerationPlace(Place):
     def on_envelope(self, envelope: Envelope, frame: Frame) -> None:
         """Something happened in the room."""
         ended = envelope.type == "generation.finished" and envelope.subject == self._generation_id
+        has_left = envelope.type == "member.left" and envelope.subject == self._stream.membership_id
         if ended:
             self._stream.last = frame
-        if (
-            ended
-            or envelope.gid == str(self._generation_id)
-            or envelope.kind == "gone"
-            or envelope.type == "member.left"
-        ):
+        if ended or envelope.gid == str(self._generation_id) or envelope.kind == "gone" or has_left:
             super().on_envelope(envelope, frame)
 
     async def follow(self, offsets: Mapping[int, int]) -> None:
@@ -236,10 +232,9 @@ class _Listener:
 
     async def _room(self, stream: Stream, member: Principal) -> Callable[[], Awaitable[None]]:
         position = self._room_position()
+        feed = await self._hub.feed_for(member, self._id)
         async with transaction(member.tenant_id) as connection:
-            await access_room(connection, member=member, room_id=self._id)
             live = await live_generation_ids(connection, self._id)
-        feed = await self._hub.feed(member.tenant_id, self._id)
 
         async def begin() -> None:
             place = Place(stream, feed)
@@ -261,7 +256,7 @@ class _Listener:
         part, offset = self._generation_position()
         async with transaction(member.tenant_id) as connection:
             room = await access_generation(connection, member=member, generation_id=self._id)
-        feed = await self._hub.feed(member.tenant_id, room.room.room_id)
+        feed = await self._hub.feed_for(member, room.room.room_id)
 
         async def begin() -> None:
             # The place is taken first: an answer that ends from now on is heard of.

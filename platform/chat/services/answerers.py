@@ -51,7 +51,7 @@ async def addressed(
     """Whom a message addresses. Raises `NotFound` for a model that isn't there for the sender, `PermissionDenied` for one
     who may use none, `InvalidRequest` for too many, and `Unavailable` in a process that is going down.
     """
-    mentioned = await _mentioned(member, room, text)
+    mentioned = await _mentioned(member, room, text, models=generate)
     aliases: tuple[str, ...] = ()
     if generate:
         aliases = await _answerers(member, room, mentioned, named=(*((model,) if model else ()), *models))
@@ -95,8 +95,8 @@ async def _answerers(
     return await chosen_models(member=member, aliases=[await model_of(room)])
 
 
-async def _mentioned(member: Principal, room: RoomAccess, text: str) -> _Mentions:
-    """Whom a text in a shared room names, each after an @: people in the room by name, models by alias."""
+async def _mentioned(member: Principal, room: RoomAccess, text: str, *, models: bool) -> _Mentions:
+    """Whom a text in a shared room names, each after an @: people in the room by name, and with `models` those by alias."""
     if room.kind != "shared" or "@" not in text:
         return _Mentions(members=(), aliases=())
     async with transaction(member.tenant_id) as connection:
@@ -108,7 +108,7 @@ async def _mentioned(member: Principal, room: RoomAccess, text: str) -> _Mention
         rest = text[at.end() : at.end() + ALIAS_CHARS_MAX]
         if (person := _person(rest, names)) is not None:
             members[person] = None
-        elif (alias := await _alias(member, rest)) is not None:
+        elif models and (alias := await _alias(member, rest)) is not None:
             aliases[alias] = None
     return _Mentions(
         members=tuple(id_ for id_ in members if id_ != room.membership_id),

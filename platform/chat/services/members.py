@@ -1,7 +1,7 @@
 """Who is in a room: add, remove, leave; and how far each has read."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +45,10 @@ async def add_member(*, member: Principal, room_id: uuid.UUID, membership_id: uu
         if (present := await _present(connection, room_id, membership_id)) is not None:
             return Added(member=present, new=False)
         numbers = await take_numbers(connection, room_id=room_id, count=1, now=now)
+        # Asked again now that the room is locked: they may have lost their place or role, and the room been made private.
+        room = await access_room(connection, member=member, room_id=room_id, manage=True)
+        require_over(room, role)
+        require_shared(room)
         await _check_room_left(connection, room_id)
         row = await first(
             connection,
@@ -79,6 +83,7 @@ async def change_role(
         room.require_owner()
         numbers = await take_numbers(connection, room_id=room_id, count=1, now=now)
         places = await selectors.room_members(connection, room_id=room_id)
+        _as_now(room, places).require_owner()
         place = places.get(room_member_id)
         if place is None:
             raise NotFound
@@ -119,7 +124,7 @@ async def _take_out(
     if removed is None:
         raise NotFound
     if not leaving:
-        require_over(room, removed.role)
+        require_over(_as_now(room, places), removed.role)
     heir = None
     if _is_last_owner(removed, places.values()):
         heir = next_owner([place for place in places.values() if place.id != removed.id])
@@ -139,7 +144,7 @@ async def _take_out(
 
 async def leave_all_rooms(tenant_id: uuid.UUID, membership_id: uuid.UUID) -> int:
     """Take somebody who is no longer of the tenant out of all rooms with others in them, which pass to those. Rooms in which
-    they were alone stay theirs: nobody else may read them. How many they left."""
+    they were alone stay theirs: nobody else may read them; deleted ones have nobody to be told. How many they left."""
     left = 0
     while True:
         async with transaction(tenant_id) as connection:
@@ -160,7 +165,8 @@ _END_LINKS = """
 _NEXT_ROOM = """
     SELECT p.tenant_id, p.room_id, p.membership_id, p.id AS room_member_id, p.role
     FROM chat_roommember p JOIN tenants_membership m ON m.tenant_id = p.tenant_id AND m.id = p.membership_id
-    WHERE p.membership_id = %s AND p.left_at IS NULL AND m.status <> 'active' AND EXISTS (
+    JOIN chat_room r ON r.tenant_id = p.tenant_id AND r.id = p.room_id
+    WHERE p.membership_id = %s AND p.left_at IS NULL AND m.status <> 'active' AND r.deleted_at IS NULL AND EXISTS (
         SELECT 1 FROM chat_roommember o WHERE o.room_id = p.room_id AND o.id <> p.id AND o.left_at IS NULL
     ) LIMIT 1
 """
@@ -227,6 +233,15 @@ def next_owner(places: Collection[RoomMemberShape]) -> RoomMemberShape | None:
 
 def _is_last_owner(place: RoomMemberShape, places: Collection[RoomMemberShape]) -> bool:
     return place.role == "owner" and sum(other.role == "owner" for other in places) == 1
+
+
+def _as_now(room: RoomAccess, places: Mapping[uuid.UUID, RoomMemberShape]) -> RoomAccess:
+    """The room with the role that the member has there now that it is locked. Raises `NotFound` for who was taken out while
+    they waited for that: of two owners who remove each other, one stays."""
+    place = places.get(room.room_member_id)
+    if place is None:
+        raise NotFound
+    return msgspec.structs.replace(room, role=place.role)
 
 
 async def _promote(

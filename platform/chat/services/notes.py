@@ -36,7 +36,7 @@ _BEHIND = f"""
     SELECT rm.membership_id, {UNREAD} AS unread
     FROM chat_roommember rm
     JOIN chat_room r ON r.tenant_id = rm.tenant_id AND r.id = rm.room_id AND r.deleted_at IS NULL
-    WHERE rm.room_id = %(room)s AND rm.left_at IS NULL AND rm.seen_seq < r.head_seq
+    WHERE rm.room_id = %(room)s AND rm.left_at IS NULL AND NOT rm.muted AND rm.seen_seq < r.head_seq
       AND NOT EXISTS (SELECT 1 FROM chat_note n WHERE n.tenant_id = rm.tenant_id AND n.membership_id = rm.membership_id
                       AND n.room_id = rm.room_id AND n.type = 'unread')
 """  # noqa: S608 - of constants
@@ -98,7 +98,7 @@ async def tell_notes(noted: Noted) -> None:
 
 
 async def note_unread(*, tenant_id: uuid.UUID, room_id: uuid.UUID) -> None:
-    """Note to each member with something unread in a room that there is: once, until they have read on."""
+    """Note to each member with something unread in a room that there is: once, until they have read on. Not to who muted it."""
     async with transaction(tenant_id) as connection:
         behind = await every(connection, _BEHIND, {"room": room_id})
         bodies = {row["membership_id"]: Unread(room=room_id, unread=row["unread"]) for row in behind if row["unread"]}

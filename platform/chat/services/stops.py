@@ -3,7 +3,7 @@
 import uuid
 
 from chat import selectors
-from chat.access import access_generation
+from chat.access import GenerationAccess, access_generation
 from chat.generations.runs import runs
 from chat.services.once import once
 from chat.services.receipts import Receipt, write_receipt
@@ -25,7 +25,7 @@ async def stop_generation(*, member: Principal, generation_id: uuid.UUID, cid: s
     async def again(connection: Connection, receipt: Receipt) -> GenerationShape:
         if receipt.id != generation_id:
             raise Conflict("This cid was another command's.")
-        await access_generation(connection, member=member, generation_id=generation_id, write=True)
+        await _access(connection, member, generation_id)
         return (await selectors.generations(connection, [generation_id]))[generation_id]
 
     return await once(
@@ -35,7 +35,7 @@ async def stop_generation(*, member: Principal, generation_id: uuid.UUID, cid: s
 
 async def _stop(member: Principal, generation_id: uuid.UUID, *, cid: str | None) -> GenerationShape:
     async with transaction(member.tenant_id) as connection:
-        generation = await access_generation(connection, member=member, generation_id=generation_id, write=True)
+        generation = await _access(connection, member, generation_id)
         generation.require_may_stop()
         await connection.execute(
             "UPDATE chat_generation SET stop_requested_at = coalesce(stop_requested_at, now()) "
@@ -54,6 +54,13 @@ async def _stop(member: Principal, generation_id: uuid.UUID, *, cid: str | None)
         shape = (await selectors.generations(connection, [generation_id]))[generation_id]
     await runs().stop(generation_id, owner=generation.lease_owner)
     return shape
+
+
+async def _access(connection: Connection, member: Principal, generation_id: uuid.UUID) -> GenerationAccess:
+    """Also in a room that was archived meanwhile, and for who may only read there now: it says nothing, and ends what costs."""
+    generation = await access_generation(connection, member=member, generation_id=generation_id)
+    member.require("rooms.write")
+    return generation
 
 
 async def stop_all(tenant_id: uuid.UUID, *, room_id: uuid.UUID) -> None:

@@ -5,6 +5,8 @@ Each command is a handler in one of this package's modules, registered by its na
 
 import structlog
 
+from chat.bounds import CID_CHARS_MAX
+from chat.checks import check_text
 from chat.realtime.commands import generations, messages, presence, rooms
 from chat.realtime.commands.registry import command_bodies, handler_of, known_commands
 from chat.realtime.frames import Command, Err
@@ -29,6 +31,7 @@ class NotSupported(InvalidRequest):
 async def carry_out(command: Command, *, socket: Socket, hub: Hub) -> None:
     """Carry out a command and answer it with `ack` or `err`."""
     try:
+        check_text(command.cid, field="cid", chars_max=CID_CHARS_MAX, blank=True)
         handler = handler_of(command.type)
         if handler is None:
             raise NotSupported

@@ -1,6 +1,5 @@
 """Follow a room, or no longer."""
 
-from chat.access import room_access
 from chat.bounds import ROOMS_PER_SOCKET_MAX
 from chat.realtime.commands.registry import command, member_of, room_of
 from chat.realtime.frames import Ack, Command
@@ -15,8 +14,7 @@ async def _join(asked: Command, socket: Socket, hub: Hub) -> Ack:
     room_id, member = room_of(asked), member_of(socket)
     if room_id not in socket.places and len(socket.places) >= ROOMS_PER_SOCKET_MAX:
         raise Conflict(f"A socket follows at most {ROOMS_PER_SOCKET_MAX} rooms.")
-    await room_access(member=member, room_id=room_id)
-    place = Place(socket, await hub.feed(member.tenant_id, room_id))
+    place = Place(socket, await hub.feed_for(member, room_id))
     socket.enter(place)
     place.show_present()
     return Ack(cid=asked.cid, id=str(room_id), seq=place.seq)
