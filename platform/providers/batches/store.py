@@ -85,7 +85,8 @@ async def create_batch(
     metadata: Mapping[str, str] | None,
     results_kept: timedelta | None = None,
 ) -> StoredBatch:
-    """A batch that a worker will take up; what it makes is kept for `results_kept`, or as usual. Raises `FileNotThere`, and `RateLimited` when too many are running already."""
+    """A batch that a worker will take up; what it makes is kept for `results_kept`, or as usual. Raises `FileNotThere`, and
+    `RateLimited` when too many are running already."""
     file = await access_file(principal=principal, file_id=input_file_id)
     row = (
         *(uuid7(), principal.tenant_id, principal.id, principal.kind, principal.membership_id, principal.api_key_id),
