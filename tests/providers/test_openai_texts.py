@@ -143,6 +143,13 @@ def test_every_answer_that_is_written_is_counted(body: dict[str, Any], answers: 
     assert parsed(**body).answers == answers
 
 
+def test_more_answers_than_can_be_told_are_refused_by_name() -> None:
+    for more in ({"n": 9}, {"best_of": 9}):
+        with pytest.raises(InvalidRequest) as refused:
+            parsed(prompt=["x"] * MAX_PROMPTS, **more)
+        assert refused.value.details == {"param": "n"}
+
+
 def test_one_text_in_a_list_is_a_text() -> None:
     assert parsed(prompt=["x"]).messages[0].content == (TextPart("x"),)
 

@@ -12,6 +12,8 @@ from providers.adapters.openai.wire import MAX_CHOICES, MAX_STOPS, Name, Penalty
 from providers.types import ChatRequest, Extras, Message, Opaque, Part, TextPart, user_message
 
 MAX_PROMPTS = 128
+MAX_TEXTS = 1_024
+"""Answers to all prompts together."""
 MAX_PROMPT_TOKENS = 2_097_152
 
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -88,6 +90,8 @@ def _written(asked: _Request) -> int | None:
     n = asked.n or 1
     several = isinstance(asked.prompt, list) and not isinstance(asked.prompt[0], int)
     written = (len(asked.prompt) if several else 1) * max(n, asked.best_of or 1)
+    if written > MAX_TEXTS:
+        raise wrong("n", f"more than {MAX_TEXTS} texts would be written")
     return None if written == n else written
 
 
