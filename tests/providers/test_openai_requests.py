@@ -253,6 +253,7 @@ HELLO = '{"role":"user","content":"x"}'
         (f'{{"model":"m","messages":[{HELLO}],"max_tokens":1,"max_completion_tokens":1}}', "max_tokens"),
         (f'{{"model":"m","messages":[{HELLO}],"n":100000}}', "n"),
         (f'{{"model":"m","messages":[{HELLO}],"stream":"yes"}}', "stream"),
+        (f'{{"model":"m","messages":[{HELLO}],"models":["dearest"]}}', "models"),
         (f'{{"model":"m","messages":[{HELLO}],"tools":[{{"type":"function"}}]}}', "tools[0].function"),
         (f'{{"model":"m","messages":[{HELLO}],"tool_choice":"maybe"}}', "tool_choice"),
         (f'{{"model":"m","messages":[{HELLO}],"tool_choice":{{"type":"function"}}}}', "tool_choice.function"),

@@ -165,6 +165,7 @@ def test_one_text_in_a_list_is_a_text() -> None:
         ({"model": "m", "prompt": "x", "logprobs": True}, "logprobs"),
         ({"model": "m", "prompt": "x", "temperature": 3}, "temperature"),
         ({"model": "m", "prompt": "x", "suffix": 3}, "suffix"),
+        ({"model": "m", "prompt": "x", "models": ["dearest"]}, "models"),
     ],
 )
 def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:
