@@ -24,19 +24,16 @@ class BillingConfig(AppConfig):
     def ready(self) -> None:
         """Enforce the operator's limits by budgets; name what tenants are told of their plan and credit."""
         from billing.services.alerting import REFUSED, THRESHOLD_REACHED
-        from billing.services.budgets import pass_budgets_on
         from billing.services.operators_limit import enforce_limit
         from billing.verification.credit import check_credit
         from billing.verification.invoices import check_documents, check_invoices
         from billing.verification.run import more_checks
         from tenants.notifications import event_type
-        from tenants.services.api_keys import on_rotation
         from tenants.services.provisioning import on_limit
 
         for name, meaning in EVENTS.items():
             event_type(name, meaning)
         more_checks.extend((check_credit, check_documents, check_invoices))
         on_limit.append(enforce_limit)
-        on_rotation.append(pass_budgets_on)
         event_type(THRESHOLD_REACHED, "A budget's use passed one of its thresholds.")
         event_type(REFUSED, "A budget refused a request, for the first time in its period.")

@@ -11,19 +11,15 @@ class ProvidersConfig(AppConfig):
     name = "providers"
 
     def ready(self) -> None:
-        """Name what a tenant is told of its semantic cache; have files count against their tenant's quota, and keys'
-        terms go on to their successors."""
+        """Name what a tenant is told of its semantic cache; have files count against their tenant's quota."""
         from kernel.outbox import consumed_by
         from providers.cache.semantic.audits import TOPIC
         from providers.cache.semantic.embedding import on_routes
         from providers.cache.semantic.routed import RouteEmbedder
         from providers.services.breaches import EVENT, tell_of_breach
-        from providers.services.succession import pass_terms_on
         from tenants.notifications import event_type
-        from tenants.services.api_keys import on_rotation
 
         on_routes(RouteEmbedder)
         event_type(EVENT, "Audits found more wrong answers of the semantic cache than its stated rate allows.")
         consumed_by(TOPIC, "providers.notices", tell_of_breach)
         quota.counted("providers_file")
-        on_rotation.append(pass_terms_on)

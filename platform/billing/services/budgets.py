@@ -17,7 +17,6 @@ from django.utils import timezone
 
 from billing.models import Alert, Budget, BudgetBalance
 from kernel.errors import Conflict, InvalidRequest, NotFound, ParleyError, PermissionDenied
-from kernel.ids import uuid7
 from kernel.tenancy import current_tenant_id
 from tenants.epochs import announce_limits
 from tenants.models import ApiKey, Tenant
@@ -132,21 +131,6 @@ def delete_budget(*, caller: Principal, budget_id: uuid.UUID) -> None:
     budget.delete()
     announce_limits(budget.tenant_id)
     record(action="budget.deleted", subject_kind="budget", subject_id=budget_id, actor=caller, data=data)
-
-
-def pass_budgets_on(old: ApiKey, new: ApiKey) -> None:
-    """Bind a key's successor by budgets like those of the key, which counts on until its end. Of a budget that begins anew with
-    each period the successor's counts from now on; of one for good it has what is left. Raises `Conflict` for one too many."""
-    for budget in Budget.objects.filter(scope=Subject("key", old.id).scope):
-        if Budget.objects.count() >= BUDGETS_MAX:
-            raise Conflict(f"This tenant has {BUDGETS_MAX} budgets; delete some first.")
-        if budget.period == "total":
-            stands = BudgetBalance.objects.filter(budget_id=budget.id, period_start=SINCE_EVER).first()
-            budget.limit_amount = max(0, budget.limit_amount - (stands.held + stands.settled if stands else 0))
-        budget.pk, budget.scope = uuid7(), Subject("key", new.id).scope
-        budget._state.adding = True
-        budget.save(force_insert=True)
-        announce_limits(new.tenant_id)
 
 
 def access_budget(*, caller: Principal, budget_id: uuid.UUID) -> Budget:

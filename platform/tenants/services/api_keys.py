@@ -1,7 +1,7 @@
 """API keys: make, rotate with an overlap, revoke."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -20,9 +20,6 @@ from tenants.principals import PRIORITIES, Principal, Priority
 from tenants.services.audit import record
 
 MAX_OVERLAP_S = 7 * 24 * 3600
-on_rotation: list[Callable[[ApiKey, ApiKey], None]] = []
-"""What is told of a key and its successor, in the transaction that makes it. Apps above add themselves: what they let a key do,
-and where they stop it, goes on to the successor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,7 @@ def access_key(*, caller: Principal, key_id: uuid.UUID, lock: bool = False) -> A
 
 
 def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> IssuedKey:
-    """Make a successor with the same rights and bounds; the old key goes on working for `overlap_s` seconds.
+    """Make a successor with the same rights; the old key goes on working for `overlap_s` seconds.
 
     Raises `Conflict` for a key that is revoked, expired or rotated already.
     """
@@ -143,8 +140,6 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
     old.replaced_by = issued.row
     old.epoch += 1
     old.save(update_fields=["expires_at", "replaced_by", "epoch"])
-    for told in on_rotation:
-        told(old, issued.row)
     epochs.announce(old.tenant_id, {f"k:{old.id}": old.epoch})
     record(
         action="api_key.rotated",
