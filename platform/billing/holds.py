@@ -10,7 +10,7 @@ from billing.pricing import TOKENS_PER_RATE, worst_rates
 from billing.types import Payer, Tariff
 
 LEAST_OUTPUT_TOKENS = 16
-"""Of a cap that is shrunk to fit the money left: below that an answer is of no use, and the request is refused."""
+"""Of each answer, where the cap is shrunk to fit the money left: below that it is of no use, and the request is refused."""
 FUNDS = "funds"
 """The scope of the budget that holds what was paid or given in advance."""
 OUTPUT_METERS = frozenset({"output", "reasoning", "output_audio"})
@@ -20,12 +20,13 @@ _ROUNDING_NANO = 3
 
 class WorstCase(msgspec.Struct, frozen=True):
     """What a request may cost at most. `input_nano` is for `input_tokens` at the dearest price; each token of output
-    costs at most `output_nano_per_mtok`."""
+    costs at most `output_nano_per_mtok`. `cap_tokens` are those of all its `answers` together."""
 
     input_tokens: int
     cap_tokens: int
     input_nano: int
     output_nano_per_mtok: int
+    answers: int = 1
 
     @property
     def amount_nano(self) -> int:
@@ -75,7 +76,7 @@ def scopes_of(
     return tuple(scopes)
 
 
-def worst_case(tariffs: Iterable[Tariff], *, input_tokens: int, cap_tokens: int) -> WorstCase:
+def worst_case(tariffs: Iterable[Tariff], *, input_tokens: int, cap_tokens: int, answers: int = 1) -> WorstCase:
     """What `input_tokens` read and `cap_tokens` written may cost at the dearest of the tariffs that may come to apply."""
     input_rate = output_rate = 0
     for tariff in tariffs:
@@ -91,6 +92,7 @@ def worst_case(tariffs: Iterable[Tariff], *, input_tokens: int, cap_tokens: int)
         cap_tokens=cap_tokens,
         input_nano=-(-input_tokens * input_rate // TOKENS_PER_RATE) + rounding,
         output_nano_per_mtok=output_rate,
+        answers=answers,
     )
 
 
@@ -110,7 +112,7 @@ def ask_row(asked: HoldRequest, position: int, output_tokens: int) -> Mapping[st
         "output": output_tokens,
         "facts": asked.facts,
         "cap_tokens": worst.cap_tokens,
-        "least_tokens": min(worst.cap_tokens, LEAST_OUTPUT_TOKENS),
+        "least_tokens": min(worst.cap_tokens, LEAST_OUTPUT_TOKENS * worst.answers),
         "input_nano": worst.input_nano,
         "input_tokens": worst.input_tokens,
         "output_nano_per_mtok": worst.output_nano_per_mtok,

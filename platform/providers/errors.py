@@ -300,8 +300,9 @@ def _callers_fault(errors: Sequence[ProviderError], details: dict[str, Any]) -> 
     if isinstance(last, Unsupported) and all(isinstance(error, Unsupported) for error in errors):
         words = last.words or f"The model can't do what `{last.param}` asks for."
         return NotSupported(words, details={**details, "param": last.param})
-    if all(isinstance(error, TooLong) for error in errors):
-        return ContextTooLong(last.words, details={**details, "param": "messages"})
+    if all(isinstance(error, TooLong | Unsupported) for error in errors):
+        words = next(error.words for error in reversed(errors) if isinstance(error, TooLong))
+        return ContextTooLong(words, details={**details, "param": "messages"})
     return None
 
 

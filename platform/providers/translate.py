@@ -101,7 +101,7 @@ class _Fit:
             if said != _SAYS_NOTHING.get(name):
                 self._leave_out(name)
             changes[name] = default
-        messages = tuple(self._message(message, f"messages[{i}]") for i, message in enumerate(request.messages))
+        messages = self._turns(request.messages)
         if messages != request.messages:
             changes["messages"] = messages
         if request.tools:
@@ -115,6 +115,12 @@ class _Fit:
             elif getattr(value, "extras", None) is not None:
                 changes[name] = self._without_extras(value, name)
         return Fitted(replace(request, **changes) if changes else request, tuple(self._dropped))
+
+    def _turns(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages, without turns of the model in which it did no more than think, and that can't be told here."""
+        fitted = [self._message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+        pairs = zip(messages, fitted, strict=True)
+        return tuple(one for said, one in pairs if said is messages[-1] or not _is_emptied(said, one))
 
     def _message(self, message: Message, path: str) -> Message:
         if _is_plain(message):
@@ -195,6 +201,13 @@ def _says_nothing(value: Raw, hints: frozenset[str]) -> bool:
         return False
     members = msgspec.json.decode(value, type=dict[str, Raw])
     return all(name in hints or bytes(member) in _NOTHING for name, member in members.items())
+
+
+def _is_emptied(said: Message, fitted: Message) -> bool:
+    """Whether nothing is left of a turn of the model that said something."""
+    if said.role != "assistant" or not said.content or said.tool_calls or fitted.extras is not None:
+        return False
+    return not fitted.content
 
 
 def _is_plain(message: Message) -> bool:

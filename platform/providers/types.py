@@ -122,8 +122,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     `model` is the alias the caller used; the target says what the upstream calls it. `max_output_tokens`
     includes reasoning. `reasoning_budget` is in tokens. With `as_text` the one message is text to be continued
-    rather than answered, up to `suffix` if there is one (the legacy completions of OpenAI). `include_usage` is
-    the caller's wish to see usage in a stream; upstreams are always asked for it."""
+    rather than answered, up to `suffix` if there is one (the legacy completions of OpenAI). `written` is how many
+    answers the upstream writes, where that are more than `n`: to each of several prompts, or to choose from. `include_usage`
+    is the caller's wish to see usage in a stream; upstreams are always asked for it."""
 
     model: str
     messages: tuple[Message, ...]
@@ -146,9 +147,15 @@ class ChatRequest(msgspec.Struct, frozen=True):
     top_logprobs: int | None = None
     as_text: bool = False
     suffix: str | None = None
+    written: int | None = None
     stream: bool = False
     include_usage: bool = False
     extras: Extras | None = None
+
+    @property
+    def answers(self) -> int:
+        """How many answers are written, and paid for, each as long as the cap allows."""
+        return self.written or self.n
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True):

@@ -142,6 +142,18 @@ def test_a_cap_shrinks_to_what_is_left(stack: Stack, upstream: OpenAIUpstream) -
     assert latest["cost_nano"] == used
 
 
+def test_each_of_several_prompts_has_its_share_of_what_is_left(stack: Stack, upstream: OpenAIUpstream) -> None:
+    tenant, prompts = stack.create_tenant(), ["One", "Two", "Six", "Ten"]
+    bound = 512 + 16 + len(json.dumps(prompts))
+    set_budget(stack, tenant, bound * INPUT_NANO + ROUNDING_NANO + 100 * OUTPUT_NANO)
+    with openai_client(stack, tenant) as client:
+        with pytest.raises(openai.APIStatusError) as refused:
+            client.completions.create(model=MODEL, prompt=prompts, n=2, max_tokens=500)
+        shrunk = client.completions.with_raw_response.create(model=MODEL, prompt=prompts, max_tokens=500)
+    assert refused.value.status_code == 402
+    assert int(shrunk.headers["x-parley-max-tokens"]) == 25 == upstream.records[-1].body["max_tokens"]
+
+
 def test_ones_own_key_costs_nothing_and_counts_tokens(stack: Stack, upstream: OpenAIUpstream) -> None:
     tenant, alias = stack.create_tenant(), f"own-{secrets.token_hex(4)}"
     whose = ("--base-url", upstream.base_url, "--api-key", "upstream-secret", "--tenant", tenant.slug)

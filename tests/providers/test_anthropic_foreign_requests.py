@@ -33,6 +33,13 @@ def _made(model: str = "claude-sonnet-4-6", **fields: Any) -> JSON:
     return out
 
 
+def test_a_turn_in_which_another_model_only_thought_is_left_out() -> None:
+    thought = Message("assistant", (ReasoningPart("Hm."),))
+    assert _made(messages=(user_message("a"), thought, user_message("b")))["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "said", "config", "effort"),
     [

@@ -17,6 +17,7 @@ from providers.errors import (
     RequestRejected,
     TooLong,
     Transient,
+    Unsupported,
     UpstreamUnusable,
     caller_error,
 )
@@ -129,6 +130,7 @@ async def test_nothing_takes_over_after_the_first_content(error: ProviderError) 
         ([RateLimitedUpstream(retry_after_s=9), RateLimitedUpstream(retry_after_s=2.1)], RateLimited),
         ([RateLimitedUpstream(), Transient(cause="server")], UpstreamFailed),
         ([TooLong("Too much."), TooLong("Too much.")], ContextTooLong),
+        ([TooLong("Too much."), Unsupported(param="seed")], ContextTooLong),
         ([TooLong(), Transient(cause="server")], UpstreamFailed),
         ([Transient(cause="server"), Rejected("No.")], InvalidRequest),
         ([], UpstreamFailed),

@@ -28,6 +28,7 @@ from providers.types import (
     StreamEvent,
     TextDelta,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from tests.fakes.openai_upstream import OpenAIUpstream
@@ -246,6 +247,47 @@ def test_tool_calls_without_an_index_are_told_apart_by_id() -> None:
             assembler.add(event)
     calls = assembler.answer().choices[0].tool_calls
     assert calls == (ToolCall("a", "f", "{}"), ToolCall("b", "g", "1"))
+
+
+def calls_of(*pieces: dict[str, Any]) -> tuple[list[ToolCallDelta], tuple[ToolCall, ...]]:
+    """What a caller hears of calls whose pieces come in a frame each, and what it comes to."""
+    reader, assembler = ChunkReader(choices=1), Assembler()
+    heard = []
+    for piece in pieces:
+        for event in reader.read(json.dumps({"choices": [{"delta": {"tool_calls": [piece]}}]}).encode()):
+            assembler.add(event)
+            if isinstance(event, ToolCallDelta):
+                heard.append(event)
+    return heard, assembler.answer().choices[0].tool_calls
+
+
+@pytest.mark.parametrize("without", [{}, {"id": ""}, {"id": None}])
+@pytest.mark.parametrize("place", [{"index": 0}, {}])
+def test_tool_calls_without_an_id_get_one_each(without: dict[str, Any], place: dict[str, Any]) -> None:
+    paris = {**place, **without, "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
+    rome = {**place, **without, "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+    heard, calls = calls_of(paris, rome)
+    assert [(call.name, call.arguments) for call in calls] == [
+        ("weather", '{"city":"Paris"}'),
+        ("weather", '{"city":"Rome"}'),
+    ]
+    assert len({call.id for call in calls}) == 2
+    assert all(call.id for call in calls)
+    assert [delta.id for delta in heard] == [call.id for call in calls]
+    body = {"choices": [{"message": {"tool_calls": [paris, rome]}, "finish_reason": "tool_calls"}]}
+    whole = parse_answer(json.dumps(body).encode()).choices[0].tool_calls
+    assert len({call.id for call in whole if call.id}) == 2
+
+
+@pytest.mark.parametrize("said", [{"id": "call_1"}, {"id": ""}])
+def test_id_and_name_that_come_with_every_piece_are_told_once(said: dict[str, str]) -> None:
+    pieces = ['{"city":', '"Paris"}', ""]
+    heard, (call,) = calls_of(
+        *({"index": 0, **said, "function": {"name": "weather", "arguments": piece}} for piece in pieces)
+    )
+    assert [(delta.id, delta.name) for delta in heard] == [(call.id, "weather"), (None, None), (None, None)]
+    assert (call.id or "").startswith("call_")
+    assert (call.name, call.arguments) == ("weather", '{"city":"Paris"}')
 
 
 def test_tool_calls_of_one_index_are_told_apart_by_id() -> None:

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from kernel.errors import InvalidRequest
+from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.dialect import COMPATIBLE, OPENAI, TOGETHER, Dialect
 from providers.adapters.openai.request_in import parse_chat_request
 from providers.adapters.openai.request_out import encode_chat_request
 from providers.errors import Rejected
+from providers.translate import fit
 from providers.types import (
     ChatRequest,
     Extras,
@@ -19,6 +22,7 @@ from providers.types import (
     ImagePart,
     Message,
     Opaque,
+    ReasoningPart,
     ToolChoice,
     user_message,
 )
@@ -249,6 +253,7 @@ HELLO = '{"role":"user","content":"x"}'
         (f'{{"model":"m","messages":[{HELLO}],"max_tokens":1,"max_completion_tokens":1}}', "max_tokens"),
         (f'{{"model":"m","messages":[{HELLO}],"n":100000}}', "n"),
         (f'{{"model":"m","messages":[{HELLO}],"stream":"yes"}}', "stream"),
+        (f'{{"model":"m","messages":[{HELLO}],"models":["dearest"]}}', "models"),
         (f'{{"model":"m","messages":[{HELLO}],"tools":[{{"type":"function"}}]}}', "tools[0].function"),
         (f'{{"model":"m","messages":[{HELLO}],"tool_choice":"maybe"}}', "tool_choice"),
         (f'{{"model":"m","messages":[{HELLO}],"tool_choice":{{"type":"function"}}}}', "tool_choice.function"),
@@ -284,3 +289,13 @@ def test_a_body_that_is_not_utf_8_is_refused_even_where_it_is_unknown() -> None:
 def test_no_body_breaks_the_parser(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse_chat_request(body)
+
+
+@pytest.mark.parametrize("extras", [None, Extras("another", {"signature": Raw(b'"proof"')})])
+def test_a_turn_in_which_another_model_only_thought_is_left_out(extras: Extras | None) -> None:
+    thought = Message("assistant", (ReasoningPart("Hm.", extras),))
+    request = ChatRequest("m", (user_message("a"), thought, user_message("b")))
+    fitted = fit(request, OpenAICompatible(dialect=COMPATIBLE), model="m", drop=False)
+    assert fitted.dropped == ()
+    sent = json.loads(encode_chat_request(fitted.request, model="m", dialect=COMPATIBLE, stream=False))  # type: ignore[arg-type]
+    assert sent["messages"] == [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]

@@ -127,6 +127,29 @@ def test_a_request_in_its_own_format_loses_nothing(body: dict[str, Any]) -> None
     assert json.loads(encode_text_request(request, model="m", dialect=COMPATIBLE, stream=False)) == body
 
 
+@pytest.mark.parametrize(
+    ("body", "answers"),
+    [
+        ({}, 1),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": ["x"], "n": 2}, 2),
+        ({"prompt": ["x", "y", "z"], "n": 2}, 6),
+        ({"prompt": [[1], [2, 3]]}, 2),
+        ({"best_of": 4}, 4),
+        ({"prompt": ["x", "y"], "n": 2, "best_of": 4}, 8),
+    ],
+)
+def test_every_answer_that_is_written_is_counted(body: dict[str, Any], answers: int) -> None:
+    assert parsed(**body).answers == answers
+
+
+def test_more_answers_than_can_be_told_are_refused_by_name() -> None:
+    for more in ({"n": 9}, {"best_of": 9}):
+        with pytest.raises(InvalidRequest) as refused:
+            parsed(prompt=["x"] * MAX_PROMPTS, **more)
+        assert refused.value.details == {"param": "n"}
+
+
 def test_one_text_in_a_list_is_a_text() -> None:
     assert parsed(prompt=["x"]).messages[0].content == (TextPart("x"),)
 
@@ -142,6 +165,7 @@ def test_one_text_in_a_list_is_a_text() -> None:
         ({"model": "m", "prompt": "x", "logprobs": True}, "logprobs"),
         ({"model": "m", "prompt": "x", "temperature": 3}, "temperature"),
         ({"model": "m", "prompt": "x", "suffix": 3}, "suffix"),
+        ({"model": "m", "prompt": "x", "models": ["dearest"]}, "models"),
     ],
 )
 def test_what_is_wrong_is_named(body: dict[str, Any], param: str) -> None:

@@ -68,7 +68,14 @@ async def close_batch(batch: Claimed, end: End, *, errors: Sequence[dict[str, An
     """  # noqa: S608 - constants
     async with adb.transaction(batch.tenant_id) as connection:
         for file in filter(None, (output, error)):
-            row = (file.id, batch.tenant_id, batch.principal_id, file.name, file.size, RESULTS_KEPT)
+            row = (
+                file.id,
+                batch.tenant_id,
+                batch.principal_id,
+                file.name,
+                file.size,
+                batch.results_kept or RESULTS_KEPT,
+            )
             await connection.execute(_FILE, row)
         ids = (output.id if output else None, error.id if error else None)
         ended = await connection.execute(query, (end, *ids, said, completed, failed, batch.id, batch.owner))

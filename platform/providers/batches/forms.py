@@ -2,11 +2,13 @@
 
 import re
 import uuid
-from typing import Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 
 import msgspec
 
 from kernel.errors import InvalidRequest
+from providers.batches.bounds import KEPT_MAX_S, KEPT_MIN_S
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
 PAIRS_MAX = 16
@@ -16,6 +18,13 @@ _FILE = re.compile(r"file-([0-9a-f]{32})")
 _BATCH = re.compile(r"batch_([0-9a-f]{32})")
 
 
+class ExpiresAfter(msgspec.Struct, frozen=True):
+    """How long after it was made a file is to be kept."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, msgspec.Meta(ge=KEPT_MIN_S, le=KEPT_MAX_S)]
+
+
 class NewBatch(msgspec.Struct, frozen=True):
     """The body of `POST /v1/batches`."""
 
@@ -23,6 +32,13 @@ class NewBatch(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     completion_window: Literal["24h"]
     metadata: dict[str, str] | None = None
+    output_expires_after: ExpiresAfter | None = None
+
+    @property
+    def results_kept(self) -> timedelta | None:
+        """How long the files are kept that the batch makes; None where it isn't said."""
+        after = self.output_expires_after
+        return timedelta(seconds=after.seconds) if after else None
 
 
 _decoder = msgspec.json.Decoder(NewBatch)

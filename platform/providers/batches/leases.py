@@ -3,6 +3,7 @@ by its name."""
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from kernel import adb
@@ -14,7 +15,7 @@ _CLAIM = """
     WHERE id = %s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
         AND (lease_until IS NULL OR lease_until < now())
     RETURNING id, tenant_id, principal_id, membership_id, api_key_id, input_file_id, endpoint, status, total, next_number,
-        next_offset, expires_at <= now() AS expired, expires_at
+        next_offset, expires_at <= now() AS expired, expires_at, results_kept
 """
 _COUNTS = """
     completed = (SELECT count(*) FROM providers_batchline l WHERE l.batch_id = b.id AND NOT failed),
@@ -52,6 +53,7 @@ class Claimed:
     next_offset: int
     expired: bool
     expires_at: Any
+    results_kept: timedelta | None
     owner: uuid.UUID
 
 

@@ -74,6 +74,7 @@ class Batch(TenantModel):
     next_offset = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
+    results_kept = models.DurationField(null=True, help_text="how long its files are kept, where it says so")
     in_progress_at = models.DateTimeField(null=True)
     finalizing_at = models.DateTimeField(null=True)
     cancelling_at = models.DateTimeField(null=True)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 from django.conf import settings
@@ -60,8 +60,9 @@ _RUNNING = (
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('parley batches ' || %s::text, 0))"
 _INSERT = f"""
     INSERT INTO providers_batch (id, tenant_id, principal_id, principal_kind, membership_id, api_key_id, input_file_id,
-        endpoint, metadata, status, total, completed, failed, next_number, next_offset, created_at, turn_at, expires_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 'validating', 0, 0, 0, 1, 0, now(), now(), now() + %s)
+        endpoint, metadata, results_kept, status, total, completed, failed, next_number, next_offset, created_at, turn_at,
+        expires_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'validating', 0, 0, 0, 1, 0, now(), now(), now() + %s)
     RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
 _READ = f"SELECT {_COLUMNS} FROM providers_batch WHERE id = %s AND principal_id = %s"  # noqa: S608 - constants
@@ -77,13 +78,19 @@ _CANCEL = f"""
 
 
 async def create_batch(
-    *, principal: Principal, input_file_id: uuid.UUID | None, endpoint: str, metadata: Mapping[str, str] | None
+    *,
+    principal: Principal,
+    input_file_id: uuid.UUID | None,
+    endpoint: str,
+    metadata: Mapping[str, str] | None,
+    results_kept: timedelta | None = None,
 ) -> StoredBatch:
-    """A batch that a worker will take up. Raises `FileNotThere`, and `RateLimited` when too many are running already."""
+    """A batch that a worker will take up; what it makes is kept for `results_kept`, or as usual. Raises `FileNotThere`, and
+    `RateLimited` when too many are running already."""
     file = await access_file(principal=principal, file_id=input_file_id)
     row = (
         *(uuid7(), principal.tenant_id, principal.id, principal.kind, principal.membership_id, principal.api_key_id),
-        *(file.id, endpoint, None if metadata is None else Jsonb(dict(metadata)), WINDOW),
+        *(file.id, endpoint, None if metadata is None else Jsonb(dict(metadata)), results_kept, WINDOW),
     )
     async with adb.transaction(principal.tenant_id) as connection:
         await connection.execute(_LOCK, (principal.tenant_id,))

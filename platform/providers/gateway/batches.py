@@ -24,6 +24,7 @@ async def create_batch(request: Request, responder: Responder, principal: Princi
         input_file_id=file_id(asked.input_file_id),
         endpoint=asked.endpoint,
         metadata=asked.metadata,
+        results_kept=asked.results_kept,
     )
     await _answer(responder, batch)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from kernel.errors import InvalidRequest
 from providers.batches import files
+from providers.batches.bounds import KEPT_MAX_S, KEPT_MIN_S
 from providers.batches.files import StoredFile
 from providers.batches.forms import file_id, file_name
 from providers.batches.models import PURPOSES
@@ -19,7 +20,6 @@ from tenants.principals import Principal
 PAGE = 100
 LIMIT_MAX = 10_000
 """What OpenAI's clients may ask for; a page has `PAGE` at most all the same."""
-KEPT_MIN_S, KEPT_MAX_S = 3600, 30 * 86_400
 
 
 async def upload_file(request: Request, responder: Responder, principal: Principal) -> None:

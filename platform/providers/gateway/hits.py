@@ -48,8 +48,8 @@ def hit_headers(served: Served, began: float) -> dict[str, str]:
 
 def _body(served: Served, surface: Surface[Asked], asked: Asked, request_id: UUID) -> bytes:
     entry = served.entry
-    if not served.whole:
-        # An API may repeat in its answer what the key ignored.
+    if surface.says_back or not served.whole:
+        # What an API repeats in its answer is the caller's own, and may be what the key ignored.
         return _made(entry, surface, asked, request_id)
     shape = (surface.name, *(name for name in UNKEYED if getattr(asked, name, False)))
     if shape not in entry.bodies:

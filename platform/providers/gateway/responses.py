@@ -59,6 +59,7 @@ class Responses(OpenAIErrors, Surface[ChatRequest]):
     """OpenAI's responses: the surface of one request, which was read by `create_response`."""
 
     name = WIRE_FORMAT
+    says_back = True
 
     def __init__(self, asked: AskedResponse) -> None:
         self._asked = asked

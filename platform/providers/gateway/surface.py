@@ -29,10 +29,12 @@ class ErrorFormat(Protocol):
 
 
 class Surface(ABC, Generic[Asked]):
-    """One API. `name` is what jobs, logs and records call it; `ping` what a silent stream is kept open with."""
+    """One API. `name` is what jobs, logs and records call it; `ping` what a silent stream is kept open with; `says_back` that
+    its answers hold more of what was asked than the model's name, so that one caller's are never another's."""
 
     name: str
     ping: bytes = b": ping\n\n"
+    says_back: bool = False
 
     @abstractmethod
     def parse(self, body: bytes, headers: Mapping[str, str]) -> Asked:

@@ -233,7 +233,7 @@ def _estimate(request: Request) -> int:
     if isinstance(request, EmbeddingRequest):
         return estimate_input(request)
     said = request.max_output_tokens
-    return estimate_input(request) + request.n * min(
+    return estimate_input(request) + request.answers * min(
         ASSUMED_OUTPUT_TOKENS if said is None else said, MOST_OUTPUT_TOKENS
     )
 

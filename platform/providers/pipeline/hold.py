@@ -29,7 +29,7 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     """The job with its hold, and the cap that this allows. Raises `billing.errors.BudgetExceeded`."""
     request = job.request
     cap = cap_of(job)
-    choices = 1 if isinstance(request, EmbeddingRequest) else request.n
+    choices = 1 if isinstance(request, EmbeddingRequest) else request.answers
     facts = msgspec.Raw(_encode(orphan_facts(job, input_tokens=estimate_input(request))))
     scopes = _scopes(job) if budgeted else ()
     is_sent = scheduler().is_free(job.candidates[0])
@@ -41,6 +41,7 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
             (candidate.deployment.tariff for candidate in job.candidates),
             input_tokens=bound_input(request),
             cap_tokens=cap * choices,
+            answers=choices,
         )
         granted = await admit(HoldRequest(job.payer, job.request_id, scopes or _scopes(job), worst, facts, is_sent))
     if isinstance(request, EmbeddingRequest):

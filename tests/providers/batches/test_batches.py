@@ -153,6 +153,23 @@ async def test_a_cancelled_batch_ends_with_what_it_has(
     assert (await caller.call("POST", f"batches/{name}/cancel")).status_code == 409
 
 
+async def test_results_are_kept_as_long_as_the_batch_says(caller: Caller) -> None:
+    uploaded = (await caller.upload(caller.asking("a"))).json()["id"]
+    body: dict[str, Any] = {"input_file_id": uploaded, "endpoint": CHAT, "completion_window": "24h"}
+    made = await caller.call(
+        "POST", "batches", body | {"output_expires_after": {"anchor": "created_at", "seconds": 3600}}
+    )
+    assert made.status_code == 200, made.text
+    assert await caller.work(made.json()["id"])
+    output = (await caller.look(made.json()["id"]))["output_file_id"]
+    file = (await caller.call("GET", f"files/{output}")).json()
+    assert file["expires_at"] == file["created_at"] + 3600
+    for wrong in ({"anchor": "created_at", "seconds": 3599}, {"anchor": "last_active_at", "seconds": 3600}, 3600):
+        refused = await caller.call("POST", "batches", body | {"output_expires_after": wrong})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == "output_expires_after"
+
+
 async def test_a_batch_expires_after_a_day_and_says_which_lines_are_missing(caller: Caller) -> None:
     name = await caller.batch(caller.asking("a", "b"))
     await change_batches(caller.company, expires_at=timezone.now(), status="in_progress", total=2)

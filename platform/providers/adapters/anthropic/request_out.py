@@ -160,6 +160,9 @@ def _says_nothing(message: Message) -> bool:
 
 
 def _is_blank(part: Part) -> bool:
+    """Whether nothing can be said of a part here: a text of nothing, or another's thoughts."""
+    if isinstance(part, ReasoningPart):
+        return not _own(part.extras)
     return isinstance(part, TextPart) and part.extras is None and not part.text.strip()
 
 

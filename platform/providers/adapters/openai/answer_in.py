@@ -3,6 +3,7 @@ they like."""
 
 from operator import attrgetter
 from typing import Annotated
+from uuid import uuid4
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -206,6 +207,11 @@ def _answer_extras(answer: _Answer) -> Extras | None:
     )
 
 
+def new_call_id() -> str:
+    """For a call to which the upstream gave none: what came of it is told by its id."""
+    return f"call_{uuid4().hex}"
+
+
 def _said(delta: _Delta) -> tuple[str, str]:
     """What is said, and what is thought."""
     content = delta.content
@@ -232,7 +238,7 @@ def _answer_choice(choice: _Choice) -> AnswerChoice:
     text, reasoning = _said(message)
     calls = tuple(
         ToolCall(
-            id=call.id or "",
+            id=call.id or new_call_id(),
             name=call.called().name or "",
             arguments=call.called().arguments or "",
             extras=call.extras(),
@@ -250,6 +256,25 @@ def _answer_choice(choice: _Choice) -> AnswerChoice:
     )
 
 
+class _Begun:
+    """A call of which something was told. `arguments` are kept of those that the upstream gives no id."""
+
+    __slots__ = ("arguments", "has_id", "has_name")
+
+    def __init__(self, *, has_id: bool) -> None:
+        self.has_id = has_id
+        self.has_name = False
+        self.arguments: list[str] = []
+
+    def is_whole(self) -> bool:
+        """Whether nothing can follow of its arguments."""
+        try:
+            msgspec.json.decode("".join(self.arguments))
+        except CANT_READ:
+            return False
+        return True
+
+
 class ChunkReader:
     """The frames of one stream, in order, into events. `end` makes the last one, or says that it was cut
     short."""
@@ -260,6 +285,7 @@ class ChunkReader:
         self._finished: dict[int, FinishReason] = {}
         self._calls: dict[int, dict[str, int]] = {}
         self._places: dict[int, dict[int, tuple[str, int]]] = {}
+        self._begun: dict[tuple[int, int], _Begun] = {}
         self._usage = NO_USAGE
         self._usage_is_last = False
         self._done = False
@@ -326,16 +352,41 @@ class ChunkReader:
             events.append(ChoiceFinished(reason, index))
 
     def _call(self, call: _CallDelta, index: int) -> ToolCallDelta:
-        """Calls without an index are told apart by their id; a piece without either belongs to the last
-        call. So do calls that have one index: Gemini, in this format, gives 0 to each."""
-        known = self._calls.setdefault(index, {})
+        """Id and name come with the first piece, however often the upstream says them; without an id it gets one."""
         function = call.called()
-        number = call.index
-        if number is None:
-            number = known.setdefault(call.id, len(known)) if call.id else max(len(known) - 1, 0)
-        else:
-            number = self._number(index, number, call.id if function.name else None)
-        return ToolCallDelta(number, function.arguments or "", call.id, function.name, index, call.extras())
+        number = self._place(call, function, index)
+        arguments = function.arguments or ""
+        begun, call_id = self._begun.get((index, number)), None
+        if begun is None:
+            begun = self._begun[index, number] = _Begun(has_id=bool(call.id))
+            call_id = call.id or new_call_id()
+        name = None if begun.has_name else function.name
+        begun.has_name = begun.has_name or bool(name)
+        if not begun.has_id:
+            begun.arguments.append(arguments)
+        return ToolCallDelta(number, arguments, call_id, name, index, call.extras())
+
+    def _place(self, call: _CallDelta, function: _Function, index: int) -> int:
+        """The number of the call that a piece belongs to. Calls without an index are told apart by their id; a piece
+        without either belongs to the last call. So do calls that have one index: Gemini, in this format, gives 0 to
+        each. Without ids either, a name and arguments after arguments that are whole begin another."""
+        known = self._calls.setdefault(index, {})
+        if call.index is None:
+            last = max(len(known) - 1, 0)
+            if call.id or not known or self._is_another(index, last, function):
+                return known.setdefault(call.id or new_call_id(), len(known))
+            return last
+        place = self._places.get(index, {}).get(call.index)
+        begins = call.id if function.name else None
+        if function.name and not call.id:
+            begins = new_call_id() if place is None or self._is_another(index, place[1], function) else None
+        return self._number(index, call.index, begins)
+
+    def _is_another(self, index: int, number: int, function: _Function) -> bool:
+        begun = self._begun.get((index, number))
+        if begun is None or begun.has_id or not (function.name and function.arguments):
+            return False
+        return begun.is_whole()
 
     def _number(self, index: int, said: int, begins: str | None) -> int:
         """The number of the call that has this one at the upstream; `begins` is the id of one that begins with this

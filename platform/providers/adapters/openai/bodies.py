@@ -18,6 +18,8 @@ fields_of = msgspec.json.Decoder(Fields).decode
 list_of_fields = msgspec.json.Decoder(list[Fields]).decode
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_OTHER_MODELS = "models"
+"""What aggregators (OpenRouter) may answer with in place of the model."""
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
@@ -25,16 +27,19 @@ def read_body(body: bytes, shape: msgspec.json.Decoder[Shape]) -> tuple[Shape, F
     """A body in the shape it must have, and all its members as they came.
 
     Raises InvalidRequest, `details.param` being the path of what is wrong (`messages[2].content`), or None when the
-    body as a whole is not what it should be."""
+    body as a whole is not what it should be. What no model's price and access could be held against is wrong, too."""
     try:
         body.decode()  # strings that are only skipped below would otherwise pass on unchecked
-        return shape.decode(body), fields_of(body)
+        asked, fields = shape.decode(body), fields_of(body)
     except msgspec.ValidationError as error:
         raise invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}", details={"param": None}) from error
     except RecursionError as error:
         raise too_deep() from error
+    if _OTHER_MODELS in fields and bytes(fields[_OTHER_MODELS]) not in (b"null", b"[]"):
+        raise wrong(_OTHER_MODELS, "other models are those that the route of model falls back to")
+    return asked, fields
 
 
 def too_deep() -> InvalidRequest:

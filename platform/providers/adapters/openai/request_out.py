@@ -3,7 +3,7 @@
 A request that came in this format goes out as it came, but for: the model's name; fields that were null;
 what results of calls show, where only users can show it; content, stop and tools in their plainest form (a
 single plain text part as a string, one stop as a list, tools nested); and usage, which is always asked for
-where the dialect allows."""
+where the dialect allows. Turns in which another format's model did no more than think are left out."""
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -126,7 +126,10 @@ def _opaque(value: Opaque, param: str) -> JSON:
 def _messages(request: ChatRequest, dialect: Dialect) -> Iterator[JSON]:
     """The turns. What results of calls show is shown by a user after them, where only users can."""
     shown: list[Part] = []
+    last = request.messages[-1]
     for message in request.messages:
+        if message is not last and _says_nothing(message):
+            continue
         if message.role == "tool" and not dialect.images_in_results:
             images = [part for part in message.content if isinstance(part, ImagePart)]
             shown += images
@@ -137,6 +140,13 @@ def _messages(request: ChatRequest, dialect: Dialect) -> Iterator[JSON]:
         yield _message(message, dialect)
     if shown:
         yield _message(Message("user", tuple(shown)), dialect)
+
+
+def _says_nothing(message: Message) -> bool:
+    """Whether this is a turn of the model in which it did no more than think: a turn without content is refused."""
+    if message.role != "assistant" or message.tool_calls or message.extras is not None or not message.content:
+        return False
+    return all(isinstance(part, ReasoningPart) for part in message.content)
 
 
 def _without(message: Message, images: Sequence[Part]) -> Message:

@@ -12,6 +12,8 @@ from providers.adapters.openai.wire import MAX_CHOICES, MAX_STOPS, Name, Penalty
 from providers.types import ChatRequest, Extras, Message, Opaque, Part, TextPart, user_message
 
 MAX_PROMPTS = 128
+MAX_TEXTS = 1_024
+"""Answers to all prompts together."""
 MAX_PROMPT_TOKENS = 2_097_152
 
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -31,12 +33,15 @@ class _Request(msgspec.Struct):
     stop: str | Annotated[list[str], Meta(max_length=MAX_STOPS)] | None = None
     seed: int | None = None
     n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
 
 _request = msgspec.json.Decoder(_Request)
+_READ = frozenset(_Request.__struct_fields__) - {"best_of"}
+"""The fields that have a value; `best_of` goes on as it came."""
 _UNSAID_AS = {"echo": b"false", "best_of": b"1"}
 """Values of further fields that say what holds without them."""
 
@@ -63,6 +68,7 @@ def parse_text_request(body: bytes) -> ChatRequest:
         top_logprobs=asked.logprobs,
         as_text=True,
         suffix=asked.suffix or None,
+        written=_written(asked),
         stream=asked.stream or False,
         include_usage=bool(options and options.include_usage),
         extras=_extras(asked, top),
@@ -70,13 +76,23 @@ def parse_text_request(body: bytes) -> ChatRequest:
 
 
 def _extras(asked: _Request, top: Fields) -> Extras | None:
-    rest = without(top, asked.__struct_fields__)
+    rest = without(top, _READ)
     for name, value in _UNSAID_AS.items():
         if bytes(rest.get(name, b"null")) in (value, b"null"):
             rest.pop(name, None)
     if asked.stream_options is not None:
         rest.update(inner(top, "stream_options", {"include_usage"}))
     return Extras(TEXT_FORMAT, rest) if rest else None
+
+
+def _written(asked: _Request) -> int | None:
+    """How many answers there will be to choose from, to all prompts; None for `n`."""
+    n = asked.n or 1
+    several = isinstance(asked.prompt, list) and not isinstance(asked.prompt[0], int)
+    written = (len(asked.prompt) if several else 1) * max(n, asked.best_of or 1)
+    if written > MAX_TEXTS:
+        raise wrong("n", f"more than {MAX_TEXTS} texts would be written")
+    return None if written == n else written
 
 
 def _message(prompt: str | Sequence[str | int | list[int]], top: Fields) -> Message:
