@@ -51,8 +51,12 @@ async def _recovered(path: Path) -> int:
             return 0
         held, failed = await _hold(_noted(lines))
         if not failed:
-            path.unlink(missing_ok=True)
+            _delete(path)
         return held
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _noted(lines: Iterable[bytes]) -> _Noted:

@@ -182,7 +182,9 @@ def test_a_tenant_that_fails_doesnt_stop_others(company: Company, neighbour: Com
         catch_up(one)
     with administrator() as admin:
         # What is added to that, no column holds.
-        admin.execute("UPDATE billing_usagerollup SET sell_nano = 2::numeric ^ 63 - 1 WHERE tenant_id = %s", (company.id,))
+        admin.execute(
+            "UPDATE billing_usagerollup SET sell_nano = 2::numeric ^ 63 - 1 WHERE tenant_id = %s", (company.id,)
+        )
     for one in (company, neighbour):
         use(one, at=at)
     others_ended()
