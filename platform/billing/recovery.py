@@ -5,6 +5,7 @@ if they had been before: whoever knows how far their answers came settles them, 
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -34,20 +35,28 @@ async def recover() -> int:
     tried again the next time."""
     held = 0
     for path in files():
-        with taken_over(path) as lines:
-            if lines is None:
-                continue
-            try:
-                in_file, failed = await _hold(_noted(lines))
-            except (Error, ParleyError):
-                log.exception("journal_not_recovered", file=path.name)
-                continue
-            held += in_file
-            if not failed:
-                path.unlink(missing_ok=True)
+        try:
+            held += await _recovered(path)
+        except (Error, ParleyError, OSError):
+            log.exception("journal_not_recovered", file=path.name)
     if held:
         log.warning("journal_recovered", requests=held)
     return held
+
+
+async def _recovered(path: Path) -> int:
+    """Hold what a file has, if its process is gone: how many requests."""
+    with taken_over(path) as lines:
+        if lines is None:
+            return 0
+        held, failed = await _hold(_noted(lines))
+        if not failed:
+            _delete(path)
+        return held
+
+
+def _delete(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _noted(lines: Iterable[bytes]) -> _Noted:

@@ -12,11 +12,15 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 
-from django.db import connection, connections, transaction
+import structlog
+from django.db import DatabaseError, connection, connections, transaction
 
 from billing.report_models import GRAIN, SUMS
+from kernel.errors import ParleyError
 from kernel.ids import uuid7
 from kernel.tenancy import tenant_scope
+
+log = structlog.get_logger(__name__)
 
 BUCKET_S = 900
 RECORDS_PER_STEP = 20_000
@@ -91,12 +95,17 @@ def sold_since(moment: datetime) -> int:
 
 
 def roll_up_all(*, then: Callable[[uuid.UUID], None] | None = None) -> int:
-    """Add what is new of every tenant, those first who waited longest, and do `then` for each. How many had something new."""
+    """Add what is new of every tenant, those first who waited longest, and do `then` for each. One that fails is logged, and
+    tried again the next time. How many had something new."""
     with transaction.atomic(using="platform"), connections["platform"].cursor() as cursor:
         cursor.execute(_DUE, [TENANTS_MAX])
         due = [tenant_id for (tenant_id,) in cursor.fetchall()]
     for tenant_id in due:
-        roll_up(tenant_id=tenant_id)
+        try:
+            roll_up(tenant_id=tenant_id)
+        except (ParleyError, DatabaseError):
+            log.exception("usage_not_rolled_up", tenant=str(tenant_id))
+            continue
         if then is not None:
             then(tenant_id)
     return len(due)

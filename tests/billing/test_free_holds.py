@@ -145,6 +145,16 @@ async def test_a_request_that_cant_be_held_keeps_no_other(company: Company, fold
     assert await recover() == 0
 
 
+async def test_a_file_that_cant_be_read_keeps_no_other(company: Company, folder: Path) -> None:
+    asked = asking(company.alice, input_tokens=20)
+    abandon(asked)
+    unreadable = folder / f"0000{journal.SUFFIX}"
+    unreadable.mkdir()
+    assert await recover() == 1
+    assert left(folder) == [unreadable]
+    assert [one.request_id for one in await holds(company)] == [asked.request_id]
+
+
 async def test_a_living_processs_file_is_left_alone(company: Company, folder: Path) -> None:
     asked = asking(company.alice)
     hold = begin(asked)

@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from msgspec.structs import replace
 
 from billing.errors import BudgetExceeded
+from billing.holds import WorstCase
 from billing.ledger import admit, checkpoint, settle
-from billing.models import Alert, BudgetBalance
+from billing.models import Alert, Budget, BudgetBalance
 from billing.services.reaping import reap_holds
 from kernel.ids import uuid7
 from kernel.tenancy import tenant_scope
@@ -275,6 +277,40 @@ async def test_a_settlement_after_the_reaper_is_not_billed_again(company: Compan
     await settle(hold, [used(company.alice, asked, 90)])
     assert [one.sell_nano for one in await records(company)] == [20]
     assert await balance(mine) == (0, 20)
+
+
+@pytest.mark.parametrize("mode", ["soft", None])
+async def test_nor_is_another_attempt_of_it(company: Company, mode: str | None) -> None:
+    mine = await budget(company, 1_000, mode=mode) if mode else None
+    asked = asking(company.alice, input_tokens=20)
+    hold = await admit(asked)
+    (found,) = await holds(company)
+    await sync_to_async(reap_holds)(now=found.expires_at + timedelta(seconds=1))
+    failed = used(company.alice, asked, 0, attempt=1, status="failed")
+    await settle(hold, [failed, used(company.alice, asked, 90, attempt=2)])
+    assert [(one.sell_nano, one.loss_nano) for one in await records(company)] == [(20, 0), (0, 90)]
+    assert (await accounts(company))["customer"] == 20
+    if mine is not None:
+        assert await balance(mine) == (0, 20)
+
+
+async def test_what_costs_nothing_passes_budgets_of_money_whatever_was_used(company: Company) -> None:
+    mine = await budget(company, 100, mode="soft")
+    tokens = await budget(company, 300, measure="tokens")
+    asked = asking(company.alice)
+    await settle(await admit(asked), [used(company.alice, asked, 150)])
+    await sync_to_async(_make_hard)(mine)
+    with pytest.raises(BudgetExceeded):
+        await admit(asking(company.alice, cap=16))
+    free = replace(asking(company.alice), worst=WorstCase(10, 100, input_nano=0, output_nano_per_mtok=0))
+    hold = await admit(free)
+    assert (hold.cap_tokens, hold.amount_nano) == (100, 0)
+    assert (await balance(mine), await balance(tokens)) == ((0, 150), (110, 150))
+
+
+def _make_hard(mine: Budget) -> None:
+    with tenant_scope(mine.tenant_id), transaction.atomic():
+        Budget.objects.filter(id=mine.id).update(mode="hard")
 
 
 async def test_the_operators_limit_is_a_hard_budget_of_the_month(company: Company) -> None:

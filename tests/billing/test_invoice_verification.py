@@ -6,10 +6,13 @@ import pytest
 
 from billing.invoices import correcting, profiles
 from billing.models import Invoice
+from billing.payments.manual import entries
 from billing.periods import zone_of
+from billing.posting import Transfer, post
 from billing.services import subscriptions
 from billing.verification import run
 from billing.verification.values import Books, Difference
+from kernel.ids import uuid7
 from tests.billing.invoice_support import CENT, FEB, JAN, MAR, USD, billed, opened, spend
 from tests.billing.plan_support import FEB_1 as FEB_2027
 from tests.billing.plan_support import inside, plan
@@ -151,3 +154,32 @@ def test_an_entry_of_a_document_that_is_wrong_is_found(books: Company) -> None:
             % {"t": f"'{books.id}'"}  # type: ignore[arg-type]
         )
     assert {one.check for one in found(books)} == {"accounts", "invoice entries"}
+
+
+def test_a_payment_that_pays_more_than_came_in_is_found(books: Company) -> None:
+    with inside(books):
+        paid = entries.mark_paid(amount_nano=2 * CENT, reference="wire 1")[0]
+        entries.mark_paid(amount_nano=3 * CENT, reference="wire 2")
+    assert found(books) == []
+    _replace(
+        f"UPDATE billing_invoicepayment SET payment_id = '{paid.id}'"
+        " WHERE payment_id IS NOT NULL AND tenant_id = %(t)s",
+        books,
+    )
+    (one,) = found(books)
+    assert (one.check, one.table, one.key["id"]) == ("invoice payments", "billing_payment", paid.id)
+    assert (one.expected, one.found) == (f"at most {2 * CENT}", 5 * CENT)
+
+
+@pytest.mark.parametrize("kind", ["payment", "refund"])
+def test_money_in_the_books_that_nobody_brought_is_found(books: Company, kind: str) -> None:
+    with inside(books):
+        post(Transfer(uuid7(), kind, "cash", "customer", CENT))
+    (one,) = found(books)
+    assert (one.check, one.key["kind"], one.expected) == ("credit", kind, 0)
+
+
+def _replace(statement: str, company: Company) -> None:
+    with administrator() as admin:
+        admin.execute("SET LOCAL session_replication_role = 'replica'")
+        admin.execute(statement % {"t": f"'{company.id}'"})  # type: ignore[arg-type]

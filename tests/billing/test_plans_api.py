@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
+from billing.invoices.upkeep import tell_overdue
 from billing.payments import online
 from billing.services import plans
 from tests.billing.invoice_support import CENT, FEB, MAR, an_invoice, billed, spend
@@ -242,6 +243,18 @@ def test_a_plan_that_costs_something_is_begun_by_a_checkout(company: Company, st
     ending = company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
     assert ending.status_code == 200
     assert stripe.objects[reference]["cancel_at_period_end"] == "true"
+
+
+def test_nobody_gets_rid_of_what_is_overdue_by_a_checkout(company: Company, stripe: StripeServer) -> None:
+    invoice = an_invoice(company)
+    assert invoice.due_at is not None
+    put(company, plan=plan("free").slug)
+    tell_overdue(now=invoice.due_at)
+    wanted = {"plan": plan("payg", price_nano=USD).slug}
+    refused = company.owner.client.post(f"{BASE}/checkouts", wanted, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    run("invoice", "paid", company.tenant.slug, invoice.label, "--reference", "wire")
+    assert company.owner.client.post(f"{BASE}/checkouts", wanted, format="json").status_code == 201
 
 
 def test_a_plan_that_is_paid_online_is_changed_there_in_place(company: Company, stripe: StripeServer) -> None:

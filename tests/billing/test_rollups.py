@@ -175,6 +175,29 @@ def test_every_tenant_with_something_new_is_found(company: Company, neighbour: C
     assert company.id in _due()
 
 
+def test_a_tenant_that_fails_doesnt_stop_others(company: Company, neighbour: Company) -> None:
+    at = datetime(2026, 3, 1, 10, tzinfo=UTC)
+    for one in (company, neighbour):
+        use(one, at=at)
+        catch_up(one)
+    with administrator() as admin:
+        # What is added to that, no column holds.
+        admin.execute(
+            "UPDATE billing_usagerollup SET sell_nano = 2::numeric ^ 63 - 1 WHERE tenant_id = %s", (company.id,)
+        )
+    for one in (company, neighbour):
+        use(one, at=at)
+    others_ended()
+    looked_at: list[uuid.UUID] = []
+    roll_up_all(then=looked_at.append)
+    assert (company.id in looked_at, neighbour.id in looked_at) == (False, True)
+    assert rolled(neighbour) == (2, 40)
+    with administrator() as admin:
+        admin.execute("DELETE FROM billing_usagerollup WHERE tenant_id = %s", (company.id,))
+    catch_up(company)
+    assert rolled(company) == (1, 20)
+
+
 def _due() -> set[uuid.UUID]:
     with administrator() as admin:
         return {row[0] for row in admin.execute(rollups._DUE.encode(), (1000,))}  # type: ignore[misc]

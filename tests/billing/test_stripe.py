@@ -314,6 +314,37 @@ def test_of_two_pages_that_were_paid_one_goes_on(shop: Shop) -> None:
     assert state(shop) == "active"
 
 
+def test_a_plan_whose_payments_ended_before_its_page_was_told_of_doesnt_begin(shop: Shop) -> None:
+    page_id = shop.plan_page(plan("payg", price_nano=5 * USD))
+    reference = shop.server.pay(page_id)
+    shop.server.objects[reference]["status"] = "canceled"
+    shop.tell("customer.subscription.deleted", shop.server.objects[reference])
+    assert shop.tell("checkout.session.completed", shop.server.objects[page_id]) == "done"
+    with inside(shop.company):
+        assert not Subscription.objects.exists()
+        assert PaymentCustomer.objects.get().subscription_ref == ""
+        assert Checkout.objects.get().done_at is not None
+
+
+def test_an_invoice_counts_by_all_payments_that_came_in_and_no_others(shop: Shop) -> None:
+    paid = shop.server.invoice(shop.customer, 1_500, is_paid=True)
+    listed = paid["payments"]["data"]
+    given_up = shop.server.payment(shop.customer, 1_500)
+    given_up |= {"status": "canceled", "amount_received": 0}
+    rest = shop.server.payment(shop.customer, 500)
+    listed.insert(0, _part_of_invoice(given_up, status="canceled"))
+    listed.append(_part_of_invoice(rest, status="paid"))
+    paid["amount_paid"] = 2_000
+    for _ in range(2):
+        shop.tell("invoice.paid", paid)
+    assert shop.payments() == [("subscription", 15 * USD), ("subscription", 5 * USD)]
+
+
+def _part_of_invoice(intent: dict[str, object], *, status: str) -> dict[str, object]:
+    payment = {"type": "payment_intent", "payment_intent": intent["id"]}
+    return {"object": "invoice_payment", "status": status, "payment": payment}
+
+
 def state(shop: Shop) -> str:
     with inside(shop.company):
         return subscriptions.current_subscription().state

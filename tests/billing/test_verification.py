@@ -287,6 +287,18 @@ def test_the_nightly_task_looks_at_every_tenant(
     assert kept.differences[0]["table"] == USAGE
 
 
+def test_books_that_cant_be_verified_dont_stop_the_others(
+    books: Company, neighbour: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _falsify(f"UPDATE {USAGE} SET charge_lines = '7' WHERE request_id = {ONE}", books)
+    listed = [books.id, neighbour.id]
+    monkeypatch.setattr(run, "_tenants", lambda slug: Tenant.objects.using("platform").filter(id__in=listed))
+    assert verify_task.apply().get() == {"right": 1, "differ": 1}
+    with tenant_scope(books.id), transaction.atomic():
+        (kept,) = Verification.objects.all()
+    assert kept.differences[-1]["check"] == "unfinished"
+
+
 def test_what_was_before_is_left_out(books: Company) -> None:
     _falsify(CORRUPTIONS["a line"][0], books)
     printed = StringIO()

@@ -110,6 +110,7 @@ class StripeServer:
             payments = [
                 {
                     "object": "invoice_payment",
+                    "status": "paid",
                     "payment": {"type": "payment_intent", "payment_intent": intent["id"]},
                 }
             ]

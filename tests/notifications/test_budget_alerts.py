@@ -90,6 +90,30 @@ def test_an_alert_handed_over_again_is_told_once(company: Company, work_off: Cal
     assert len(told(company.alice)) == 1
 
 
+def test_an_alert_that_cant_be_told_now_doesnt_stop_others(
+    company: Company, neighbour: Company, work_off: Callable[[], int]
+) -> None:
+    for one in (company, neighbour):
+        on_loop(budget(one, 100, thresholds=[50]))
+        on_loop(_spend(one, 60))
+    with administrator() as slow:
+        # Another process tells the first of them, and takes its time.
+        slow.execute(
+            "INSERT INTO tenants_notice (id, tenant_id, topic, once_key, permission, memberships, addresses, subject, text, "
+            "html, link, data, attachments, created_at) SELECT gen_random_uuid(), tenant_id, 'budget.threshold_reached', "
+            "'budget ' || budget_id || ' ' || period_start || ' ' || threshold, '', '{}', '{}', 's', 't', '', '', '{}', "
+            "'[]', now() FROM billing_alert WHERE tenant_id = %s",
+            (company.id,),
+        )
+        tell_alerts()
+        slow.rollback()
+    assert (_alerts(company), _alerts(neighbour)) == ([(50, False)], [(50, True)])
+    tell_alerts()
+    work_off()
+    assert _alerts(company) == [(50, True)]
+    assert len(told(company.alice)) == 1
+
+
 def test_a_deleted_budget_has_nothing_to_tell(company: Company, work_off: Callable[[], int]) -> None:
     mine = on_loop(budget(company, 100, thresholds=[50]))
     on_loop(_spend(company, 70))

@@ -7,17 +7,19 @@ import uuid
 from decimal import Decimal
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from billing.models import Alert, Budget
 from billing.services.budgets import Subject
+from kernel.errors import ParleyError
 from kernel.tenancy import tenant_scope
 from tenants.models import ApiKey
 from tenants.notifications import Audience, notify
 
 log = structlog.get_logger(__name__)
 
+PLATFORM = "platform"
 MAX_ALERTS = 500
 """At a time; the rest the next time."""
 THRESHOLD_REACHED = "budget.threshold_reached"
@@ -34,17 +36,25 @@ _WHAT = {
 
 
 def tell_alerts() -> int:
-    """Tell what hasn't been told. How many."""
-    platform = Alert.objects.using("platform")
-    untold = list(platform.filter(told_at=None).order_by("at")[:MAX_ALERTS])
-    for alert in untold:
-        with tenant_scope(alert.tenant_id), transaction.atomic():
-            budget = Budget.objects.filter(id=alert.budget_id).first()
-            if budget is not None:
-                _tell(alert, budget)
-        platform.filter(id=alert.id, tenant_id=alert.tenant_id).update(told_at=timezone.now())
+    """Tell what hasn't been told; one that can't be now is logged, and told the next time. How many."""
+    told = 0
+    for alert in list(Alert.objects.using(PLATFORM).filter(told_at=None).order_by("at")[:MAX_ALERTS]):
+        try:
+            _hand_over(alert)
+        except (ParleyError, DatabaseError):
+            log.exception("budget_alert_not_told", tenant=str(alert.tenant_id), budget=str(alert.budget_id))
+            continue
         log.info("budget_alert_told", tenant=str(alert.tenant_id), budget=str(alert.budget_id), at=alert.threshold)
-    return len(untold)
+        told += 1
+    return told
+
+
+def _hand_over(alert: Alert) -> None:
+    with tenant_scope(alert.tenant_id), transaction.atomic():
+        budget = Budget.objects.filter(id=alert.budget_id).first()
+        if budget is not None:
+            _tell(alert, budget)
+    Alert.objects.using(PLATFORM).filter(id=alert.id, tenant_id=alert.tenant_id).update(told_at=timezone.now())
 
 
 def _tell(alert: Alert, budget: Budget) -> None:

@@ -10,7 +10,15 @@ from django.db import transaction
 from billing.models import Checkout, Invoice, PaymentCustomer, Plan, Subscription
 from billing.payments.base import Page, PaymentPort, Ways
 from billing.payments.online import online_port
-from billing.services.subscriptions import OWING, begins_later, change_plan, check_seats, current_subscription, keep
+from billing.services.subscriptions import (
+    OWING,
+    begins_later,
+    change_plan,
+    check_nothing_overdue,
+    check_seats,
+    current_subscription,
+    keep,
+)
 from kernel.errors import Conflict, InvalidRequest, ParleyError
 from kernel.ids import uuid7
 from kernel.tenancy import current_tenant_id
@@ -73,13 +81,14 @@ def begin_payment(*, caller: Principal, invoice: Invoice) -> Begun:
 def begin_subscription(*, caller: Principal, plan: Plan, seats: int) -> Begun:
     """A page to begin paying for a plan each month; it is the tenant's when it is paid. Opens transactions of its own.
 
-    Raises as `begin_top_up`, and `Conflict` where another is being paid for in this way.
+    Raises as `begin_top_up`, and `Conflict` where another is being paid for in this way, or an invoice is overdue.
     """
     port = online_port()
     check_seats(plan, seats)
     if not plan.price_nano:
         raise InvalidRequest("This plan has no price to be paid.", details={"param": "plan"})
     with transaction.atomic():
+        check_nothing_overdue()
         known = PaymentCustomer.objects.filter(provider=port.name).first()
         if known is not None and known.subscription_ref:
             raise Conflict("A plan is being paid for already: cancel that one first.")

@@ -64,6 +64,17 @@ _SETTLED: LiteralString = """
     ), 0)::bigint AS expected, i.total_nano
     FROM billing_invoice i WHERE i.state <> 'draft'
 """
+# No more of a payment pays invoices than came in and stayed.
+_SPENT: LiteralString = """
+    SELECT p.id, p.external_id, u.nano AS found, greatest(0, p.amount_nano - coalesce((
+        SELECT sum(r.amount_nano) FROM billing_paymentreturn r WHERE r.payment_id = p.id
+    ), 0))::bigint AS most
+    FROM (
+        SELECT payment_id, sum(amount_nano)::bigint AS nano FROM billing_invoicepayment
+        WHERE payment_id IS NOT NULL GROUP BY payment_id
+    ) u JOIN billing_payment p ON p.id = u.payment_id
+    ORDER BY 1
+"""
 _CHARGES: LiteralString = """
     SELECT l.charge_id, count(*) AS found FROM billing_invoiceline l JOIN billing_invoice i ON i.id = l.invoice_id
     WHERE l.charge_id IS NOT NULL AND NOT i.replaced AND i.state <> 'draft' GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 20
@@ -130,6 +141,12 @@ def check_invoices(snapshot: Snapshot, findings: Findings) -> None:
         if row["expected"] != row["found"] or not 0 <= row["found"] <= row["total_nano"]:
             _expect(
                 findings, "invoice payments", {**row, "settled_nano": row["found"]}, "settled_nano", row["expected"]
+            )
+    for row in snapshot.execute(_SPENT):
+        if row["found"] > row["most"]:
+            key = {"id": row["id"], "payment": row["external_id"], "column": "amount_nano"}
+            findings.differs(
+                "invoice payments", "billing_payment", key, expected=f"at most {row['most']}", found=row["found"]
             )
 
 

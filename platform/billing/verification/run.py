@@ -5,13 +5,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from psycopg import Error
 
+from billing.periods import zone_of
 from billing.report_models import Verification
 from billing.verification.guards import check_ages, check_holds, check_limits
 from billing.verification.ledger import check_accounts, check_entries
@@ -19,6 +20,7 @@ from billing.verification.recount import check_mark, check_rollups
 from billing.verification.repricing import Repricing
 from billing.verification.values import Books, Findings, TooMany, windows_of
 from kernel import metrics
+from kernel.errors import ParleyError
 from kernel.ids import uuid7
 from kernel.snapshots import Snapshot, snapshot_of
 from kernel.tenancy import tenant_scope
@@ -33,6 +35,8 @@ Check = Callable[[Snapshot, Findings], None]
 
 CHECKS: tuple[Check, ...] = (check_accounts, check_holds, check_limits, check_ages, check_mark)
 """What is checked of a whole tenant in one moment."""
+UNFINISHED = (ParleyError, DatabaseError, Error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What may come of a database that doesn't answer in time, and of rows that hold what none should."""
 more_checks: list[Check] = []
 """Checks of other parts of billing, which they add when the app starts."""
 
@@ -58,12 +62,16 @@ def verify_all(*, slug: str | None = None, since: datetime | None = None) -> Ite
 
 
 def verify(books: Books) -> Verified:
-    """Compute a tenant's books again, and say where they differ."""
+    """Compute a tenant's books again, and say where they differ. What can't be computed to its end is a difference, too:
+    nobody knows that they are right."""
     began, findings = time.monotonic(), Findings()
     try:
         _verify(books, findings)
     except TooMany:
         log.info("verification_ended_early", tenant=str(books.tenant_id))
+    except UNFINISHED as error:
+        log.exception("verification_failed", tenant=str(books.tenant_id))
+        findings.unfinished(books.tenant_id, error)
     return Verified(books.slug, findings, round((time.monotonic() - began) * 1000))
 
 
@@ -94,7 +102,7 @@ def latest(*, slug: str | None = None) -> Iterable[Verification]:
 
 def _books(slug: str | None, since: datetime | None) -> Iterator[tuple[uuid.UUID, Books]]:
     for tenant in _tenants(slug).iterator():
-        yield tenant.id, Books(tenant.id, tenant.slug, ZoneInfo(tenant.timezone), tenant.created_at, since)
+        yield tenant.id, Books(tenant.id, tenant.slug, zone_of(tenant.timezone), tenant.created_at, since)
 
 
 def _tenants(slug: str | None) -> QuerySet[Tenant]:

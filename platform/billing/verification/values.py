@@ -11,6 +11,7 @@ from kernel.ids import uuid7_floor
 
 DIFFERENCES_MAX = 20
 """Of one tenant: then its verification ends."""
+ERROR_CHARS_MAX = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ class Findings:
         self.differences.append(Difference(check, table, key, expected, found))
         if len(self.differences) >= DIFFERENCES_MAX:
             raise TooMany
+
+    def unfinished(self, tenant_id: uuid.UUID, error: Exception) -> None:
+        """Note that something could not be computed."""
+        key = {"id": tenant_id}
+        found = f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
+        self.differences.append(Difference("unfinished", "tenants_tenant", key, "verified to the end", found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ RETRIES = 2
 DISPUTES_MAX = 100
 WON = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"})
 """States of a dispute in which the money is ours: it was won, or is only asked about yet."""
+ENDED = frozenset({"canceled", "incomplete_expired"})
+"""States of a subscription that it doesn't come back from."""
 
 T = TypeVar("T")
 
@@ -150,6 +152,11 @@ class StripePort:
             subscription=_id(found.subscription),
         )
 
+    def has_ended(self, subscription: str) -> bool:
+        """Whether nothing is collected by a subscription any more."""
+        found = _asked(lambda: self._client.v1.subscriptions.retrieve(subscription))
+        return found.status in ENDED
+
     def intent(self, intent_id: str) -> Intent:
         """How a payment stands: what came in, what went back, what is disputed."""
         found = _asked(lambda: self._client.v1.payment_intents.retrieve(intent_id, {"expand": ["latest_charge"]}))
@@ -169,12 +176,12 @@ class StripePort:
         """How an invoice of a subscription stands."""
         found = _asked(lambda: self._client.v1.invoices.retrieve(invoice_id, {"expand": ["payments"]}))
         payments = found.payments.data if found.payments else []
-        intents = [_id(one.payment.payment_intent) for one in payments if one.payment.type == "payment_intent"]
+        came_in = [one.payment for one in payments if one.status == "paid" and one.payment.type == "payment_intent"]
         return PaidInvoice(
             customer=_id(found.customer),
             status=found.status or "",
             paid_nano=nano(found.amount_paid, found.currency),
-            intent=intents[0] if intents else "",
+            intents=tuple(_id(one.payment_intent) for one in came_in),
         )
 
 

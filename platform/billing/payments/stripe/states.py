@@ -33,9 +33,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class PaidInvoice:
-    """An invoice of Stripe's for a subscription. `status` as Stripe says it: `paid`, `open`, `uncollectible`, `void`."""
+    """An invoice of Stripe's for a subscription. `status` as Stripe says it: `paid`, `open`, `uncollectible`, `void`;
+    `intents` are the payments that came in for it."""
 
     customer: str
     status: str
     paid_nano: int
-    intent: str
+    intents: tuple[str, ...]

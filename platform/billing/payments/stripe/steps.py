@@ -24,6 +24,7 @@ class Reader(Protocol):
     def session(self, session_id: str) -> SessionState: ...
     def intent(self, intent_id: str) -> Intent: ...
     def invoice(self, invoice_id: str) -> PaidInvoice: ...
+    def has_ended(self, subscription: str) -> bool: ...
     def end_subscription(self, *, subscription: str, at_period_end: bool) -> None: ...
 
 
@@ -42,7 +43,8 @@ def _checked_out(reader: Reader, customer: PaymentCustomer, session_id: str, _: 
         return
     if checkout.purpose in ("top_up", "invoice"):
         _follow(reader, customer, state.intent, purpose=checkout.purpose, invoice_id=checkout.invoice_id)
-    elif checkout.done_at is None and checkout.plan is not None:
+    elif checkout.done_at is None and checkout.plan is not None and not reader.has_ended(state.subscription):
+        # Where it has ended, the event that says so may have come first: there is nothing to begin.
         sub = Subscription.objects.first()
         if sub is not None and sub.state in subscriptions.OWING:
             sub = dunning.payment_came()
@@ -71,8 +73,9 @@ def _invoiced(reader: Reader, customer: PaymentCustomer, invoice_id: str, _: str
     invoice = reader.invoice(invoice_id)
     if invoice.customer != customer.external_id:
         return
-    if invoice.status == "paid" and invoice.intent:
-        _follow(reader, customer, invoice.intent, purpose="subscription")
+    if invoice.status == "paid" and invoice.intents:
+        for intent_id in invoice.intents:
+            _follow(reader, customer, intent_id, purpose="subscription")
     elif invoice.status == "paid" and invoice.paid_nano:
         receive(Received(PROVIDER, invoice_id, "subscription", invoice.paid_nano))
     elif invoice.status in ("open", "uncollectible") and Subscription.objects.exists():
