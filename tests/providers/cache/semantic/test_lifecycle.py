@@ -336,6 +336,7 @@ async def test_each_request_is_counted_once(warm: House, written: Written) -> No
     await warm.ask("Why is grass so green in spring?")
     await warm.ask(ASKED, headers={"cache-control": "no-cache"})
     await warm.ask("Name a colour", temperature=1)
+    await written()
     found = [(await warm.ask(ALIKE)).headers["x-parley-cache"] for _ in range(2)]
     await written()
     counted = await warm.rest("GET", "cache/stats")
