@@ -47,6 +47,23 @@ def pump_that(waits: Callable[[], Awaitable[object]]) -> Pump:
     return Pumps().start(job=job(candidate(FakeAdapter(pace=pace))), settle=Ledger())
 
 
+def pump_that_fails(when: asyncio.Event) -> Pump:
+    """A job whose provider refuses it then."""
+
+    async def wait() -> None:
+        await when.wait()
+        raise Rejected("this can't be answered")
+
+    return pump_that(wait)
+
+
+def streamed(sent: Sent, pump: Pump) -> "tuple[Responder, asyncio.Task[None]]":
+    """A job's answer on its way to a client."""
+    responder = Responder(sent, request_id=uuid.uuid4())
+    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
+    return responder, asyncio.create_task(_stream(responder, pump, writer, PING, 0.0))
+
+
 async def _at_once(_: float) -> None:
     return
 
@@ -109,9 +126,7 @@ async def test_silence_is_filled_with_comments_and_ends_with_the_stream(monkeypa
 async def test_a_provider_that_lets_wait_has_the_stream_begin_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completions, "PING_AFTER_S", 0.02)
     sent, pieces = Sent(), asyncio.Event()
-    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
-    responder = Responder(sent, request_id=uuid.uuid4())
-    streaming = asyncio.create_task(_stream(responder, pump_that(pieces.wait), writer, PING, 0.0))
+    _, streaming = streamed(sent, pump_that(pieces.wait))
     async with asyncio.timeout(5):
         while len(sent.bodies) < 3:
             sent.came.clear()
@@ -128,13 +143,7 @@ async def test_what_fails_after_a_comment_ends_the_stream_with_an_error(monkeypa
     monkeypatch.setattr(completions, "PING_AFTER_S", 0.02)
     sent, fails = Sent(), asyncio.Event()
 
-    async def wait() -> None:
-        await fails.wait()
-        raise Rejected("this can't be answered")
-
-    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
-    responder = Responder(sent, request_id=uuid.uuid4())
-    streaming = asyncio.create_task(_stream(responder, pump_that(wait), writer, PING, 0.0))
+    responder, streaming = streamed(sent, pump_that_fails(fails))
     async with asyncio.timeout(5):
         await sent.came.wait()
         fails.set()
@@ -149,13 +158,7 @@ async def test_what_was_not_tried_yet_may_still_be_refused_with_its_own_status(m
     monkeypatch.setattr(Pump, "is_tried", False)
     sent, fails = Sent(), asyncio.Event()
 
-    async def wait() -> None:
-        await fails.wait()
-        raise Rejected("this can't be answered")
-
-    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
-    responder = Responder(sent, request_id=uuid.uuid4())
-    streaming = asyncio.create_task(_stream(responder, pump_that(wait), writer, PING, 0.0))
+    responder, streaming = streamed(sent, pump_that_fails(fails))
     await asyncio.sleep(0.06)
     assert not responder.started
     fails.set()
