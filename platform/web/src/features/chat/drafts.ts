@@ -1,6 +1,9 @@
 import { recall, remember } from "$lib/storage";
 
-/** Text that isn't on the server yet, kept through reloads: what is being written, and what is being sent. */
+/**
+ * Text that isn't on the server yet, kept through reloads: what is being written, and what is being sent. It belongs to one
+ * membership: whoever signs in at the same browser afterwards must neither see it nor send it.
+ */
 export interface KeptSend {
   cid: string;
   text: string;
@@ -10,29 +13,29 @@ export interface KeptSend {
 }
 
 const KEPT_SENDS_MAX = 20;
-const draftKey = (room: string): string => `parley.draft.${room}`;
-const outboxKey = (room: string): string => `parley.draft.outbox.${room}`;
+const draftKey = (member: string, room: string): string => `parley.draft.${member}.${room}`;
+const outboxKey = (member: string, room: string): string => `parley.draft.outbox.${member}.${room}`;
 const modelKey = (room: string): string => `parley.model.${room}`;
 
-export function recallDraft(room: string): string {
-  return recall(draftKey(room)) ?? "";
+export function recallDraft(member: string, room: string): string {
+  return recall(draftKey(member, room)) ?? "";
 }
 
-export function rememberDraft(room: string, text: string): void {
-  remember(draftKey(room), text === "" ? null : text);
+export function rememberDraft(member: string, room: string, text: string): void {
+  remember(draftKey(member, room), text === "" ? null : text);
 }
 
-export function recallSends(room: string): KeptSend[] {
+export function recallSends(member: string, room: string): KeptSend[] {
   try {
-    const kept: unknown = JSON.parse(recall(outboxKey(room)) ?? "[]");
+    const kept: unknown = JSON.parse(recall(outboxKey(member, room)) ?? "[]");
     return Array.isArray(kept) ? kept.filter(isKeptSend).slice(-KEPT_SENDS_MAX) : [];
   } catch {
     return [];
   }
 }
 
-export function rememberSends(room: string, sends: KeptSend[]): void {
-  remember(outboxKey(room), sends.length === 0 ? null : JSON.stringify(sends.slice(-KEPT_SENDS_MAX)));
+export function rememberSends(member: string, room: string, sends: KeptSend[]): void {
+  remember(outboxKey(member, room), sends.length === 0 ? null : JSON.stringify(sends.slice(-KEPT_SENDS_MAX)));
 }
 
 /** The model last chosen in a room, or `PEOPLE_ONLY`. */

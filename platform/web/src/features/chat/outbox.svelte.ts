@@ -17,13 +17,15 @@ const RESENT_WITHIN_MS = 600_000;
 /** Messages on their way to the server. A `cid` stays with its text, so that no retry can post it twice. */
 export class Outbox {
   list = $state.raw<Outgoing[]>([]);
+  readonly #member: string;
   readonly #room: string;
   readonly #client: RealtimeClient;
 
-  constructor(room: string, client: RealtimeClient) {
+  constructor(member: string, room: string, client: RealtimeClient) {
+    this.#member = member;
     this.#room = room;
     this.#client = client;
-    this.list = recallSends(room).map((kept) => ({
+    this.list = recallSends(member, room).map((kept) => ({
       ...kept,
       status: "failed",
       problem: "This message wasn’t sent yet.",
@@ -90,6 +92,7 @@ export class Outbox {
   #set(list: Outgoing[]): void {
     this.list = list;
     rememberSends(
+      this.#member,
       this.#room,
       list.map(({ cid, text, model, generate, atMs }) => ({ cid, text, model, generate, atMs })),
     );

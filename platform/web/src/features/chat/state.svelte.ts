@@ -36,7 +36,7 @@ export class RoomState {
   constructor(id: string, context: RoomContext) {
     this.id = id;
     this.#context = context;
-    this.outbox = new Outbox(id, context.client);
+    this.outbox = new Outbox(context.membershipId, id, context.client);
     this.outbox.onacknowledged = (cid, messageId) => {
       if (this.messages.some((message) => message.id === messageId)) this.outbox.discard(cid);
     };
@@ -72,6 +72,9 @@ export class RoomState {
     switch (event.type) {
       case "message.created":
         return this.#add(event.body.message);
+      case "message.edited":
+      case "message.deleted":
+        return this.#change(event.body.message);
       case "generation.started":
         return this.#start(event.body.generation);
       case "generation.finished":
@@ -160,6 +163,10 @@ export class RoomState {
     if (this.room === null) return;
     this.room = { ...this.room, last_message_at: message.created_at };
     this.#context.onRoom(this.room);
+  }
+
+  #change(message: Message): void {
+    this.messages = this.messages.map((known) => (known.id === message.id ? message : known));
   }
 
   #start(generation: Generation): void {

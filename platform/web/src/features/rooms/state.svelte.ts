@@ -46,6 +46,19 @@ export class Rooms {
     }
   }
 
+  /** Reads the newest again: rooms that are new here, and what is unread. Those further down stay, and all of them when that fails. */
+  async refresh(): Promise<void> {
+    if (this.phase !== "ready") return;
+    try {
+      const page = await this.#page(null);
+      const fresh = new Set(page.data.map((room) => room.id));
+      this.list = page.next_cursor === null ? page.data : [...page.data, ...this.list.filter((room) => !fresh.has(room.id))];
+    } catch {
+      // The next note, or the next visit, brings it.
+    }
+  }
+
+  /** Raises what went wrong. */
   async loadMore(): Promise<void> {
     if (this.loadingMore || this.#cursor === null) return;
     this.loadingMore = true;
@@ -94,9 +107,9 @@ function activity(room: Room): string {
   return room.last_message_at ?? room.created_at;
 }
 
-/** Whether something happened in a room that this member hasn't seen. */
+/** Whether something was said in a room that this member hasn't seen. */
 export function isUnread(room: Room): boolean {
-  return room.seen_seq !== undefined && room.head_seq > room.seen_seq;
+  return (room.unread ?? 0) > 0;
 }
 
 export function titleOf(room: Pick<Room, "title">): string {

@@ -2,13 +2,16 @@ import { getContext, setContext } from "svelte";
 import type { ApiClient } from "$lib/api/client";
 import type { Model, Room } from "$lib/api/types";
 import { Permission, type PermissionName } from "$lib/permissions";
-import { CloseCode, RealtimeClient, type ConnectionState } from "$lib/realtime";
+import { CloseCode, RealtimeClient, type ConnectionState, type Note } from "$lib/realtime";
 import { LiveBalance } from "$features/billing/balance.svelte";
 import { RoomState } from "$features/chat/state.svelte";
 import { Unread } from "$features/notices/unread.svelte";
 import { Rooms, isUnread } from "$features/rooms/state.svelte";
 
 const KEY = Symbol("workspace");
+/** Notes that say that the list of rooms is another one. */
+const OF_ROOMS: ReadonlySet<string> = new Set(["invited", "mentioned", "unread"]);
+const NOTES_GATHERED_MS = 300;
 
 /** Who is signed in, as far as a workspace has to know. */
 export interface Who {
@@ -31,6 +34,7 @@ export class Workspace {
   room = $state.raw<RoomState | null>(null);
   readonly #client: RealtimeClient;
   readonly #may: Who["may"];
+  #refreshing: ReturnType<typeof setTimeout> | undefined;
   readonly #nudge = (): void => {
     if (document.visibilityState !== "visible") return;
     this.#client.nudge();
@@ -54,7 +58,7 @@ export class Workspace {
           if (kind === "text") this.#state(room)?.append(gid, text);
         },
       },
-      onNote: (note) => this.balance.tell(note),
+      onNote: (note) => this.#told(note),
       onState: (state) => this.#connected(state),
     });
   }
@@ -72,6 +76,7 @@ export class Workspace {
     removeEventListener("online", this.#nudge);
     document.removeEventListener("visibilitychange", this.#nudge);
     this.unread.stop();
+    clearTimeout(this.#refreshing);
     this.#client.stop();
   }
 
@@ -98,7 +103,7 @@ export class Workspace {
       api: this.api,
       client: this.#client,
       membershipId: this.membershipId,
-      onRoom: (room: Room) => this.rooms.put(room),
+      onRoom: (room) => this.#listed(room),
       onGone: (room) => this.rooms.drop(room),
     });
     void this.#client.follow(id);
@@ -118,7 +123,7 @@ export class Workspace {
     if (!state?.room || document.visibilityState !== "visible") return;
     this.#client.seen(state.id);
     const listed = this.rooms.list.find((room) => room.id === state.id);
-    if (listed && isUnread(listed)) this.rooms.put({ ...listed, seen_seq: listed.head_seq });
+    if (listed && isUnread(listed)) this.rooms.put({ ...listed, unread: 0 });
   }
 
   reconnect(): void {
@@ -128,6 +133,20 @@ export class Workspace {
 
   #state(room: string): RoomState | null {
     return this.room?.id === room ? this.room : null;
+  }
+
+  /** What is unread is the list's to know: an open room holds what it was when it was opened. */
+  #listed(room: Room): void {
+    const listed = this.rooms.list.find(({ id }) => id === room.id);
+    this.rooms.put(listed ? { ...room, unread: listed.unread } : room);
+  }
+
+  #told(note: Note): void {
+    this.balance.tell(note);
+    if (!OF_ROOMS.has(note.type)) return;
+    // After a while away there are many at once.
+    clearTimeout(this.#refreshing);
+    this.#refreshing = setTimeout(() => void this.rooms.refresh(), NOTES_GATHERED_MS);
   }
 
   #connected(state: ConnectionState): void {

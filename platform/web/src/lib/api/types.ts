@@ -64,7 +64,7 @@ export interface Page<Item> {
   next_cursor: string | null;
 }
 
-export interface MessageCreated {
+export interface MessageBody {
   message: Message;
 }
 

@@ -1,7 +1,7 @@
 /**
  * The frames of Parley's WebSocket protocol, version 1. Every frame is one JSON object whose `op` names it.
  */
-import type { GenerationFinished, GenerationStarted, MessageCreated, RoomMember, Room } from "$lib/api/types";
+import type { GenerationFinished, GenerationStarted, MessageBody, RoomMember, Room } from "$lib/api/types";
 
 export const SUBPROTOCOL = "parley.v1";
 export const PROTOCOL_VERSION = 1;
@@ -111,7 +111,7 @@ interface EventOf<Type extends string, Body> {
 }
 
 export type RoomEvent =
-  | EventOf<"message.created", MessageCreated>
+  | EventOf<"message.created" | "message.edited" | "message.deleted", MessageBody>
   | EventOf<"generation.started", GenerationStarted>
   | EventOf<"generation.finished", GenerationFinished>
   | EventOf<"room.updated", { room: Room }>
