@@ -4,17 +4,18 @@ import type { Page } from "$lib/api/types";
 
 const PAGE_SIZE = 50;
 
-/** A list read page by page from one address. */
+/** A list read page by page from one address. A newer reading from its start takes the place of those under way. */
 export class Paged<Item extends { id: string }> {
   list = $state.raw<Item[]>([]);
   phase = $state<"loading" | "ready" | FailureKind>("loading");
   loadingMore = $state(false);
-  /** Why the next page isn't here. */
+  /** Why the next page isn't here, or what is shown isn't newer. */
   problem = $state<string | null>(null);
   #cursor = $state<string | null>(null);
   readonly #api: ApiClient;
   readonly #path: string;
   readonly #query: () => Query;
+  #last = 0;
 
   /** `query` is asked for each page. */
   constructor(api: ApiClient, path: string, query: () => Query = () => ({})) {
@@ -27,31 +28,41 @@ export class Paged<Item extends { id: string }> {
     return this.#cursor !== null;
   }
 
-  async load(): Promise<void> {
-    this.phase = "loading";
+  /** With `quietly`, what is listed stays while it is read again, and, with the problem, when that fails. */
+  async load(options: { quietly?: boolean } = {}): Promise<void> {
+    this.#last += 1;
+    const mine = this.#last;
+    const quietly = options.quietly === true && this.phase === "ready";
+    if (!quietly) this.phase = "loading";
     this.problem = null;
+    this.loadingMore = false;
     try {
       const page = await this.#page(null);
+      if (mine !== this.#last) return;
       this.list = page.data;
       this.#cursor = page.next_cursor;
       this.phase = "ready";
     } catch (error) {
-      this.phase = kindOf(error);
+      if (mine !== this.#last) return;
+      if (quietly) this.problem = describe(error);
+      else this.phase = kindOf(error);
     }
   }
 
   async loadMore(): Promise<void> {
     if (this.loadingMore || this.#cursor === null) return;
+    const mine = this.#last;
     this.loadingMore = true;
     this.problem = null;
     try {
       const page = await this.#page(this.#cursor);
+      if (mine !== this.#last) return;
       this.list = [...this.list, ...page.data];
       this.#cursor = page.next_cursor;
     } catch (error) {
-      this.problem = describe(error);
+      if (mine === this.#last) this.problem = describe(error);
     } finally {
-      this.loadingMore = false;
+      if (mine === this.#last) this.loadingMore = false;
     }
   }
 

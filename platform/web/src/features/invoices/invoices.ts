@@ -27,10 +27,14 @@ export function nameOf(invoice: Invoice): string {
   return invoice.kind === "credit_note" ? "Draft credit note" : "Draft";
 }
 
-/** `1 Nov 2026 – 30 Nov 2026`, in the invoice's own time zone; the end isn't part of it. */
-export function periodOf({ period_start: start, period_end: end, time_zone: timeZone }: Invoice): string {
-  const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", timeZone });
-  return `${day.format(Date.parse(start))} – ${day.format(Date.parse(end) - 1)}`;
+/** `21 Nov 2026`, in the invoice's own time zone, as on its PDF. */
+export function dayOf({ time_zone: timeZone }: Pick<Invoice, "time_zone">, moment: string | number): string {
+  return new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", timeZone }).format(new Date(moment));
+}
+
+/** `1 Nov 2026 – 30 Nov 2026`; the end isn't part of it. */
+export function periodOf(invoice: Invoice): string {
+  return `${dayOf(invoice, invoice.period_start)} – ${dayOf(invoice, Date.parse(invoice.period_end) - 1)}`;
 }
 
 /** `19 %` of 1,900 hundredths of a percent. */

@@ -41,7 +41,7 @@ export class ReportState {
 
   ask(question: Question): void {
     this.question = question;
-    void this.report.load({ quietly: true });
+    void this.report.load({ meanwhile: true });
   }
 
   /** More of the values. */
