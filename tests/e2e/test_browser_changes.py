@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.browser import Visitor, running_browser
-from tests.support.stack import Login, Stack, Tenant
+from tests.support.browser import PHONE, Visitor, running_browser
+from tests.support.stack import Login, Stack, Tenant, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
 
@@ -263,3 +263,48 @@ def test_a_revoked_key_stays_where_it_was_and_an_invoice_that_isn_t_there_isn_t_
     page.goto(f"/console/invoices/{uuid.uuid4()}")
     expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
     expect(page.get_by_text("Loading…")).to_have_count(0)
+
+
+def test_a_phone_s_drawer_makes_way_for_what_it_opens(stack: Stack, tenant: Tenant, browser: Browser) -> None:
+    visitor = Visitor(browser, stack.url, size=PHONE)
+    visitor.sign_in(tenant.owner, tenant.password)
+    page = visitor.page
+    drawer = page.get_by_role("dialog", name="Navigation")
+    page.get_by_role("button", name="Open navigation").click()
+    drawer.get_by_role("button", name="Account:").click()
+    page.get_by_role("menuitem", name="Your profile").click()
+    page.get_by_role("dialog", name="Your profile").get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Open navigation").click()
+    drawer.get_by_role("button", name="New room").click()
+    dialog = page.get_by_role("dialog", name="New room")
+    dialog.get_by_label("Name").fill("From the drawer")
+    dialog.get_by_role("button", name="Create room").click()
+    expect(page.get_by_role("heading", name="From the drawer")).to_be_visible()
+    visitor.close()
+
+
+def test_rooms_of_one_name_have_a_report_and_many_rooms_scroll_by_themselves(
+    owner: Visitor, elsewhere: httpx.Client, upstream: OpenAIUpstream
+) -> None:
+    for _ in range(2):
+        room = shared_room(elsewhere, "Twins")
+        upstream.script(text="Priced.", usage="always", prompt_tokens=750_000_000, completion_tokens=1, times=1)
+        asked = elsewhere.post(f"/api/v1/rooms/{room}/messages", json={"text": "Hello", "model": MODEL})
+        assert asked.status_code == 201, asked.text
+        eventually(
+            lambda room=room: (
+                elsewhere.get(f"/api/v1/rooms/{room}/messages").json()["data"][0]["author"]["kind"] == "model"
+            )
+        )
+    for number in range(30):
+        shared_room(elsewhere, f"One of many, {number}")
+    page = owner.page
+    page.goto("/")
+    expect(page.get_by_test_id("room-item").filter(has_text="One of many, 29").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    page.goto("/console/reports")
+    page.get_by_label("Told apart by").select_option("Room")
+    expect(page.get_by_role("region", name="By room").get_by_text("Twins")).to_have_count(2)
+    # No amount is cut off, which would make it another one.
+    first = "Math.min(...[...document.querySelectorAll('figure svg text')].map((text) => text.getBBox().x))"
+    assert page.evaluate(first) >= 0
