@@ -172,7 +172,7 @@ def tell_disabled(message: outbox.Message) -> None:
         audience=Audience(permission="webhooks.manage"),
         subject="A webhook was turned off",
         text=f"The endpoint {endpoint.url} gets no more events: {why}.\n\nMend it, turn it on again, and replay what it missed.",
-        link="/console/webhooks",
+        link="",
         data={"webhook_id": str(endpoint.id), "reason": endpoint.disabled_reason},
     )
 
