@@ -260,6 +260,7 @@ def test_a_revoked_key_stays_where_it_was_and_an_invoice_that_isn_t_there_isn_t_
     unreachable(page, "**/api/v1/api-keys?*")
     page.get_by_role("alertdialog").get_by_role("button", name="Revoke key").click()
     expect(page.get_by_role("row").filter(has_text="short-lived")).to_contain_text("Revoked")
+    expect(page.locator("#main")).to_be_focused()
     page.goto(f"/console/invoices/{uuid.uuid4()}")
     expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
     expect(page.get_by_text("Loading…")).to_have_count(0)
