@@ -1,6 +1,6 @@
 """A text word for word, and whether another is the same but for one run of words.
 
-Of two texts that agree in all else, a run that one has more ("cancel my trial", "cancel my free trial"), or a small word in
+Of two texts that agree in all else, a run that one has more ("cancel a trial", "cancel a free trial"), or a small word in
 place of another ("pay for a voucher", "pay with a voucher"), makes another question: that it doesn't must be known, not
 guessed. What people say of their own affairs is put in more ways than there are things to say, and is let pass."""
 
