@@ -29,10 +29,14 @@ from providers.types import (
     ChoiceFinished,
     EmbeddingRequest,
     Extras,
+    FunctionTool,
     Message,
     Opaque,
     OpaqueDelta,
+    ReasoningPart,
+    ResponseFormat,
     TextDelta,
+    TextPart,
     ToolCallDelta,
 )
 from tests.providers.conftest import ask
@@ -238,6 +242,54 @@ def test_parts_that_only_one_format_knows_are_inspected_too() -> None:
             ),
         ),
     )
+
+
+def _saying(where: str, text: str) -> ChatRequest:
+    """A request that says a text elsewhere than in a message's text."""
+    said = Raw(json.dumps({"type": "object", "properties": {"a": {"description": text}}}).encode())
+    extras = Extras("openai.chat", {"prediction": Raw(json.dumps({"type": "content", "content": text}).encode())})
+    plain = ask("hello")
+    return {
+        "description": replace(plain, tools=(FunctionTool("look", description=text),)),
+        "parameters": replace(plain, tools=(FunctionTool("look", parameters=said),)),
+        "tool": replace(plain, tools=(Opaque("custom", Extras("openai.chat", {"custom": said})),)),
+        "thought": replace(plain, messages=(Message("assistant", (ReasoningPart(text, extras),)), *plain.messages)),
+        "message": replace(plain, messages=(Message("assistant", (TextPart("yes"),), extras=extras), *plain.messages)),
+        "request": replace(plain, extras=extras),
+    }[where]
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize(
+    ("where", "param"),
+    [
+        ("description", "tools[0]"),
+        ("parameters", "tools[0]"),
+        ("tool", "tools[0]"),
+        ("thought", "messages[0].content[0]"),
+        ("message", "messages[0]"),
+        ("request", "prediction"),
+    ],
+)
+def test_whatever_goes_to_a_model_is_inspected(where: str, param: str) -> None:
+    deny = _rules(deny=[{"name": "birds", "expression": "bluebird"}])
+    with pytest.raises(ContentDenied) as refused:
+        inspect_in(_saying(where, "a bluebird"), deny)
+    assert refused.value.details == {"param": param, "rule": "birds"}
+    assert inspect_in(_saying(where, "a robin"), deny) == _saying(where, "a robin")
+    mask = _rules(mask_secrets=True, mask_input=True)
+    assert inspect_in(_saying(where, "a robin"), mask) == _saying(where, "a robin")
+    masked = msgspec.json.encode(inspect_in(_saying(where, f"use {KEY}"), mask)).decode()
+    assert KEY not in masked
+    assert f"use {SECRET_SAYS}" in masked
+
+
+@pytest.mark.no_database
+def test_the_format_of_the_answer_is_held_against_the_rules() -> None:
+    schema = Raw(b'{"type":"object","description":"of a bluebird"}')
+    asked = replace(ask("hello"), response_format=ResponseFormat("json_schema", name="a", schema=schema))
+    with pytest.raises(ContentDenied):
+        inspect_in(asked, _rules(deny=[{"name": "birds", "expression": "bluebird"}]))
 
 
 @pytest.mark.no_database
