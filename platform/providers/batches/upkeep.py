@@ -19,8 +19,8 @@ _OLD = """
 """
 _TENANTS = "SELECT DISTINCT tenant_id FROM providers_file"
 _LEFT = """
-    UPDATE providers_file f SET expires_at = now() + %(kept)s
-    WHERE f.state = 'stored' AND (f.expires_at IS NULL OR f.expires_at > now() + %(kept)s)
+    UPDATE providers_file f SET expires_at = now() + make_interval(days => %(days)s)
+    WHERE f.state = 'stored' AND (f.expires_at IS NULL OR f.expires_at > now() + make_interval(days => %(days)s))
         AND NOT EXISTS (SELECT 1 FROM tenants_membership m WHERE m.id = f.principal_id AND m.status = 'active')
         AND NOT EXISTS (
             SELECT 1 FROM tenants_apikey k
@@ -46,7 +46,7 @@ def _expire_what_was_left(tenant_id: uuid.UUID) -> None:
     """Have the tenant's files expire that belong to keys that have ended and to members who were removed."""
     try:
         with tenant_scope(tenant_id), transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_LEFT, {"kept": LEFT_KEPT})
+            cursor.execute(_LEFT, {"days": LEFT_KEPT.days})
     except Error:
         # Of one tenant; the next run tries again.
         log.exception("files_not_expired", tenant_id=str(tenant_id))
