@@ -22,8 +22,8 @@ MAX_WAITING = 256
 """Calls that may wait for the thread; one more is refused."""
 MAX_BATCH_TEXTS = 32
 FEW_TEXTS, CROWD = 2, 8
-"""Two texts take nearly twice as long as one, and whoever is batched waits for all of it: while fewer than `CROWD` calls wait, no more
-than `FEW_TEXTS` are batched (docs/adr/0015-semantic-cache.md)."""
+"""Two texts take nearly twice as long as one, and whoever is batched waits for all of it: while fewer than `CROWD` calls wait,
+no more than `FEW_TEXTS` are batched (docs/adr/0015-semantic-cache.md)."""
 TIMEOUT_S = 5.0
 """How long a call waits for its vectors."""
 IDLE_S = 60.0
