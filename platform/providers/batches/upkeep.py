@@ -24,7 +24,7 @@ _LEFT = """
         AND NOT EXISTS (SELECT 1 FROM tenants_membership m WHERE m.id = f.principal_id AND m.status = 'active')
         AND NOT EXISTS (
             SELECT 1 FROM tenants_apikey k
-            WHERE k.id = f.principal_id AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+            WHERE f.principal_id IN (k.id, k.line) AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
         )
 """
 

@@ -18,6 +18,7 @@ from providers.batches import results, work
 from providers.batches.answers import PutOff, answer_line
 from providers.batches.models import Batch
 from providers.batches.run import due_batches
+from providers.batches.upkeep import delete_expired_files
 from tenants.models import ApiKey
 from tests.providers.batches.conftest import Caller, Said, change_batches, lines_left, usage_of
 from tests.support.cast import Company
@@ -235,6 +236,9 @@ async def test_a_rotated_keys_successor_goes_on_with_its_batch_and_has_its_files
     more = await caller.batch(caller.asking("d"))
     caller.key = await _rotate(caller.company)
     assert (await caller.look(more))["status"] == "validating"
+    await sync_to_async(delete_expired_files)()
+    kept = await caller.call("GET", f"files/{batch['input_file_id']}")
+    assert kept.json()["expires_at"] is None
     made = await sync_to_async(caller.company.alice.client.post)("/api/v1/api-keys", {"name": "other"}, format="json")
     caller.key = made.json()["secret"]
     assert (await caller.call("GET", f"batches/{name}")).status_code == 404
