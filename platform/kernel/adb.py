@@ -223,7 +223,8 @@ def _connect_kwargs(alias: str) -> dict[str, Any]:
         "port": target["PORT"],
         "connect_timeout": settings.DATABASE_CONNECT_TIMEOUT_S,
     }
-    kwargs = {name: value for name, value in kwargs.items() if value}
+    # What else the URL says, above all how the server has to prove itself (sslmode, sslrootcert), holds here too.
+    kwargs = {name: value for name, value in kwargs.items() if value} | target["OPTIONS"]
     return kwargs | {"autocommit": True, "prepare_threshold": None, "row_factory": dict_row}
 
 
