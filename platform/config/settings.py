@@ -254,6 +254,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout": 10}
 CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BEAT_SCHEDULER = "config.beat.Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=1)},
     "expire-messages": {"task": "chat.expire_messages", "schedule": timedelta(minutes=5)},

@@ -141,7 +141,9 @@ def test_a_bad_external_database_is_explained(tmp_path: Path, monkeypatch: pytes
     assert "can't start with this environment" in up.output
 
 
-def test_a_database_elsewhere_is_not_begun_anew_with_other_secrets(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_elsewhere_is_not_begun_anew_with_other_secrets(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = start("--port", "0")
     first.wait_until_ready()
     its = Home(first.home)

@@ -70,7 +70,9 @@ def _refuse_to_begin_anew(home: Home) -> None:
     """A home without secrets gets new ones, but not for a database elsewhere that others made its secrets for: all keys would
     end, and what is encrypted be lost. Raises `HomeProblem`."""
     given = read_env().database_url
-    missing = [name for name in SHARED_SECRETS if not plan.has_external(name) and home.secret(SHARED_SECRETS[name]) is None]
+    missing = [
+        name for name in SHARED_SECRETS if not plan.has_external(name) and home.secret(SHARED_SECRETS[name]) is None
+    ]
     if given and missing and holds_parley(given.get_secret_value()):
         raise HomeProblem(
             f"The database of DATABASE_URL is in use, but its secrets are missing: {', '.join(missing)}. Give them in the "
