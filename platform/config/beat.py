@@ -6,7 +6,6 @@ from typing import Any
 
 import structlog
 from celery.beat import PersistentScheduler, ScheduleEntry
-from celery.schedules import schedule
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +36,9 @@ class Scheduler(PersistentScheduler):
         return behind
 
     def _waiting(self) -> int:
+        channel: Any = self.producer.channel
         try:
-            queue = self.producer.channel.queue_declare(queue=self.app.conf.task_default_queue, passive=True)
+            queue = channel.queue_declare(queue=self.app.conf.task_default_queue, passive=True)
         except (*self.connection.channel_errors, *self.connection.connection_errors):
             # An empty queue isn't there. A broker that is away is told of where the task is sent.
             return 0
@@ -46,4 +46,5 @@ class Scheduler(PersistentScheduler):
 
 
 def _comes_round_soon(entry: ScheduleEntry) -> bool:
-    return isinstance(entry.schedule, schedule) and entry.schedule.run_every <= SOON
+    every: timedelta | None = getattr(entry.schedule, "run_every", None)
+    return every is not None and every <= SOON

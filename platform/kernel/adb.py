@@ -215,7 +215,7 @@ async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
 def _connect_kwargs(alias: str) -> dict[str, Any]:
     # Read from the live connection's settings: in tests these name the test database.
     target = connections[alias].settings_dict
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "dbname": target["NAME"],
         "user": target["USER"],
         "password": target["PASSWORD"],
