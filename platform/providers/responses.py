@@ -80,7 +80,7 @@ async def keep_response(
     row = {
         "id": response_id,
         "tenant": principal.tenant_id,
-        "principal": principal.id,
+        "principal": principal.owner_id,
         "previous": previous_id,
         "content": sealed,
         "kept": KEPT,
@@ -104,7 +104,7 @@ async def access_responses(*, principal: Principal, response_ids: tuple[uuid.UUI
     """Those of these responses that there are."""
     if not response_ids:
         return []
-    asked = {"ids": list(response_ids), "principal": principal.id}
+    asked = {"ids": list(response_ids), "principal": principal.owner_id}
     async with adb.transaction(principal.tenant_id) as opened:
         rows = await (await opened.execute(_READ, asked)).fetchall()
     return [_kept(principal, row["id"], row["content"]) for row in rows]
@@ -120,7 +120,7 @@ async def access_chain(*, principal: Principal, response_id: uuid.UUID | None) -
         raise PreviousNotFound(details=details)
     asked = {
         "id": response_id,
-        "principal": principal.id,
+        "principal": principal.owner_id,
         "longest": MAX_CHAIN,
         "most_bytes": MAX_CHAIN_BYTES,
     }
@@ -143,7 +143,7 @@ async def delete_response(*, principal: Principal, response_id: uuid.UUID | None
     """Delete a response. Raises `ResponseNotFound`."""
     if response_id is None:
         raise ResponseNotFound
-    asked = {"id": response_id, "principal": principal.id}
+    asked = {"id": response_id, "principal": principal.owner_id}
     async with adb.transaction(principal.tenant_id) as opened:
         if (await opened.execute(_DELETE, asked)).rowcount == 0:
             raise ResponseNotFound

@@ -35,7 +35,7 @@ from tenants.last_used import is_due, note_use, note_use_sync
 from tenants.models import GroupMember, Membership
 from tenants.permissions import effective_permissions
 from tenants.principals import Principal, Priority, Unconfirmed
-from tenants.selectors import GROUPS_SQL, KEY_SQL, KEY_TIES_SQL, KeyRow, key_by_digest
+from tenants.selectors import GROUPS_SQL, KEY_SQL, KEY_TIES_SQL, KeyRow, key_by_digest, with_ties
 from tenants.tokens import AccessClaims, read_access
 
 _MAX_CREDENTIAL_CHARS = 4096
@@ -215,9 +215,7 @@ async def _find_key(public_id: str, hashed: bytes) -> KeyRow | None:
         return None
     async with adb.transaction(row.tenant_id) as connection, connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(KEY_TIES_SQL, (row.id,))
-        ties = await cursor.fetchone()
-    bound_by, groups = ties or ((), ())
-    return replace(row, groups=tuple(groups), bound_by=tuple(bound_by))
+        return with_ties(row, await cursor.fetchone())
 
 
 async def _read_credential(credential: str, hashed: bytes) -> _Record:
@@ -255,6 +253,7 @@ def _record_of(row: KeyRow | None, hashed: bytes) -> _Record:
         pace_tokens_per_s=row.pace_tokens_per_s,
         groups=frozenset(row.groups),
         bound_by=frozenset(row.bound_by),
+        line=row.line,
     )
     subject = Subject(tenant_id=row.tenant_id, membership_id=row.membership_id, api_key_id=row.id)
     epochs = (row.tenant_epoch, row.membership_epoch, row.key_epoch)

@@ -168,6 +168,9 @@ class ApiKey(TenantModel):
     bound_by = ArrayField(
         models.UUIDField(), db_default=[], help_text="keys whose budgets and limits hold for this one as well"
     )
+    line = models.UUIDField(
+        null=True, help_text="the first of the keys that this one came from by rotation; null: itself"
+    )
     epoch = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True)

@@ -47,7 +47,8 @@ class Principal:
     """A caller whose credential held. `permissions` are those in force now: role ∩ key's scopes.
 
     `allowed_models` are the aliases that a key is for, in which `*` stands for any characters; `groups` are those that
-    the member is in, or the key's owner. `bound_by` are the keys whose budgets and limits hold for this one as well.
+    the member is in, or the key's owner. `bound_by` are the keys whose budgets and limits hold for this one as well. `line`
+    is the first of the keys that this one came from by rotation, None if it didn't.
 
     `priority` is the highest that the caller may ask for; `pace_tokens_per_s` how fast answers are streamed to it, None
     for as fast as they come. With `unconfirmed` the credential's epochs are still to be compared."""
@@ -62,6 +63,7 @@ class Principal:
     allowed_models: frozenset[str] | None = None
     groups: frozenset[uuid.UUID] = frozenset()
     bound_by: frozenset[uuid.UUID] = frozenset()
+    line: uuid.UUID | None = None
     priority: Priority = "normal"
     pace_tokens_per_s: int | None = None
     unconfirmed: Unconfirmed | None = field(default=None, compare=False, repr=False)
@@ -70,6 +72,11 @@ class Principal:
     def id(self) -> uuid.UUID:
         """The key's id, or the membership's."""
         return self.api_key_id or self.membership_id
+
+    @property
+    def owner_id(self) -> uuid.UUID:
+        """Whose is what is kept for the caller: a key's and its successors', so the first's id; else the membership's."""
+        return self.line or self.id
 
     def may_use(self, alias: str) -> bool:
         """Whether the key, if it is one, is for this model. What a route's access says is another matter."""

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -39,17 +40,17 @@ KEY_SQL = "SELECT * FROM lookup.api_key(%s, %s)"
 GROUPS_SQL = "SELECT group_id FROM tenants_groupmember WHERE membership_id = %s"
 """The groups of a member of the tenant in scope."""
 KEY_TIES_SQL = """
-    SELECT k.bound_by, ARRAY(SELECT g.group_id FROM tenants_groupmember g WHERE g.membership_id = k.membership_id)
+    SELECT k.bound_by, k.line, ARRAY(SELECT g.group_id FROM tenants_groupmember g WHERE g.membership_id = k.membership_id)
     FROM tenants_apikey k WHERE k.id = %s
 """
-"""Of a key of the tenant in scope: the keys whose budgets and limits hold for it, and its owner's groups."""
+"""Of a key of the tenant in scope: the keys whose budgets and limits hold for it, the first of its line, its owner's groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
     """A key that exists, with all that decides what it may do. Revoked keys and removed members are not found.
 
-    `groups` are its owner's; both these and `bound_by` are read when its tenant is known."""
+    `groups` are its owner's; these, `bound_by` and `line` are read when its tenant is known."""
 
     id: uuid.UUID
     tenant_id: uuid.UUID
@@ -69,6 +70,7 @@ class KeyRow:
     pace_tokens_per_s: int | None
     groups: tuple[uuid.UUID, ...] = ()
     bound_by: tuple[uuid.UUID, ...] = ()
+    line: uuid.UUID | None = None
 
 
 def login_by_email(email: str) -> Login | None:
@@ -89,8 +91,13 @@ def key_by_digest(lookup_id: str, digest: bytes) -> KeyRow | None:
     key = KeyRow(*row)
     with tenant_scope(key.tenant_id), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(KEY_TIES_SQL, [key.id])
-        bound_by, groups = cursor.fetchone() or ((), ())
-    return replace(key, groups=tuple(groups), bound_by=tuple(bound_by))
+        return with_ties(key, cursor.fetchone())
+
+
+def with_ties(key: KeyRow, ties: tuple[Any, ...] | None) -> KeyRow:
+    """The key with what `KEY_TIES_SQL` found."""
+    bound_by, line, groups = ties or ((), None, ())
+    return replace(key, groups=tuple(groups), bound_by=tuple(bound_by), line=line)
 
 
 def tenants_of_person(person_id: uuid.UUID) -> list[TenantOfPerson]:

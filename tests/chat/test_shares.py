@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.test import Client
+from psycopg.types.json import Jsonb
 
 from chat.bounds import SHARE_VIEWS_PER_MINUTE
 from chat.services.erasure import erase_messages
@@ -56,10 +57,28 @@ def texts(made: Any) -> list[str]:
     return [message["text"] for message in answer.json()["messages"]]
 
 
+def title_of(made: Any) -> str:
+    title: str = visit(f"/api/v1/shared/{made['token']}").json()["title"]
+    return title
+
+
 def is_dead(made: Any) -> bool:
     statuses = {visit(f"/api/v1/shared/{made['token']}").status_code, visit(made["path"]).status_code}
     assert len(statuses) == 1
     return statuses == {404}
+
+
+def test_a_title_made_of_others_words_is_left_out_with_them(sharing: Company) -> None:
+    room_id = room_of_two(sharing)
+    mine, theirs = say(sharing.alice, room_id, "mine"), say(sharing.bob, room_id, "theirs")
+    for made_of, title in (([mine], "About a secret"), ([mine, theirs], "New room")):
+        with administrator() as admin:
+            admin.execute(
+                "UPDATE chat_room SET title = 'About a secret', settings = settings || %s WHERE id = %s",
+                [Jsonb({"titled_by": [str(id_) for id_ in made_of]}), room_id],
+            )
+        assert title_of(share(sharing.alice, room_id)) == title
+    assert title_of(share(sharing.alice, room_id, with_others=True)) == "About a secret"
 
 
 def test_what_was_said_then_is_shown_and_nothing_later(sharing: Company) -> None:

@@ -27,7 +27,8 @@ class Received:
 
 class MailServer:
     """`refusals` answer a verb (`RCPT`, `MAIL`, `DATA`, `AUTH`, `BODY` for the text itself) by a line, once for each in the
-    list; `hangs` says nothing at all; `tls` is the server's context, for STARTTLS, or at once with `tls_at_once`."""
+    list; `hangs` says nothing at all; `knows_utf8` is whether it has SMTPUTF8; `tls` is the server's context, for STARTTLS, or
+    at once with `tls_at_once`."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class MailServer:
         self.connections = 0
         self.refusals: dict[str, list[str]] = {}
         self.hangs = False
+        self.knows_utf8 = True
         self.port = port
         self._tls = tls
         self._tls_at_once = tls_at_once
@@ -116,7 +118,9 @@ class _Session:
     async def answer(self, verb: str, line: str) -> None:
         match verb:
             case "EHLO":
-                extensions = ["mail.test", "8BITMIME", "SMTPUTF8"]
+                extensions = ["mail.test", "8BITMIME"]
+                if self.server.knows_utf8:
+                    extensions.append("SMTPUTF8")
                 if self.server._tls and not self.over_tls:
                     extensions.append("STARTTLS")
                 if self.server._login:

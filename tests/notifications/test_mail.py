@@ -113,6 +113,33 @@ def test_addresses_and_members_get_one_each(company: Company, mail: MailServer, 
     )
 
 
+def test_a_domain_of_other_letters_is_written_in_ascii(
+    company: Company, mail: MailServer, work_off: Callable[[], int]
+) -> None:
+    """Most servers take no other, and one that doesn't would keep everybody's mail waiting."""
+    mail.knows_utf8 = False
+    with administrator() as admin:
+        admin.execute(
+            "UPDATE tenants_person SET email = 'alice@münchen.example', name = 'Älice' WHERE email = %s",
+            [company.alice.email],
+        )
+    tell(company, audience=Audience(permission="usage.read", addresses=("books@bücher.example", "bücher@ours.example")))
+    work_off()
+    assert sorted(got.recipients[0] for got in mail.received) == [
+        "alice@xn--mnchen-3ya.example",
+        "books@xn--bcher-kva.example",
+    ]
+    assert {got.message["To"] for got in mail.received} == {
+        "Älice <alice@xn--mnchen-3ya.example>",
+        "books@xn--bcher-kva.example",
+    }
+    assert sorted((one.status, one.problem) for one in waiting(company)) == [
+        ("dead", "the address can't be written in ASCII"),
+        ("done", ""),
+        ("done", ""),
+    ]
+
+
 def test_attachments_come_along_and_one_that_is_gone_is_left_out(
     company: Company, mail: MailServer, work_off: Callable[[], int]
 ) -> None:
@@ -179,6 +206,7 @@ def test_a_server_that_hangs_costs_one_wait(
         ("RCPT", "550 no such user", "dead", "the mail server refuses the recipient (550)"),
         ("RCPT", "451 come back", "waiting", "the mail server refuses the recipient (451)"),
         ("BODY", "552 too much", "dead", "the mail server refuses the message (552)"),
+        ("MAIL", "552 too much, it will be", "dead", "the mail server refuses the message (552)"),
         ("MAIL", "553 not you", "waiting", "the mail server refuses SMTP_FROM (553)"),
         ("EHLO", "421 closing", "waiting", "the mail server can't be used: SMTPHeloError"),
     ],

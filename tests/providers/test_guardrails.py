@@ -29,10 +29,14 @@ from providers.types import (
     ChoiceFinished,
     EmbeddingRequest,
     Extras,
+    FunctionTool,
     Message,
     Opaque,
     OpaqueDelta,
+    ReasoningPart,
+    ResponseFormat,
     TextDelta,
+    TextPart,
     ToolCallDelta,
 )
 from tests.providers.conftest import ask
@@ -61,6 +65,27 @@ def test_secrets_and_card_numbers_are_replaced() -> None:
     assert BOTH.text(TEXTS[2]) == f"{SECRET_SAYS} and after"
     assert BOTH.text(TEXTS[3]) == TEXTS[3]
     assert Mask(secrets=False, cards=True).text(TEXTS[0]) == TEXTS[0]
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (f"{CARD} 12/26", f"{CARD_SAYS} 12/26"),
+        (f"{CARD} 123 is the code", f"{CARD_SAYS} 123 is the code"),
+        ("4111-1111-1111-1111-0427", f"{CARD_SAYS}-0427"),
+        (f"3 {CARD}", f"3 {CARD_SAYS}"),
+        (f"2026 12 5000 {CARD} 7 {CARD}", f"2026 12 5000 {CARD_SAYS} 7 {CARD_SAYS}"),
+        ("3782 822463 10005 1234", f"{CARD_SAYS} 1234"),
+        ("4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", CARD_SAYS),
+        ("5 3 4 6 7 8 9 1 2 6 7 2 1 9 5 3 4 8 1 9", "5 3 4 6 7 8 9 1 2 6 7 2 1 9 5 3 4 8 1 9"),
+    ],
+)
+def test_a_card_number_is_seen_among_other_numbers(text: str, masked: str) -> None:
+    assert BOTH.text(text) == masked
+    outward = Outward(BOTH)
+    events = [*(event for letter in text for event in outward.feed(TextDelta(letter))), *outward.rest()]
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == masked
 
 
 @pytest.mark.no_database
@@ -170,8 +195,9 @@ def test_what_is_masked_may_be_kept_from_the_models_too() -> None:
         ({"deny": [{"name": "d", "expression": "a"}], "allow": ["a"]}, "a " * 100_000),
         ({"mask_secrets": True, "mask_input": True}, "-eyJ" * 100_000),
         ({"mask_cards": True, "mask_input": True}, "4" * 400_000),
+        ({"mask_cards": True, "mask_input": True}, "4" + " 4" * 200_000),
     ],
-    ids=["denied and allowed again and again", "beginnings of tokens", "digits"],
+    ids=["denied and allowed again and again", "beginnings of tokens", "digits", "numbers"],
 )
 def test_no_text_takes_longer_than_its_length(rules: dict[str, Any], text: str) -> None:
     # Each took minutes when the time grew with the square of the length.
@@ -216,6 +242,54 @@ def test_parts_that_only_one_format_knows_are_inspected_too() -> None:
             ),
         ),
     )
+
+
+def _saying(where: str, text: str) -> ChatRequest:
+    """A request that says a text elsewhere than in a message's text."""
+    said = Raw(json.dumps({"type": "object", "properties": {"a": {"description": text}}}).encode())
+    extras = Extras("openai.chat", {"prediction": Raw(json.dumps({"type": "content", "content": text}).encode())})
+    plain = ask("hello")
+    return {
+        "description": replace(plain, tools=(FunctionTool("look", description=text),)),
+        "parameters": replace(plain, tools=(FunctionTool("look", parameters=said),)),
+        "tool": replace(plain, tools=(Opaque("custom", Extras("openai.chat", {"custom": said})),)),
+        "thought": replace(plain, messages=(Message("assistant", (ReasoningPart(text, extras),)), *plain.messages)),
+        "message": replace(plain, messages=(Message("assistant", (TextPart("yes"),), extras=extras), *plain.messages)),
+        "request": replace(plain, extras=extras),
+    }[where]
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize(
+    ("where", "param"),
+    [
+        ("description", "tools[0]"),
+        ("parameters", "tools[0]"),
+        ("tool", "tools[0]"),
+        ("thought", "messages[0].content[0]"),
+        ("message", "messages[0]"),
+        ("request", "prediction"),
+    ],
+)
+def test_whatever_goes_to_a_model_is_inspected(where: str, param: str) -> None:
+    deny = _rules(deny=[{"name": "birds", "expression": "bluebird"}])
+    with pytest.raises(ContentDenied) as refused:
+        inspect_in(_saying(where, "a bluebird"), deny)
+    assert refused.value.details == {"param": param, "rule": "birds"}
+    assert inspect_in(_saying(where, "a robin"), deny) == _saying(where, "a robin")
+    mask = _rules(mask_secrets=True, mask_input=True)
+    assert inspect_in(_saying(where, "a robin"), mask) == _saying(where, "a robin")
+    masked = msgspec.json.encode(inspect_in(_saying(where, f"use {KEY}"), mask)).decode()
+    assert KEY not in masked
+    assert f"use {SECRET_SAYS}" in masked
+
+
+@pytest.mark.no_database
+def test_the_format_of_the_answer_is_held_against_the_rules() -> None:
+    schema = Raw(b'{"type":"object","description":"of a bluebird"}')
+    asked = replace(ask("hello"), response_format=ResponseFormat("json_schema", name="a", schema=schema))
+    with pytest.raises(ContentDenied):
+        inspect_in(asked, _rules(deny=[{"name": "birds", "expression": "bluebird"}]))
 
 
 @pytest.mark.no_database

@@ -8,10 +8,12 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from billing.ledger import drained
+from config.asgi import application
 from providers import routes
 from tenants.models import ApiKey
 from tests.billing.test_verification import found
 from tests.providers.test_limits import ask, model, offer_model, statuses
+from tests.support.asgi import Answer, request
 from tests.support.cast import Company
 from tests.tenants.conftest import with_token
 
@@ -133,3 +135,19 @@ async def test_a_rotated_keys_successor_may_use_what_is_for_it_alone(company: Co
     routes._kept.forget_where(lambda _: True)
     assert (await ask(old, alias)).status_code == 401
     assert (await ask(new, alias)).status_code == 200
+
+
+async def test_a_rotated_keys_successor_goes_on_from_its_responses(company: Company, model: str) -> None:
+    async def said(text: str, body: dict[str, Any]) -> Answer:
+        headers = {"authorization": f"Bearer {text}"}
+        return await request(application, "POST", "/v1/responses", body={"model": model, **body}, headers=headers)
+
+    key, text = await sync_to_async(made)(company.alice.client)
+    first = await said(text, {"input": "My name is Ada."})
+    assert first.status_code == 200, first.text
+    after = {"input": "What is my name?", "previous_response_id": first.json()["id"]}
+    _, other = await sync_to_async(made)(company.alice.client)
+    assert (await said(other, after)).status_code == 404
+    key, _ = await sync_to_async(rotated)(company.alice.client, key)
+    _, text = await sync_to_async(rotated)(company.alice.client, key)
+    assert (await said(text, after)).status_code == 200

@@ -11,6 +11,8 @@ DIRECTORY_BYTES_MAX = 8 * 1024 * 1024
 """Of a ZIP archive's table of contents."""
 ENTRIES_MAX = 20_000
 CONVERSATION_BYTES_MAX = 64 * 1024 * 1024
+VALUES_MAX = 2_000_000
+"""In one conversation: about a hundred for each message that it may have, and twice that."""
 DEPTH_MAX = 64
 CONVERSATIONS_MAX = 50_000
 MESSAGES_MAX = 10_000

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from chat.imports.bounds import CONVERSATION_BYTES_MAX, DEPTH_MAX
+from chat.imports.bounds import CONVERSATION_BYTES_MAX, DEPTH_MAX, VALUES_MAX
 
-_MARKS = re.compile(rb'["\\{}\[\]]')
-_QUOTE, _ESCAPE, _OPEN_LIST, _OPEN = b'"'[0], b"\\"[0], b"["[0], b"{"[0]
+_MARKS = re.compile(rb'["\\{}\[\],]')
+_QUOTE, _ESCAPE, _OPEN_LIST, _OPEN, _COMMA = b'"'[0], b"\\"[0], b"["[0], b"{"[0], b","[0]
 
 
 class Element(msgspec.Struct, frozen=True):
@@ -32,6 +32,7 @@ class Scanner:
         self._skip = 0
         self._kept: bytearray | None = None
         self._problem = ""
+        self._values = 0
 
     def elements(self, pieces: Iterable[bytes]) -> Iterator[Element]:
         """The objects in order. Raises `Damaged`."""
@@ -57,6 +58,9 @@ class Scanner:
             elif byte in (_OPEN, _OPEN_LIST):
                 if self._opened(byte):
                     start = at
+                self._count()
+            elif byte == _COMMA:
+                self._count()
             elif byte != _ESCAPE and self._closed():
                 self._keep(piece[start : at + 1])
                 yield self._taken()
@@ -76,8 +80,14 @@ class Scanner:
             self._problem = "too_deep"
         begins = byte == _OPEN and self._depth == self._level + 1
         if begins:
-            self._kept, self._problem = bytearray(), ""
+            self._kept, self._problem, self._values = bytearray(), "", 0
         return begins
+
+    def _count(self) -> None:
+        """One value more. In memory it may take thirty times what it takes here."""
+        self._values += 1
+        if self._values > VALUES_MAX:
+            self._problem = self._problem or "too_large"
 
     def _closed(self) -> bool:
         """Whether an element ends here."""

@@ -7,7 +7,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -22,10 +22,21 @@ from chat.imports.scanning import Damaged, Element, Scanner
 from chat.transfers.leases import CantTransfer
 
 _MEMBER = re.compile(r"(?:[^/]+/)?conversations(?:-\d{1,6})?\.json")
-_END = struct.Struct("<4s4H2LH")
-_END_BYTES_MAX = 65_536 + _END.size
 _ZIP = b"PK\x03\x04"
 _ENCRYPTED = 1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The others are unpacked by `zipfile` without a bound: a few hundred bytes become gigabytes at once."""
+_DAMAGED = (
+    Damaged,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What `zipfile` raises of archives that aren't as they say."""
 
 
 def begins_like_one(head: bytes) -> bool:
@@ -43,7 +54,7 @@ def elements(content: IO[bytes], *, size: int) -> Iterator[Element]:
             yield from _zipped(content, size)
         else:
             yield from Scanner().elements(_pieces(content))
-    except (Damaged, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise CantTransfer("import_damaged", "The file is damaged, or no list of conversations.") from error
 
 
@@ -57,31 +68,45 @@ def decoded(element: Element) -> Any:
 
 
 def _zipped(content: IO[bytes], size: int) -> Iterator[Element]:
-    _check_directory(content, size)
     unpacked = 0
-    with zipfile.ZipFile(content) as archive:
+    with zipfile.ZipFile(cast("IO[bytes]", _Source(content))) as archive:
+        if len(archive.infolist()) > ENTRIES_MAX:
+            raise _too_many_files()
         names = sorted(info.filename for info in archive.infolist() if _MEMBER.fullmatch(info.filename))
         if not names:
             raise CantTransfer("import_without_conversations", "The archive holds no conversations.json.")
         for name in names:
             if archive.getinfo(name).flag_bits & _ENCRYPTED:
                 raise CantTransfer("import_encrypted", "The archive is encrypted.")
+            if archive.getinfo(name).compress_type not in _METHODS:
+                raise CantTransfer("import_compression", "The archive is compressed by another method than deflate.")
             with archive.open(name) as member:
                 yield from Scanner().elements(_bounded(member, size, unpacked))
             unpacked += archive.getinfo(name).file_size
 
 
-def _check_directory(content: IO[bytes], size: int) -> None:
-    """The table of contents is read whole, so it must be small. Raises `CantTransfer`."""
-    content.seek(max(0, size - _END_BYTES_MAX))
-    tail = content.read(_END_BYTES_MAX)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < _END.size:
-        raise Damaged
-    _, _, _, _, entries, directory_bytes, _, _ = _END.unpack_from(tail, at)
-    if entries > ENTRIES_MAX or directory_bytes > DIRECTORY_BYTES_MAX:
-        raise CantTransfer("import_too_large", f"The archive has more than {ENTRIES_MAX} files.")
-    content.seek(0)
+class _Source:
+    """A file of which no more is read at once than a table of contents may have: `zipfile` reads that whole, as long as the
+    archive says it is, or the ZIP64 record before its end."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+        self.seek, self.tell, self.seekable = content.seek, content.tell, content.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises `CantTransfer` where there is more than may be."""
+        if size < 0:
+            read = self._content.read(DIRECTORY_BYTES_MAX + 1)
+            size = len(read)
+        else:
+            read = self._content.read(min(size, DIRECTORY_BYTES_MAX))
+        if size > DIRECTORY_BYTES_MAX:
+            raise _too_many_files()
+        return read
+
+
+def _too_many_files() -> CantTransfer:
+    return CantTransfer("import_too_large", f"The archive has more than {ENTRIES_MAX} files.")
 
 
 def _bounded(member: IO[bytes], size: int, unpacked: int) -> Iterator[bytes]:

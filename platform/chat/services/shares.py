@@ -14,6 +14,7 @@ from chat.bounds import SHARE_BYTES_MAX, SHARE_DAYS_MAX, SHARE_MESSAGES_MAX, SHA
 from chat.services.policies import policy_of
 from chat.shapes import MessageShape
 from chat.store import Connection, every, first, transaction
+from chat.titled import TITLED_BY, UNTITLED
 from kernel import adb
 from kernel.errors import Conflict, InvalidRequest, NotFound, PayloadTooLarge, PermissionDenied
 from kernel.ids import uuid7
@@ -84,7 +85,8 @@ async def share_branch(
 ) -> NewShare:
     """Share the branch that the member reads, or the one `through` a message, as it is now, for so many days.
 
-    What others wrote or asked for is left out; an owner of the room may take it in. Files are not shared.
+    What others wrote or asked for is left out, and so is a title that a model made of it; an owner of the room may take it in.
+    Files are not shared.
 
     Raises `NotFound`, `PermissionDenied`, also where the tenant doesn't share, `InvalidRequest`, `Conflict`,
     `PayloadTooLarge`."""
@@ -101,7 +103,7 @@ async def share_branch(
         if not (await policy_of(connection)).sharing:
             raise PermissionDenied("Nothing is shared by link here.", details={"reason": "sharing_off"})
         await _check_room_left(connection, room_id)
-        shown = await selectors.room(connection, room_id)
+        title = await _title(connection, room, with_others=with_others)
         messages = _shown(await _branch(connection, room, through), room, with_others=with_others)
         if not messages:
             raise Conflict("There is nothing to share.")
@@ -126,7 +128,7 @@ async def share_branch(
                 room_id,
                 member.membership_id,
                 digest(token),
-                shown.title if shown else "",
+                title,
                 Jsonb(content),
                 with_others,
                 now,
@@ -198,6 +200,21 @@ async def _branch(connection: Connection, room: RoomAccess, through: uuid.UUID |
     path = await tree.path_to(connection, room_id=room.room_id, leaf=leaf, limit=SHARE_MESSAGES_MAX)
     found = {message.id: message for message in await reading.messages_of(connection, room, path.ids)}
     return [found[step.id] for step in path.steps if step.id in found]
+
+
+async def _title(connection: Connection, room: RoomAccess, *, with_others: bool) -> str:
+    """The room's title; not one that a model made of what is left out, whose words it may say."""
+    row = await first(
+        connection, "SELECT title, settings->%s AS made_of FROM chat_room WHERE id = %s", (TITLED_BY, room.room_id)
+    )
+    if row is None:
+        raise NotFound
+    title: str = row["title"]
+    made_of = sorted(uuid.UUID(id_) for id_ in row["made_of"] or ())
+    if with_others or not made_of:
+        return title
+    theirs = _shown(await reading.messages_of(connection, room, made_of), room, with_others=False)
+    return title if len(theirs) == len(made_of) else UNTITLED
 
 
 def _shown(messages: Sequence[MessageShape], room: RoomAccess, *, with_others: bool) -> tuple[SharedMessage, ...]:

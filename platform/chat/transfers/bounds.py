@@ -11,6 +11,8 @@ EXPORT_KEPT = timedelta(hours=24)
 """How long an export can be downloaded."""
 RECORD_KEPT = timedelta(days=7)
 """How long one can see what became of an import, or why an export failed."""
+ENDING_MAX = timedelta(minutes=10)
+"""By then the worker of a transfer that was given up has stored what it was about to."""
 RUNNING_PER_MEMBER_MAX = 5
 PAGE_MESSAGES = 200
 

@@ -10,7 +10,7 @@ import msgspec
 
 from chat.access import access_room
 from chat.store import Connection, every, first, transaction
-from chat.transfers.bounds import EXPORT_KEPT, RUNNING_PER_MEMBER_MAX
+from chat.transfers.bounds import ENDING_MAX, EXPORT_KEPT, RUNNING_PER_MEMBER_MAX
 from kernel.errors import Conflict, NotFound, RateLimited, Unavailable
 from kernel.ids import uuid7
 from kernel.objects import object_name, object_pieces, remove_object
@@ -42,7 +42,13 @@ _ASK = f"""
         expires_at)
     VALUES (%s, %s, 'export', %s, %s, %s, %s, 'queued', '[]', '{{}}', now() + %s) RETURNING {COLUMNS}
 """  # noqa: S608 - constants
-_SHOWN = "t.state <> 'storing' AND t.expires_at > now()"
+_SHOWN = "t.state <> 'storing' AND t.expires_at > now() AND t.error_code IS DISTINCT FROM 'deleted'"
+_GIVE_UP = """
+    WITH given_up AS (SELECT id, state = 'running' AS running FROM chat_transfer WHERE id = %(id)s FOR UPDATE)
+    UPDATE chat_transfer t SET state = 'failed', error_code = 'deleted', lease_owner = NULL, lease_until = NULL,
+        finished_at = now(), expires_at = now() + CASE WHEN given_up.running THEN %(ending)s ELSE interval '0' END
+    FROM given_up WHERE t.id = given_up.id RETURNING given_up.running
+"""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -161,15 +167,14 @@ async def delete_transfer(*, member: Principal, transfer_id: uuid.UUID, kind: Ki
     """Give a transfer up, with its file. What was imported stays. Raises `NotFound`."""
     await access_transfer(member=member, transfer_id=transfer_id, kind=kind)
     async with transaction(member.tenant_id) as connection:
-        await connection.execute(
-            "UPDATE chat_transfer SET state = 'failed', error_code = 'deleted', expires_at = now(), lease_owner = NULL, "
-            "lease_until = NULL, finished_at = now() WHERE id = %s",
-            (transfer_id,),
-        )
+        row = await first(connection, _GIVE_UP, {"id": transfer_id, "ending": ENDING_MAX})
     try:
         await asyncio.to_thread(remove_object, object_of(member.tenant_id, transfer_id))
     except (OSError, Unavailable):
         # Upkeep does it.
+        return
+    if row is not None and row["running"]:
+        # Its worker may be storing the file just now: the row stays until that is over, so that upkeep finds it.
         return
     async with transaction(member.tenant_id) as connection:
         await connection.execute("DELETE FROM chat_transfer WHERE id = %s", (transfer_id,))

@@ -6,6 +6,8 @@ RESULTS_KEPT = timedelta(days=30)
 """How long the files that a batch makes can be read, unless it says for less."""
 KEPT_MIN_S, KEPT_MAX_S = 3600, 30 * 86_400
 """What may be said of how long files are kept."""
+LEFT_KEPT = timedelta(days=7)
+"""How long files are kept after their key ended, or their member was removed: nobody can read or delete them then."""
 BATCHES_KEPT = timedelta(days=90)
 """How long a batch can be looked at after it was made."""
 UPLOAD_MAX = timedelta(hours=1)

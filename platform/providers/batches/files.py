@@ -80,7 +80,7 @@ async def create_file(
     async with adb.transaction(principal.tenant_id) as connection:
         await quota.reserve(connection, tenant_id=principal.tenant_id, size=size)
         await _check_count(connection)
-        row = (file_id, principal.tenant_id, principal.id, purpose, name[-NAME_MAX_CHARS:], size, UPLOAD_MAX)
+        row = (file_id, principal.tenant_id, principal.owner_id, purpose, name[-NAME_MAX_CHARS:], size, UPLOAD_MAX)
         await connection.execute(_BEGIN, row)
     try:
         await asyncio.to_thread(objects.put, principal.tenant_id, file_id, content)
@@ -98,7 +98,7 @@ async def access_file(*, principal: Principal, file_id: uuid.UUID | None) -> Sto
     async with adb.transaction(principal.tenant_id) as connection:
         cursor = await connection.execute(
             f"SELECT {_COLUMNS} FROM providers_file WHERE id = %s AND principal_id = %s AND {_THERE}",  # noqa: S608 - constants
-            (file_id, principal.id),
+            (file_id, principal.owner_id),
         )
         row = await cursor.fetchone()
     if row is None:
@@ -117,7 +117,7 @@ async def list_files(
             AND (%(after)s::uuid IS NULL OR id {beyond} %(after)s)
         ORDER BY id {direction} LIMIT %(limit)s
     """  # noqa: S608 - constants
-    asked: dict[str, Any] = {"principal": principal.id, "purpose": purpose, "after": after, "limit": limit}
+    asked: dict[str, Any] = {"principal": principal.owner_id, "purpose": purpose, "after": after, "limit": limit}
     async with adb.transaction(principal.tenant_id) as connection:
         rows = await (await connection.execute(query.encode(), asked)).fetchall()
     return [StoredFile(**row) for row in rows]
@@ -128,7 +128,7 @@ async def delete_file(*, principal: Principal, file_id: uuid.UUID | None) -> Non
     async with adb.transaction(principal.tenant_id) as connection:
         cursor = await connection.execute(
             f"UPDATE providers_file SET expires_at = now() WHERE id = %s AND principal_id = %s AND {_THERE}",  # noqa: S608
-            (file_id, principal.id),
+            (file_id, principal.owner_id),
         )
         if file_id is None or cursor.rowcount == 0:
             raise FileNotThere

@@ -89,7 +89,14 @@ async def create_batch(
     `RateLimited` when too many are running already."""
     file = await access_file(principal=principal, file_id=input_file_id)
     row = (
-        *(uuid7(), principal.tenant_id, principal.id, principal.kind, principal.membership_id, principal.api_key_id),
+        *(
+            uuid7(),
+            principal.tenant_id,
+            principal.owner_id,
+            principal.kind,
+            principal.membership_id,
+            principal.api_key_id,
+        ),
         *(file.id, endpoint, None if metadata is None else Jsonb(dict(metadata)), results_kept, WINDOW),
     )
     async with adb.transaction(principal.tenant_id) as connection:
@@ -108,7 +115,7 @@ async def create_batch(
 async def access_batch(*, principal: Principal, batch_id: uuid.UUID | None) -> StoredBatch:
     """One batch. Raises `BatchNotThere`, as it does for None: a name that can't be one."""
     async with adb.transaction(principal.tenant_id) as connection:
-        row = await (await connection.execute(_READ, (batch_id, principal.id))).fetchone()
+        row = await (await connection.execute(_READ, (batch_id, principal.owner_id))).fetchone()
     if row is None:
         raise BatchNotThere
     return StoredBatch(**row)
@@ -116,7 +123,7 @@ async def access_batch(*, principal: Principal, batch_id: uuid.UUID | None) -> S
 
 async def list_batches(*, principal: Principal, after: uuid.UUID | None, limit: int) -> list[StoredBatch]:
     """The caller's batches, newest first, those after `after`, at most `limit`."""
-    asked = {"principal": principal.id, "after": after, "limit": limit}
+    asked = {"principal": principal.owner_id, "after": after, "limit": limit}
     async with adb.transaction(principal.tenant_id) as connection:
         rows = await (await connection.execute(_LIST, asked)).fetchall()
     return [StoredBatch(**row) for row in rows]
@@ -126,7 +133,7 @@ async def cancel_batch(*, principal: Principal, batch_id: uuid.UUID | None) -> S
     """Begin no more lines of a batch; what is done will be in its files. Raises `BatchNotThere`, and `Conflict` when it is
     done already."""
     async with adb.transaction(principal.tenant_id) as connection:
-        row = await (await connection.execute(_CANCEL, (batch_id, principal.id))).fetchone()
+        row = await (await connection.execute(_CANCEL, (batch_id, principal.owner_id))).fetchone()
     if row is not None:
         return StoredBatch(**row)
     batch = await access_batch(principal=principal, batch_id=batch_id)

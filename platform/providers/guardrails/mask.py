@@ -4,12 +4,13 @@ Secrets are known by the forms their issuers give them (prefixes and lengths as 
 by ISO/IEC 7812: 13 to 19 digits that begin with 3 to 6 and pass the Luhn check."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import re2
 
+CARD_DIGITS_MIN, CARD_DIGITS_MAX = 13, 19
 SECRET_SAYS = "[secret removed]"  # noqa: S105 - stands where one was
 CARD_SAYS = "[card number removed]"
 
@@ -33,7 +34,10 @@ _SECRET = re2.compile(
         )
     )
 )
-_CARD = re.compile(r"(?<![\d.])[3-6](?:[ -]?\d){12,18}(?![\d])")
+_NUMBERS = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,}")
+_GROUP = re.compile(r"\d+")
+_GROUP_DIGITS_MIN = 4
+"""Of a card number among other numbers, all groups but the last have so many: a row of small numbers is none."""
 _DIGITS = "0123456789"
 _IN_SECRETS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" + _DIGITS + "_.+/=-"
 _BEGINS_CARD = re.compile(r"[0-9.]")
@@ -53,7 +57,7 @@ class Mask:
             text = _without_pem(text)
             text = _SECRET.sub(SECRET_SAYS, text)
         if self.cards:
-            text = _CARD.sub(_card, text)
+            text = _NUMBERS.sub(_without_cards, text)
         return text
 
     def undecided(self, text: str) -> int:
@@ -98,9 +102,38 @@ def _without_pem(text: str) -> str:
     return "".join((*pieces, text[position:]))
 
 
-def _card(found: re.Match[str]) -> str:
-    digits = [int(digit) for digit in found[0] if digit.isdigit()]
-    return CARD_SAYS if 13 <= len(digits) <= 19 and passes_luhn(digits) else found[0]
+def _without_cards(found: re.Match[str]) -> str:
+    """Numbers in a row without the card numbers among them, which others stand before and behind: an amount, the date, the
+    code of the card."""
+    row = found[0]
+    groups = [group.span() for group in _GROUP.finditer(row)]
+    pieces: list[str] = []
+    position = first = 0
+    while first < len(groups):
+        last = _end_of_card(row, groups, first)
+        if last is None:
+            first += 1
+            continue
+        pieces += (row[position : groups[first][0]], CARD_SAYS)
+        position, first = groups[last][1], last + 1
+    return "".join((*pieces, row[position:]))
+
+
+def _end_of_card(row: str, groups: Sequence[tuple[int, int]], first: int) -> int | None:
+    """The group with which the longest card number ends that begins with the group `first`; None where none does."""
+    if row[groups[first][0]] not in "3456":
+        return None
+    ends = None
+    is_grouped, digits = True, ""
+    for last in range(first, len(groups)):
+        digits += row[slice(*groups[last])]
+        if len(digits) > CARD_DIGITS_MAX:
+            break
+        is_all = first == 0 and last == len(groups) - 1
+        if (is_grouped or is_all) and len(digits) >= CARD_DIGITS_MIN and passes_luhn([int(digit) for digit in digits]):
+            ends = last
+        is_grouped = is_grouped and groups[last][1] - groups[last][0] >= _GROUP_DIGITS_MIN
+    return ends
 
 
 def passes_luhn(digits: list[int]) -> bool:

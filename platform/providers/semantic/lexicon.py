@@ -15,7 +15,8 @@ class Lexicon:
     """What is known of words, folded.
 
     `function_words` say how words hang together, not what they are about; `persons` are nouns for people; "that" begins
-    a clause after one of `takes_that`; `joins` begin one. `habits` are often capitalised and name nothing. Of the
+    a clause after one of `takes_that`; `joins` begin one. `habits` are often capitalised and name nothing. `fillers` add nothing
+    to a text, nor does one of `after_how` there; `telling` function words add something, and `kinds` hardly do. Of the
     mappings, `phrases` give the one word for several, the others the canonical form: of `sides` and `weak_sides`, the
     axis with + or - ("enable+")."""
 
@@ -27,6 +28,10 @@ class Lexicon:
     negations: frozenset[str]
     failures: frozenset[str]
     habits: frozenset[str]
+    fillers: frozenset[str]
+    after_how: frozenset[str]
+    telling: frozenset[str]
+    kinds: frozenset[str]
     names: frozenset[str]
     languages: Mapping[str, frozenset[str]]
     phrases: tuple[tuple[re.Pattern[str], str], ...]
@@ -41,6 +46,7 @@ class Lexicon:
     sides: Mapping[str, str]
     weak_sides: Mapping[str, str]
     synonyms: Mapping[str, str]
+    small_synonyms: Mapping[str, str]
 
 
 @cache
@@ -60,6 +66,10 @@ def lexicon() -> Lexicon:
         negations=words("negations"),
         failures=words("failures"),
         habits=words("habits"),
+        fillers=words("fillers"),
+        after_how=words("after_how"),
+        telling=words("telling"),
+        kinds=words("kinds"),
         ordinals=_joined(read["ordinals"]),
         units=_joined(read["units"]),
         short_units=_joined(read["short_units"]),
@@ -67,6 +77,7 @@ def lexicon() -> Lexicon:
         quantifiers=_joined(read["quantifiers"]),
         comparatives=_joined(read["comparatives"]),
         synonyms=_joined(read["synonyms"]),
+        small_synonyms=_joined(read["small_synonyms"]),
         names=frozenset(word.strip() for group in read["names"].values() for word in group.split(",")),
         languages={code: frozenset(group.split()) for code, group in read["languages"].items()},
         phrases=tuple((_any_of(phrases), word) for word, phrases in read["phrases"].items()),

@@ -16,7 +16,8 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     Each field is canonical (words folded, synonyms joined, sorted where order means nothing). `version` is the guard's:
     features of another version compare with nothing. `words` are the content words' stems in the order they are said. `signs` are
     operators, flags and symbols; `marks` what small words say of duty, leave, tense and side; `foreign` are
-    words in another script than the language's; `own` says that it is about something of whoever asks."""
+    words in another script than the language's; `own` says that it is about something of whoever asks. `said` are all the words
+    that add something, small ones too, in order (`guard.runs`)."""
 
     version: int
     language: str = ""
@@ -37,6 +38,7 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     marks: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     own: bool = False
+    said: tuple[str, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.encoding import punycode
 
 from kernel import adb, outbox
 from kernel.ids import uuid7
@@ -90,7 +91,7 @@ async def send_mail(message: outbox.Message) -> None:
         return
     files = await asyncio.to_thread(lambda: tuple(_read(row["attachments"])))
     mail = Mail(
-        to=payload.address or formataddr((_printable(row["name"]), row["email"])),
+        to=_ascii(payload.address) if payload.address else formataddr((_printable(row["name"]), _ascii(row["email"]))),
         subject=row["subject"],
         text=row["text"],
         tenant=row["tenant"],
@@ -130,7 +131,7 @@ def compose(mail: Mail, *, message_id: uuid.UUID) -> EmailMessage:
 async def send_test(*, address: str) -> None:
     """Send an e-mail that says that it arrived. Raises what `Server.send` raises."""
     text = "This is a test. If you read it, Parley can send e-mail."
-    mail = Mail(to=address, subject="A test from Parley", text=text, tenant="Parley", link=settings.PUBLIC_URL)
+    mail = Mail(to=_ascii(address), subject="A test from Parley", text=text, tenant="Parley", link=settings.PUBLIC_URL)
     await server.send(compose(mail, message_id=uuid7()))
 
 
@@ -149,6 +150,18 @@ def _read(attachments: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
             continue
         left -= len(body)
         yield one["filename"], one["media_type"], body
+
+
+def _ascii(address: str) -> str:
+    """The address as every mail server takes it, its domain in ASCII (RFC 5891). Raises `GiveUp` for one that can't be: few
+    servers know SMTPUTF8."""
+    local, _, domain = address.rpartition("@")
+    try:
+        written = f"{local}@{punycode(domain)}"
+        written.encode("ascii")
+    except UnicodeError as error:
+        raise outbox.GiveUp("the address can't be written in ASCII") from error
+    return written
 
 
 def _printable(name: str) -> str:

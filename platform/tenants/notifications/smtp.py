@@ -17,6 +17,8 @@ from django.conf import settings
 from kernel.outbox import Failed, GiveUp, Later
 
 PAUSE_S = 30.0
+TOO_LARGE = 552
+"""RFC 1870: the message is larger than the server takes."""
 
 
 @cache
@@ -56,6 +58,9 @@ class Server:
         except smtplib.SMTPAuthenticationError as error:
             raise self._away(f"the mail server refuses SMTP_USER ({error.smtp_code})") from error
         except smtplib.SMTPSenderRefused as error:
+            if error.smtp_code == TOO_LARGE:
+                # Said before the message comes, by a server that was told its size.
+                raise _refused("message", error.smtp_code) from error
             raise self._away(f"the mail server refuses SMTP_FROM ({error.smtp_code})") from error
         except ssl.SSLError as error:
             raise self._away("the mail server's TLS fails") from error

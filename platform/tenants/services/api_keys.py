@@ -47,10 +47,12 @@ def issue_key(
     max_priority: Priority = "normal",
     pace_tokens_per_s: int | None = None,
     bound_by: Collection[uuid.UUID] = (),
+    line: uuid.UUID | None = None,
     using: str = "default",
 ) -> IssuedKey:
     """Make a key for a membership of the tenant in scope. What it may do is never more than the membership may. The budgets
-    and limits of the keys `bound_by` hold for it too: it uses them up together with those."""
+    and limits of the keys `bound_by` hold for it too: it uses them up together with those. `line` is the first of the keys that
+    it replaces."""
     if live_keys(using=using).count() >= settings.API_KEYS_PER_TENANT_MAX:
         raise Conflict(f"This tenant has {settings.API_KEYS_PER_TENANT_MAX} keys; revoke some first.")
     if expires_at is not None and expires_at <= timezone.now():
@@ -70,6 +72,7 @@ def issue_key(
         max_priority=max_priority,
         pace_tokens_per_s=pace_tokens_per_s,
         bound_by=_still_binding(bound_by) if bound_by else [],
+        line=line,
     )
     return IssuedKey(row=row, text=new.text)
 
@@ -124,7 +127,7 @@ def access_key(*, caller: Principal, key_id: uuid.UUID, lock: bool = False) -> A
 
 def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> IssuedKey:
     """Make a successor with the same rights; the old key goes on working for `overlap_s` seconds. What budgets and limits there
-    are for the old one, they have in common.
+    are for the old one, they have in common, and its files, batches and stored responses.
 
     Raises `Conflict` for a key that is revoked, expired or rotated already.
     """
@@ -148,6 +151,7 @@ def rotate_api_key(*, caller: Principal, key_id: uuid.UUID, overlap_s: int) -> I
         max_priority=cast("Priority", old.max_priority),
         pace_tokens_per_s=old.pace_tokens_per_s,
         bound_by={old.id, *old.bound_by, *_bounds_of(caller)},
+        line=old.line or old.id,
     )
     end = now + timedelta(seconds=overlap_s)
     old.expires_at = min(old.expires_at, end) if old.expires_at else end

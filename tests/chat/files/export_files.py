@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import zipfile
 from typing import Any
 
@@ -111,13 +112,22 @@ def open_webui_chat(title: str = "Soup") -> dict[str, Any]:
     }
 
 
-def archive(members: dict[str, bytes]) -> bytes:
+def archive(members: dict[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A ZIP archive, as ChatGPT sends it."""
     written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(written, "w", method) as made:
         for name, content in members.items():
             made.writestr(name, content)
     return written.getvalue()
+
+
+def archive_of_many(count: int) -> bytes:
+    """A ZIP archive with so many entries in its table of contents, which says at its end that it has one."""
+    small = archive({"conversations.json": b"[{}]"})
+    table, end = small.index(b"PK\x01\x02"), small.rindex(b"PK\x05\x06")
+    many = small[table:end] * count
+    sizes = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(many), table)
+    return small[:table] + many + sizes + struct.pack("<4sLQL", b"PK\x06\x07", 0, table + len(many), 1) + small[end:]
 
 
 def as_json(*conversations: Any) -> bytes:

@@ -1,5 +1,6 @@
 """Exports: a room as a file, for the member who asked; nothing that was deleted is in one."""
 
+import asyncio
 import io
 import json
 import uuid
@@ -18,9 +19,11 @@ from chat.snapshots import snapshot
 from chat.store import transaction
 from chat.transfers import bounds, exporting, leases
 from chat.transfers.run import due_transfers, take_turn
+from chat.transfers.store import object_of
 from chat.transfers.upkeep import delete_expired_transfers
-from kernel.objects import object_name, object_storage
+from kernel.objects import object_name, object_storage, put_object
 from tests.chat.files.support import call, follow, uploaded
+from tests.isolation.roles import administrator
 from tests.support.cast import Actor, Company
 
 TITLE = "Plans\n# for «2027» 計画"
@@ -220,3 +223,28 @@ async def test_an_export_has_bounds(
     for one in listed:
         assert (await call(company.alice, "DELETE", f"exports/{one['id']}")).status_code == 204
     assert (await call(company.alice, "GET", "exports")).json()["data"] == []
+
+
+async def test_a_worker_that_stores_what_was_just_deleted_leaves_nothing(company: Company, make_room: Any) -> None:
+    room = await talked(company, make_room)
+    made = await asked(company.alice, room.id, "json")
+    claimed = await leases.claim(company.id, uuid.UUID(made["id"]))
+    assert claimed is not None
+    assert (await call(company.alice, "DELETE", f"exports/{made['id']}")).status_code == 204
+    assert (await call(company.alice, "GET", f"exports/{made['id']}")).status_code == 404
+    assert (await call(company.alice, "GET", "exports")).json()["data"] == []
+    name = object_of(company.id, claimed.id)
+    await asyncio.to_thread(put_object, name, io.BytesIO(b"what was said"))
+    with pytest.raises(leases.LeaseLost):
+        await leases.complete(claimed, total=1, done=1, size=13, kept=bounds.EXPORT_KEPT)
+
+    @sync_to_async
+    def later() -> None:
+        with administrator() as admin:
+            admin.execute(
+                "UPDATE chat_transfer SET expires_at = expires_at - %s WHERE id = %s", [bounds.ENDING_MAX, claimed.id]
+            )
+        delete_expired_transfers()
+
+    await later()
+    assert not await asyncio.to_thread(object_storage().exists, name)

@@ -325,6 +325,18 @@ def test_elements_are_found_however_the_document_is_cut(length: int) -> None:
 
 
 @pytest.mark.no_database
+@pytest.mark.parametrize("value", [b"{}", b"[]", b'"a"', b"1.5"])
+def test_a_conversation_has_so_many_values(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory they take much more than in the file."""
+    monkeypatch.setattr(scanning, "VALUES_MAX", 1_000)
+    many, few, text = (b'{"mapping":{"a":[%s]}}' % b",".join([value] * count) for count in (1_001, 400, 1))
+    long = text.replace(value, b'"' + b"a, b [c] {d} " * 1_000 + b'"')
+    found = list(Scanner().elements([b"[" + b",".join((few, many, few, long)) + b"]"]))
+    assert [element.problem for element in found] == ["", "too_large", "", ""]
+    assert [element.data for element in found] == [few, b"", few, long]
+
+
+@pytest.mark.no_database
 @pytest.mark.parametrize("content", [b"", b"   ", b"[{}", b'[{"a": "', b"]", b"[]]", b"[{}]{}", b'"text"'])
 def test_what_is_no_list_of_objects_is_damaged(content: bytes) -> None:
     with pytest.raises(Damaged):

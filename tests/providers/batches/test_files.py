@@ -5,13 +5,17 @@ import itertools
 import secrets
 import tracemalloc
 from typing import Any
+from uuid import UUID
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from kernel.errors import InvalidRequest
 from kernel.objects import object_storage
+from providers.batches.upkeep import delete_expired_files
 from providers.gateway.http import Request
 from providers.gateway.multipart import received_form
+from tests.isolation.roles import administrator
 from tests.providers.batches.conftest import Caller
 
 
@@ -88,6 +92,31 @@ async def test_a_file_is_kept_as_long_as_was_asked(caller: Caller) -> None:
     assert file["expires_at"] == file["created_at"] + 3600
     fields["expires_after[seconds]"] = "5"
     assert (await caller.upload("{}", fields=fields)).status_code == 400
+
+
+async def test_files_whose_owner_has_gone_are_deleted_after_a_week(caller: Caller) -> None:
+    """Nobody else could, and they count."""
+
+    @sync_to_async
+    def upkeep(*, later: bool = False) -> None:
+        if later:
+            with administrator() as admin:
+                admin.execute("UPDATE providers_file SET expires_at = expires_at - interval '7 days 1 second'")
+        delete_expired_files()
+
+    company = caller.company
+    mine = (await caller.upload("{}")).json()["id"]
+    other = await sync_to_async(company.alice.client.post)("/api/v1/api-keys", {"name": "other"}, format="json")
+    left = (await Caller(company, other.json()["secret"], caller.model).upload("{}")).json()["id"]
+    await upkeep()
+    assert (await caller.call("GET", f"files/{mine}")).json()["expires_at"] is None
+    await sync_to_async(company.alice.client.delete)(f"/api/v1/api-keys/{other.json()['key']['id']}")
+    await upkeep()
+    assert len(object_storage().listdir(f"{company.id}/files")[1]) == 2
+    await upkeep(later=True)
+    (kept,) = object_storage().listdir(f"{company.id}/files")[1]
+    assert UUID(kept).hex == mine.removeprefix("file-") != left
+    assert (await caller.call("GET", f"files/{mine}")).json()["expires_at"] is None
 
 
 async def test_a_file_may_be_so_large(caller: Caller, settings: Any) -> None:

@@ -18,6 +18,7 @@ from providers.batches import results, work
 from providers.batches.answers import PutOff, answer_line
 from providers.batches.models import Batch
 from providers.batches.run import due_batches
+from providers.batches.upkeep import delete_expired_files
 from tenants.models import ApiKey
 from tests.providers.batches.conftest import Caller, Said, change_batches, lines_left, usage_of
 from tests.support.cast import Company
@@ -196,6 +197,71 @@ async def test_a_revoked_key_stops_its_batch(caller: Caller, monkeypatch: pytest
     assert batch.errors[0]["code"] == "not_authenticated"
     assert (batch.completed, batch.failed) == (1, 0)
     assert len(await usage_of(caller.company)) == 1
+
+
+@sync_to_async
+def _rotate(company: Company) -> str:
+    """The text of a successor; the old key ends at once."""
+    with company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+        key = ApiKey.objects.get(replaced_by=None).id
+    answer = company.alice.client.post(f"/api/v1/api-keys/{key}/rotate", {"overlap_s": 0}, format="json")
+    assert answer.status_code == 201
+    return str(answer.json()["secret"])
+
+
+async def test_a_rotated_keys_successor_goes_on_with_its_batch_and_has_its_files(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.BATCH_LINES_AT_ONCE = 1
+    name = await caller.batch(caller.asking("a", "b", "c"))
+
+    async def rotating(**given: Any) -> Any:
+        answer = await answer_line(**given)
+        monkeypatch.setattr(work, "answer_line", answer_line)
+        # Twice: it is the first one's batch, and the last one's to go on with.
+        await _rotate(caller.company)
+        caller.key = await _rotate(caller.company)
+        return answer
+
+    monkeypatch.setattr(work, "answer_line", rotating)
+    assert await caller.work(name)
+    batch = await caller.look(name)
+    assert (batch["status"], batch["request_counts"]) == ("completed", {"total": 3, "completed": 3, "failed": 0})
+    assert set(await caller.lines(batch["output_file_id"])) == {"a", "b", "c"}
+    assert [one["id"] for one in (await caller.call("GET", "batches")).json()["data"]] == [name]
+    files = {one["id"] for one in (await caller.call("GET", "files")).json()["data"]}
+    assert files == {batch["input_file_id"], batch["output_file_id"]}
+    assert len(await usage_of(caller.company)) == 3
+    # What the successor makes is one line's, too; another key of the same member sees none of it.
+    more = await caller.batch(caller.asking("d"))
+    caller.key = await _rotate(caller.company)
+    assert (await caller.look(more))["status"] == "validating"
+    await sync_to_async(delete_expired_files)()
+    kept = await caller.call("GET", f"files/{batch['input_file_id']}")
+    assert kept.json()["expires_at"] is None
+    made = await sync_to_async(caller.company.alice.client.post)("/api/v1/api-keys", {"name": "other"}, format="json")
+    caller.key = made.json()["secret"]
+    assert (await caller.call("GET", f"batches/{name}")).status_code == 404
+    assert (await caller.call("GET", "files")).json()["data"] == []
+
+
+async def test_a_batch_whose_key_was_rotated_and_whose_successor_was_revoked_stops(caller: Caller) -> None:
+    name = await caller.batch(caller.asking("a"))
+    text = await _rotate(caller.company)
+
+    @sync_to_async
+    def revoke() -> None:
+        with caller.company.scope(), transaction.atomic():  # type: ignore[attr-defined]
+            key = ApiKey.objects.get(replaced_by=None).id
+        assert caller.company.alice.client.delete(f"/api/v1/api-keys/{key}").status_code == 204
+
+    caller.key = text
+    assert (await caller.look(name))["status"] == "validating"
+    await revoke()
+    await caller.work(name)
+    with caller.company.scope():  # type: ignore[attr-defined]
+        assert (await sync_to_async(_only_batch)()).status == "failed"
+    assert await usage_of(caller.company) == []
 
 
 def _only_batch() -> Batch:

@@ -72,7 +72,8 @@ def rows(texts: list[str]) -> Vectors:
     return np.array([[len(text)] for text in texts], dtype=np.float32)
 
 
-async def test_calls_that_wait_are_done_together_and_each_gets_its_own() -> None:
+@pytest.mark.parametrize(("waiting", "expected"), [(12, [1, 24]), (4, [1, 2, 2, 2, 2])])
+async def test_calls_that_wait_are_done_together_and_each_gets_its_own(waiting: int, expected: list[int]) -> None:
     began, go_on = threading.Event(), threading.Event()
     batches: list[int] = []
 
@@ -85,12 +86,12 @@ async def test_calls_that_wait_are_done_together_and_each_gets_its_own() -> None
     batcher = Batcher(encode, name="test")
     first = asyncio.create_task(batcher.run(["a"]))
     await asyncio.to_thread(began.wait, 30)
-    others = [asyncio.create_task(batcher.run(["b" * size, "c"])) for size in range(1, 6)]
+    others = [asyncio.create_task(batcher.run(["b" * size, "c"])) for size in range(waiting)]
     await asyncio.sleep(0)
     go_on.set()
     assert (await first).tolist() == [[1]]
-    assert [found.tolist() for found in await asyncio.gather(*others)] == [[[size], [1]] for size in range(1, 6)]
-    assert batches == [1, 10]
+    assert [found.tolist() for found in await asyncio.gather(*others)] == [[[size], [1]] for size in range(waiting)]
+    assert batches == expected
 
 
 async def test_too_many_waiting_and_too_long_a_wait_are_refused_and_the_thread_goes_on() -> None:

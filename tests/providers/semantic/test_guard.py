@@ -68,6 +68,15 @@ def between(one: str, other: str) -> str | None:
         ("Arguments for the death penalty", "Arguments against the death penalty", "marks"),
         ("Can I get a refund if I cancel?", "Can I get a refund if you cancel?", "marks"),
         ("Who wrote the odyssey?", "Who translated the odyssey?", "replaced words"),
+        ("What is the dose for adults?", "What is the dose for obese adults?", "added words"),
+        ("How do I delete a branch?", "How do I delete a branch on the server?", "added words"),
+        ("Can I bring scissors on a plane?", "Can I bring knives and scissors on a plane?", "added words"),
+        ("How do I select every row?", "How do I select every other row?", "added words"),
+        ("Can I get a refund if it rains?", "Can I get a refund even if it rains?", "added words"),
+        ("How do I pay for a voucher?", "How can I pay with a voucher?", "small words"),
+        ("Is the office open until nine?", "Is the office open from nine?", "small words"),
+        ("How do I give feedback?", "How do I take feedback?", "small words"),
+        ("Can I see the admin panel?", "Can you see the admin panel?", "small words"),
         ("What is photosynthesis?", "Was ist Photosynthese?", "language"),
         ("¿Qué es la fotosíntesis?", "O que é a fotossíntese?", "language"),
     ],
@@ -88,6 +97,9 @@ def test_what_matters_and_differs_is_named(one: str, other: str, differ: str | N
         ("Why was my card declined?", "Why is my card declined?"),
         ("Where is it?? My top-up - it's late!", "My top-up is late. Where is it?"),
         ("What is the difference between Java and Python?", "What is the difference between Python and Java?"),
+        ("How do I delete a branch?", "Can you tell me how to delete a branch, please?"),
+        ("Which colours can I choose?", "What colours can I choose?"),
+        ("My new card hasn't arrived.", "My card hasn't arrived."),
     ],
 )
 def test_two_ways_to_ask_one_thing_agree(one: str, other: str) -> None:
@@ -98,6 +110,12 @@ def test_features_of_another_version_agree_with_nothing() -> None:
     features = guard.features_of("How do I activate my card?")
     older = msgspec.structs.replace(features, version=guard.VERSION - 1)
     assert guard.disagreement(features, older) == "version"
+
+
+def test_features_without_the_words_in_order_agree_with_nothing() -> None:
+    features = guard.features_of("How do I activate a card?")
+    stored = msgspec.json.decode(msgspec.json.encode(features))
+    assert guard.disagreement(features, msgspec.convert(stored[:-1], Features)) == "version"
 
 
 @settings(max_examples=80, deadline=None)

@@ -164,7 +164,14 @@ async def _judge(asking: Asking, vector: Vectors, outcome: _Outcome) -> None:
     if calibration is None:
         return
     fetch = storage.alone(place.tenant_id)
-    rows = await storage.nearest(fetch, tenant_id=place.tenant_id, scope=asking.scope, vector=vector, limit=CANDIDATES)
+    rows = await storage.nearest(
+        fetch,
+        tenant_id=place.tenant_id,
+        scope=asking.scope,
+        vector=vector,
+        ttl_s=place.namespace.semantic_ttl_s,
+        limit=CANDIDATES,
+    )
     candidates, theirs = candidates_of(asking, rows)
     verdict = verdict_of(asking, candidates, theirs, calibration)
     chosen = verdict.candidate

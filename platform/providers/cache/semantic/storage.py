@@ -26,13 +26,14 @@ EXACT_ROWS = 1_000
 SIZES_FRESH_S = 60.0
 _MAX_SIZES = 10_000
 
-_COLUMNS = "id, membership_id, confirmed, cluster, question, created_at"
+_COLUMNS = "id, membership_id, confirmed, cluster, question"
 _ANSWERS = f"{_COLUMNS}, answer_embedding"
 _NEAR = """
     SELECT {columns}, 1 - distance AS cosine FROM (
         SELECT {columns}, embedding::vector({dimensions}) <=> %(vector)s::vector({dimensions}) AS distance
         FROM providers_semanticentry
         WHERE scope = %(scope)s AND dimensions = {dimensions} AND expires_at > now() AND size > 0
+            AND created_at > now() - %(ttl_s)s * interval '1 second'
         ORDER BY {order} LIMIT %(limit)s
     ) near
 """
@@ -59,7 +60,9 @@ _WRITE = """
         to_timestamp(%(created)s), to_timestamp(%(expires)s))
     ON CONFLICT DO NOTHING
 """
-_SAME = "SELECT id, wrong FROM providers_semanticentry WHERE scope = %s AND digest = %s FOR UPDATE"
+_SAME = """
+    SELECT id, wrong, expires_at > now() AS lives FROM providers_semanticentry WHERE scope = %s AND digest = %s FOR UPDATE
+"""
 MAX_WRONG = 2
 """An answer to a question whose answers were called wrong so often is not kept, until the last of them would have expired."""
 
@@ -161,13 +164,21 @@ def within(connection: Connection) -> Fetch:
 
 
 async def nearest(
-    fetch: Fetch, *, tenant_id: uuid.UUID, scope: bytes, vector: Vectors, limit: int, answers: bool = False
+    fetch: Fetch,
+    *,
+    tenant_id: uuid.UUID,
+    scope: bytes,
+    vector: Vectors,
+    ttl_s: int,
+    limit: int,
+    answers: bool = False,
 ) -> list[DictRow]:
-    """The entries of a scope whose questions are nearest, nearest first; with their answers' vectors if asked for."""
+    """The entries of a scope whose questions are nearest, nearest first; with their answers' vectors if asked for. `ttl_s` is the
+    time to live of now, which may have been longer when they were written."""
     dimensions = len(vector)
     is_large = dimensions == DIMENSIONS and await _size(fetch, tenant_id, scope) > EXACT_ROWS
     statement = near_statement(BY_INDEX if is_large else ONE_BY_ONE, dimensions, answers=answers)
-    given = {"vector": as_vector(vector), "scope": scope, "limit": limit}
+    given = {"vector": as_vector(vector), "scope": scope, "ttl_s": ttl_s, "limit": limit}
     return await fetch(statement, given, before=INDEXED if is_large else "")
 
 
@@ -204,11 +215,12 @@ async def answer_of(connection: Connection, entry_id: uuid.UUID) -> dict[str, An
     return await cursor.fetchone()
 
 
-async def write(connection: Connection, entry: NewEntry) -> bool:
-    """Keep an entry in place of one with the same question. False for a question whose answers were called wrong too often."""
+async def write(connection: Connection, entry: NewEntry, *, replaces: bool = True) -> bool:
+    """Keep an entry in place of one with the same question or, without `replaces`, only where there is none. False if it isn't
+    kept, as for a question whose answers were called wrong too often."""
     same = await (await connection.execute(_SAME, (entry.scope, entry.digest))).fetchone()
     wrong = same["wrong"] if same is not None else 0
-    if wrong >= MAX_WRONG:
+    if wrong >= MAX_WRONG or (same is not None and same["lives"] and not replaces):
         return False
     if same is not None:
         await connection.execute("DELETE FROM providers_semanticentry WHERE id = %s", (same["id"],))
@@ -219,8 +231,7 @@ async def write(connection: Connection, entry: NewEntry) -> bool:
         "answer_embedding": as_reals(entry.answer_embedding),
         "wrong": wrong,
     }
-    await connection.execute(_WRITE, fields)
-    return True
+    return (await connection.execute(_WRITE, fields)).rowcount > 0
 
 
 async def confirm(connection: Connection, entry_id: uuid.UUID) -> None:

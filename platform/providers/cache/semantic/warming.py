@@ -1,7 +1,7 @@
 """Warm-up: what a tenant captured of past requests becomes entries, as if it had just been answered.
 
 Each is looked at with the rights that its caller has now. One whose time to live would be over already, whose caller or
-model is gone, or that isn't eligible, is passed over."""
+model is gone, that isn't eligible, or whose question has an answer already, is passed over."""
 
 import time
 import uuid
@@ -112,5 +112,5 @@ async def _kept(job: Job, content: Content, row: dict[str, Any]) -> bool:
     encoded = encode(kept)
     if kept.expires <= time.time() or len(encoded) > MAX_ENTRY_BYTES:
         return False
-    await keep(Answered(Missed(asking), kept, encoded, int(row["sell_nano"])))
-    return True
+    # The newest come first; and a question has an answer already, or had one that was called wrong.
+    return await keep(Answered(Missed(asking), kept, encoded, int(row["sell_nano"])), replaces=False)

@@ -164,8 +164,9 @@ class Writes:
         self._written[tenant_id] = written
 
 
-async def keep(answered: Answered) -> None:
-    """Compare an answer with what there is, and keep it. Raises psycopg's errors and `Unavailable`."""
+async def keep(answered: Answered, *, replaces: bool = True) -> bool:
+    """Compare an answer with what there is, and keep it; without `replaces` only if its question has none. Whether it was kept.
+    Raises psycopg's errors and `Unavailable`."""
     missed = answered.missed
     asking = missed.asking
     embedder = embedder_for(asking.embedder, asking.job.principal)
@@ -173,7 +174,7 @@ async def keep(answered: Answered) -> None:
     question = missed.vector if missed.vector is not None else await embed_question(asking)
     calibration = await calibration_for(asking)
     if await is_forgotten(asking.place.tenant_id, asking.job.payer.subject_id, asking.job.request_id):
-        return
+        return False
     found = None
     async with adb.transaction(asking.place.tenant_id) as connection:
         if missed.would is not None and missed.would.is_audit:
@@ -183,13 +184,14 @@ async def keep(answered: Answered) -> None:
             cluster, confirmed = await _placed(connection, answered, question, answer, calibration)
             version = calibration.version if calibration is not None else ""
             made = entry_of(answered, question, answer, cluster=cluster, confirmed=confirmed, calibration=version)
-            entry = made if await storage.write(connection, made) else None
+            entry = made if await storage.write(connection, made, replaces=replaces) else None
     if entry is not None:
         stats().count(asking.place.tenant_id, "semantic_stores")
         if asking.job.surface == ROOM:
             uses().told(asking.place.tenant_id, entry.id, asking.job.request_id)
     if found is not None:
         await audits.record(asking, found)
+    return entry is not None
 
 
 async def _placed(
@@ -204,6 +206,7 @@ async def _placed(
         tenant_id=tenant_id,
         scope=asking.scope,
         vector=question,
+        ttl_s=asking.place.namespace.semantic_ttl_s,
         limit=CANDIDATES,
         answers=True,
     )

@@ -21,6 +21,9 @@ Vectors = npt.NDArray[np.float32]
 MAX_WAITING = 256
 """Calls that may wait for the thread; one more is refused."""
 MAX_BATCH_TEXTS = 32
+FEW_TEXTS, CROWD = 2, 8
+"""Two texts take nearly twice as long as one, and whoever is batched waits for all of it: while fewer than `CROWD` calls wait,
+no more than `FEW_TEXTS` are batched (docs/adr/0015-semantic-cache.md)."""
 TIMEOUT_S = 5.0
 """How long a call waits for its vectors."""
 IDLE_S = 60.0
@@ -118,7 +121,8 @@ class Batcher:
                 start += len(call.texts)
 
     def _next(self) -> list[_Call] | None:
-        """What waits, up to a batch; None if nothing came for long, and then this thread has ended."""
+        """What waits, up to a batch: a small one while few wait. None if nothing came for long, and then this thread has
+        ended."""
         try:
             calls = [self._waiting.get(timeout=IDLE_S)]
         except queue.Empty:
@@ -128,7 +132,8 @@ class Batcher:
                     return None
             return []
         count = len(calls[0].texts)
-        while count < MAX_BATCH_TEXTS:
+        enough = MAX_BATCH_TEXTS if self._waiting.qsize() >= CROWD else FEW_TEXTS
+        while count < enough:
             try:
                 calls.append(self._waiting.get_nowait())
             except queue.Empty:

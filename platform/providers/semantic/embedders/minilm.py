@@ -22,6 +22,9 @@ DIMENSIONS = 384
 MAX_TOKENS = 256
 """What the model was trained to read, its two marks included; the rest of a longer text is not seen. A question of
 which the end isn't seen can't be told from another: `eligibility` refuses it long before."""
+SLOWER_IN_ONE = ["DynamicQuantizeMatMulFusion", "SkipLayerNormFusion"]
+"""What ONNX Runtime makes one operator of, and does better apart: the first keeps a copy of the weights, so that they are read
+twice for each text, and the second doesn't use the processor's vectors (docs/adr/0015-semantic-cache.md)."""
 MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 VOCABULARY = Path(__file__).resolve().parents[1] / "data" / "minilm_vocab.txt"
 VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
@@ -87,7 +90,9 @@ def _session(path: Path, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # A thread that spins between two batches takes a core from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        weights, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER_IN_ONE
+    )
 
 
 def _tokenizer() -> Any:

@@ -11,7 +11,7 @@ questions costs a hit; the other mistake gives a wrong answer: where a rule must
 import re
 from collections.abc import Mapping
 
-from providers.semantic.guard import asks, marks, names, quantities, roles, signs
+from providers.semantic.guard import asks, marks, names, quantities, roles, runs, signs
 from providers.semantic.guard.compare import barring_disagreement, disagreement, weighed_disagreement
 from providers.semantic.guard.version import VERSION
 from providers.semantic.guard.words import canonical, joined, words_of
@@ -53,6 +53,7 @@ def features_of(text: str) -> Features:
         marks=marks.marks(low),
         foreign=asks.foreign(low, language),
         own=marks.is_own(low),
+        said=runs.said(words),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from providers.semantic.guard import asks, roles
+from providers.semantic.guard import asks, roles, runs
 from providers.semantic.guard.version import VERSION
 from providers.semantic.lexicon import lexicon
 from providers.semantic.values import Features
@@ -124,6 +124,11 @@ def _replaced_in_few(one: Features, other: Features) -> bool:
     return len(first) == len(second) == 2 and len(first & second) == 1
 
 
+def _unsaid(one: Features, other: Features) -> bool:
+    """Features of a text with words that were made before `said` was among them."""
+    return any(features.words and not features.said for features in (one, other))
+
+
 def _marks(one: Features, other: Features) -> bool:
     return one.marks != other.marks and set(one.words) == set(other.words)
 
@@ -149,4 +154,7 @@ _BARS: tuple[tuple[str, Callable[[Features, Features], bool]], ...] = (
     ("foreign words", _field("foreign")),
     ("marks", _marks),
     ("replaced words", _replaced_in_few),
+    ("added words", runs.added),
+    ("small words", runs.exchanged),
+    ("version", _unsaid),
 )

@@ -18,6 +18,7 @@ from config.ops import operators
 from kernel import adb
 from kernel.ids import uuid7
 from kernel.redis import async_redis
+from providers.cache import namespaces
 from providers.cache.semantic import lookups, storage, support
 from providers.cache.semantic.entries import question_of_cell
 from providers.cache.semantic.index import INDEX
@@ -25,6 +26,7 @@ from providers.cache.semantic.models import SemanticCalibration, SemanticEntry, 
 from providers.cache.semantic.uses import served_key
 from providers.cache.semantic.vectors import as_vector, from_reals
 from providers.cache.upkeep import delete_expired
+from providers.models import RequestLog
 from providers.semantic.embedders.fake import Fake
 from providers.services.semantic import report_wrong_answer
 from tests.providers.cache.conftest import House, text_of
@@ -214,6 +216,63 @@ async def test_past_traffic_becomes_entries(house: House, written: Written) -> N
     assert (hit.headers["x-parley-cache"], text_of(hit)) == ("semantic", "Paris.")
 
 
+async def captured(house: House, count: int) -> None:
+    """Wait until what was asked is in the log, contents and all."""
+
+    def logged() -> int:
+        with house.company.scope(), transaction.atomic():
+            return RequestLog.objects.filter(content__isnull=False).count()
+
+    async with asyncio.timeout(5):
+        while await sync_to_async(logged)() < count:
+            await asyncio.sleep(0.05)
+
+
+async def test_past_traffic_takes_the_place_of_no_newer_answer(alike: House, written: Written, settings: Any) -> None:
+    settings.DEDUPE_WINDOW_S = 0
+    await alike.rest("PATCH", "guardrails", {"capture": True, "capture_days": 7})
+    for text in ("Bonn.", "Berlin."):
+        alike.upstream.script(text=text)
+        await alike.ask(ASKED, headers={"cache-control": "no-cache"})
+        await written()
+    await captured(alike, 2)
+    alike.upstream.script(text="Elsewhere.")
+    (newest,) = await kept(alike)
+    assert (await alike.rest("POST", "cache/semantic/warm-up", {"limit": 10}))["warmed"] == 0
+    assert [one.id for one in await kept(alike)] == [newest.id]
+    assert text_of(await alike.ask(ALIKE)) == "Berlin."
+    await alike.rest("DELETE", f"cache/entries/{newest.id}", status=204)
+    assert (await alike.rest("POST", "cache/semantic/warm-up", {"limit": 10}))["warmed"] == 1
+    assert text_of(await alike.ask(ALIKE)) == "Berlin."
+
+
+async def test_an_answer_that_was_called_wrong_does_not_come_back_with_past_traffic(
+    alike: House, written: Written
+) -> None:
+    await alike.rest("PATCH", "guardrails", {"capture": True, "capture_days": 7})
+    alike.upstream.script(text="Lyon.")
+    await alike.ask(ASKED)
+    await written()
+    await captured(alike, 1)
+    (entry,) = await kept(alike)
+    await alike.rest("POST", f"cache/entries/{entry.id}/wrong", status=204)
+    assert (await alike.rest("POST", "cache/semantic/warm-up", {"limit": 10}))["warmed"] == 0
+    assert [(one.wrong, one.size) for one in await kept(alike)] == [(1, 0)]
+    assert not await hits(alike)
+
+
+async def test_a_shorter_time_to_live_holds_for_what_is_kept_already(warm: House) -> None:
+    def age() -> None:
+        with warm.company.scope(), transaction.atomic():
+            SemanticEntry.objects.update(created_at=timezone.now() - timedelta(seconds=7_200))
+
+    await sync_to_async(age)()
+    assert await hits(warm)
+    await warm.rest("PATCH", "cache", {"semantic_ttl_s": 3_600})
+    namespaces.forget(warm.company.id)
+    assert not await hits(warm)
+
+
 async def test_what_nothing_was_to_be_kept_of_becomes_no_entry(house: House) -> None:
     await house.rest("PATCH", "guardrails", {"capture": True, "capture_days": 7})
     await house.ask(ASKED)
@@ -269,7 +328,7 @@ async def test_a_large_scope_is_asked_by_its_index_under_row_level_security(warm
 
     async def plan(order: str, before: str) -> str:
         statement = storage.near_statement(order, len(vector), answers=False)
-        given = {"vector": as_vector(vector), "scope": bytes(entry.scope), "limit": 8}
+        given = {"vector": as_vector(vector), "scope": bytes(entry.scope), "ttl_s": 60, "limit": 8}
         rows = await storage.alone(warm.company.id)(f"EXPLAIN {statement}", given, before=before)
         return "\n".join(row["QUERY PLAN"] for row in rows)
 
@@ -277,7 +336,7 @@ async def test_a_large_scope_is_asked_by_its_index_under_row_level_security(warm
     assert INDEX not in await plan(storage.ONE_BY_ONE, "SET LOCAL enable_seqscan = off")
     for size in (0, storage.EXACT_ROWS + 1):
         storage.sizes.put(warm.company.id, bytes(entry.scope), size)
-        asked = {"tenant_id": warm.company.id, "scope": bytes(entry.scope), "vector": vector, "limit": 8}
+        asked = {"tenant_id": warm.company.id, "scope": bytes(entry.scope), "vector": vector, "ttl_s": 60, "limit": 8}
         (found,) = await storage.nearest(storage.alone(warm.company.id), **asked)
         async with adb.transaction(warm.company.id) as connection:
             assert await storage.nearest(storage.within(connection), **asked) == [found]
