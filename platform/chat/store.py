@@ -4,11 +4,10 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from psycopg import OperationalError
 from psycopg.rows import DictRow
 
 from kernel import adb
-from kernel.adb import Connection, Parameters
+from kernel.adb import PASSING, Connection, Parameters
 from kernel.errors import Unavailable
 
 __all__ = ["Connection", "every", "first", "read", "transaction"]
@@ -16,11 +15,12 @@ __all__ = ["Connection", "every", "first", "read", "transaction"]
 
 @asynccontextmanager
 async def transaction(tenant_id: uuid.UUID, *, person_id: uuid.UUID | None = None) -> AsyncIterator[Connection]:
-    """A transaction as a tenant (and a person of it). Raises `Unavailable` when the database is away, busy or too slow."""
+    """A transaction as a tenant (and a person of it). Raises `Unavailable` when the database is away, busy or too slow, or
+    takes no writes."""
     try:
         async with adb.transaction(tenant_id, person_id=person_id) as connection:
             yield connection
-    except OperationalError as error:
+    except PASSING as error:
         raise Unavailable("The database can't do this at the moment.") from error
 
 

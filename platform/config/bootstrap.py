@@ -68,6 +68,30 @@ def prepare_database(admin_url: str) -> None:
         raise DatabaseNotPrepared(f"The database can't be reached: {error}") from error
 
 
+def holds_parley(url: str) -> bool:
+    """Whether the database that the URL names is there and was prepared by Parley. Raises `DatabaseNotPrepared` when it can't
+    be asked."""
+    target = parse(url)
+    try:
+        if not _is_there(target):
+            return False
+        with psycopg.connect(make_conninfo("", **target), autocommit=True) as connection:
+            row = connection.execute("SELECT to_regclass('public.django_migrations') IS NOT NULL").fetchone()
+            return bool(row and row[0])
+    except psycopg.OperationalError as error:
+        raise DatabaseNotPrepared(f"The database can't be reached: {error}") from error
+
+
+def _is_there(target: dict[str, Any]) -> bool:
+    """Whether there is such a database; who may not look elsewhere is taken to know that there is."""
+    try:
+        with psycopg.connect(make_conninfo("", **(target | {"dbname": _MAINTENANCE}))) as maintenance:
+            found = maintenance.execute("SELECT FROM pg_database WHERE datname = %s", (target.get("dbname", "parley"),))
+            return found.fetchone() is not None
+    except psycopg.OperationalError:
+        return True
+
+
 @contextmanager
 def _one_at_a_time(target: dict[str, Any]) -> Iterator[psycopg.Connection[tuple[object, ...]] | None]:
     """Roles belong to the whole cluster, and an advisory lock to one database: so it is taken in the one all clusters have.

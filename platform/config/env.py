@@ -10,7 +10,7 @@ from email.utils import parseaddr
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -153,6 +153,20 @@ class Env(BaseSettings):
                 raise ValueError("port numbers from 1 to 65535 are needed, separated by commas")
         return value
 
+    @field_validator("parley_allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"https?://[^/?#@\s]+", item) for item in value):
+            raise ValueError("origins like https://app.example are needed, without a path, separated by commas")
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint", "parley_stripe_api_base")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("an address like https://host.example is needed")
+        return value
+
     @field_validator("parley_public_url")
     @classmethod
     def _origin(cls, value: str | None) -> str | None:
@@ -209,7 +223,9 @@ class Env(BaseSettings):
     @field_validator("redis_url", "redis_cache_url", "celery_broker_url")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+        parts = urlsplit(value.get_secret_value() if value else "unix:")
+        database = parts.path.strip("/") if parts.scheme != "unix" else ""
+        if parts.scheme not in ("redis", "rediss", "unix") or _port(parts) is None or not (database or "0").isdecimal():
             raise ValueError("a URL like redis://host:6379/0 or unix:///path/to/socket is needed")
         return value
 
@@ -242,13 +258,25 @@ def provider_variables() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def _port(parts: SplitResult) -> int | None:
+    """The port of an address, 0 where it names none; None where what it names is no port."""
+    try:
+        return parts.port or 0
+    except ValueError:
+        return None
+
+
 def _read_secret(name: str) -> str:
     path = Path(os.environ[f"{name}_FILE"])
     if os.environ.get(name):
         raise BadEnvironment(f"Set {name} or {name}_FILE, not both.")
     try:
-        return path.read_text(encoding="utf-8").strip()
+        found = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise BadEnvironment(f"{name}_FILE: {path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise BadEnvironment(f"{name}_FILE: {path} does not hold text") from None
+    if not found:
+        # Taken for none, it would be made up for: by another database, or by other keys.
+        raise BadEnvironment(f"{name}_FILE: {path} is empty")
+    return found

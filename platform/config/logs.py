@@ -44,10 +44,11 @@ def logging_config(*, level: str, style: str) -> dict[str, Any]:
                 "foreign_pre_chain": _SHARED,
             }
         },
+        "filters": {"paths": {"()": "kernel.middleware.LoggablePaths"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "parley"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["paths"]},
             "httpx": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
         },

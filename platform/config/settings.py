@@ -66,7 +66,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "kernel.middleware.RequestIdMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "kernel.middleware.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     # Before the static files, which would go out without these headers.
     "csp.middleware.CSPMiddleware",
@@ -254,6 +254,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_timeout": 10}
 CELERY_TASK_DEFAULT_QUEUE = "parley"
 CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BEAT_SCHEDULER = "config.beat.Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "reap-generations": {"task": "chat.reap_generations", "schedule": timedelta(seconds=1)},
     "expire-messages": {"task": "chat.expire_messages", "schedule": timedelta(minutes=5)},
@@ -327,6 +328,8 @@ STRIPE_API_BASE = env.parley_stripe_api_base or ""
 # --- telemetry --------------------------------------------------------------------------------------------------------
 
 OTLP_ENDPOINT = env.otel_exporter_otlp_endpoint
+# Whoever has one of these links needs nothing else: of their paths logs say no more than this.
+SECRET_PATHS = ("/share/", "/api/v1/shared/", "/api/v1/downloads/")
 LOGGING = logging_config(level=env.log_level, style=env.log_format)
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 # The id that it is to trust was minted by our own middleware, ahead of it; addresses we read ourselves.

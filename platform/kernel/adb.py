@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 from psycopg import AsyncClientCursor, AsyncConnection, Error, OperationalError
-from psycopg.errors import InFailedSqlTransaction
+from psycopg.errors import InFailedSqlTransaction, ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -27,6 +27,9 @@ from kernel.tenancy import NoTenant, Scope, current_scope, settings_sql
 Connection = AsyncConnection[DictRow]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
+PASSING = (OperationalError, ReadOnlySqlTransaction)
+"""What passes by itself: the database is away, busy or too slow; or it takes no writes, as a standby before it takes over, or a
+server whose disk is full."""
 CONNECTION_ATTEMPTS = 20
 """How many connections of a pool may turn out to be dead before that is an error: more than a pool holds."""
 
@@ -215,7 +218,7 @@ async def _pool(alias: str) -> "AsyncConnectionPool[Connection]":
 def _connect_kwargs(alias: str) -> dict[str, Any]:
     # Read from the live connection's settings: in tests these name the test database.
     target = connections[alias].settings_dict
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "dbname": target["NAME"],
         "user": target["USER"],
         "password": target["PASSWORD"],
@@ -223,7 +226,8 @@ def _connect_kwargs(alias: str) -> dict[str, Any]:
         "port": target["PORT"],
         "connect_timeout": settings.DATABASE_CONNECT_TIMEOUT_S,
     }
-    kwargs = {name: value for name, value in kwargs.items() if value}
+    # What else the URL says, above all how the server has to prove itself (sslmode, sslrootcert), holds here too.
+    kwargs = {name: value for name, value in kwargs.items() if value} | target["OPTIONS"]
     return kwargs | {"autocommit": True, "prepare_threshold": None, "row_factory": dict_row}
 
 

@@ -57,6 +57,8 @@ limits_local = Gauge(
 limits_factor = Gauge(
     "parley_limits_factor", "How much of each limit the busiest process lets through.", multiprocess_mode="livemin"
 )
+# A process that limits nothing, such as a worker, holds nothing back.
+limits_factor.set(1)
 running = Gauge("parley_completions_running", "Completions under way.", multiprocess_mode="livesum")
 queued = Gauge(
     "parley_queued", "Requests that wait for a turn at a provider.", ("priority",), multiprocess_mode="livesum"

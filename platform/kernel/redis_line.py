@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import hiredis
@@ -249,9 +250,8 @@ async def _connect(wire: _Wire) -> None:
     if path := target.get("path"):
         await loop.create_unix_connection(lambda: wire, path)
     else:
-        context = ssl.create_default_context() if target.get("connection_class") is SSLConnection else None
         await loop.create_connection(
-            lambda: wire, target.get("host", "localhost"), target.get("port", 6379), ssl=context
+            lambda: wire, target.get("host", "localhost"), target.get("port", 6379), ssl=_tls(target)
         )
     greeting: list[Command] = []
     if password := target.get("password"):
@@ -264,3 +264,12 @@ async def _connect(wire: _Wire) -> None:
         reply = await said
         if isinstance(reply, hiredis.ReplyError):
             raise Refused(str(reply))
+
+
+def _tls(target: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """How the server proves itself, and we to it: as the address says (`ssl_ca_certs`, `ssl_cert_reqs`, …), read by redis-py
+    as it is for all other clients."""
+    if target.get("connection_class") is not SSLConnection:
+        return None
+    options = {name: value for name, value in target.items() if name != "connection_class"}
+    return SSLConnection(**options).ssl_context.get()

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from config.bootstrap import DatabaseNotPrepared, prepare_database
+from config.bootstrap import DatabaseNotPrepared, holds_parley, prepare_database
 from config.databases import APP_ROLE, DatabaseUrls, as_role, django_databases, parse, role_password
 from tests.support.servers import database_url, with_database
 
@@ -33,6 +33,14 @@ def test_a_missing_database_is_made_and_preparing_twice_changes_nothing(url: str
             "SELECT nspname, nspowner::regrole::text FROM pg_namespace WHERE nspname !~ '^(pg_|inf)'"
         )
         assert set(schemas) == {("public", "parley_owner"), ("lookup", "parley_owner")}
+
+
+def test_a_database_is_known_to_be_in_use_or_not(url: str) -> None:
+    assert not holds_parley(url)
+    prepare_database(url)
+    assert not holds_parley(url), "nothing has been migrated yet"
+    with pytest.raises(DatabaseNotPrepared, match="can't be reached"):
+        holds_parley("postgresql://nobody:secret@127.0.0.1:9/nowhere")
 
 
 def test_each_role_enters_with_the_password_that_follows_from_the_administrators(url: str) -> None:

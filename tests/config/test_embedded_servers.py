@@ -87,6 +87,14 @@ def test_everybody_needs_a_password_and_nobody_comes_by_network(home: Home) -> N
         assert redis.Redis.from_url(servers.redis_url).config_get("port") == {"port": "0"}
 
 
+def test_its_log_tells_of_an_error_and_not_what_people_wrote(home: Home) -> None:
+    with running(home), connect(home) as database, pytest.raises(psycopg.errors.UndefinedTable):
+        database.execute("INSERT INTO nowhere VALUES ('what somebody wrote')")
+    log = (home.run / "postgres.log").read_text()
+    assert 'relation "nowhere" does not exist' in log
+    assert "what somebody wrote" not in log
+
+
 def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
     home = Home(tmp_path / ("deep" * 30) / 'it\'s, "here"')
     with throwaway_servers(home.path), connect(home) as database:

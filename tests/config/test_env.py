@@ -35,6 +35,12 @@ def test_an_empty_environment_is_good() -> None:
         ("DATABASE_OWNER_URL", "x", "postgresql://"),
         ("REDIS_URL", "http://x", "redis://"),
         ("CELERY_BROKER_URL", "amqp://x", "redis://"),
+        ("REDIS_URL", "redis://h:port/0", "redis://"),
+        ("REDIS_URL", "redis://h/cache", "redis://"),
+        ("PARLEY_ALLOWED_ORIGINS", "app.example", "https://app.example"),
+        ("PARLEY_ALLOWED_ORIGINS", "https://one.example, https://app.example/", "without a path"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "https://"),
+        ("PARLEY_STRIPE_API_BASE", "stripe", "https://"),
         ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("LOG_FORMAT", "xml", "'json' or 'console'"),
         ("DEBUG", "perhaps", "boolean"),
@@ -84,6 +90,21 @@ def test_lists_are_separated_by_commas(monkeypatch: Any) -> None:
     assert read_env().trusted_proxies == ("10.0.0.0/8", "fd00::/8", "192.0.2.1")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "rediss://:p%40w@[::1]:6380/2?ssl_cert_reqs=none"),
+        ("REDIS_URL", "unix://:pw@/run/redis.sock?db=3"),
+        ("REDIS_CACHE_URL", "redis://cache"),
+        ("PARLEY_ALLOWED_ORIGINS", "https://app.example,http://[::1]:5173"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
+    ],
+)
+def test_a_good_value_is_taken(monkeypatch: Any, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert getattr(read_env(), name.lower())
+
+
 def test_every_secret_may_come_from_a_file(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("SMTP_USER", "parley")
     monkeypatch.setenv("PARLEY_FILES_ACCESS_KEY", "parley")
@@ -110,6 +131,10 @@ def test_a_secret_given_twice_or_in_no_readable_file_is_named(monkeypatch: Any, 
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xfa")
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "bytes"))
     with pytest.raises(BadEnvironment, match="REDIS_URL_FILE"):
+        read_env()
+    (tmp_path / "empty").write_text("\n")
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "empty"))
+    with pytest.raises(BadEnvironment, match="is empty"):
         read_env()
     monkeypatch.setenv("REDIS_URL", "redis://h")
     with pytest.raises(BadEnvironment, match="not both"):

@@ -193,6 +193,37 @@ def test_a_closed_log_ends_everything(program: Start) -> None:
     assert running.process.wait(20) == 0, running.output
 
 
+def test_a_log_on_a_full_disk_ends_nothing(program: Start) -> None:
+    running = program(
+        "import os, sys\n"
+        "keep = os.dup(1); os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        + SUPERVISOR
+        + "\nstatus = asyncio.run(main([child('one', SLEEP)]))\nos.dup2(keep, 1); sys.exit(status)"
+    )
+    children = running.folder / "children.json"
+    wait_for(lambda: recorded(children) or running.process.poll() is not None, what="the child")
+    first = recorded(children)
+    os.kill(first[0].pid, signal.SIGKILL)
+    wait_for(lambda: recorded(children) != first or running.process.poll() is not None, what="another one")
+    assert running.end() == 0, running.output
+
+
+def test_what_was_started_to_outlive_its_terminal_does(program: Start) -> None:
+    running = program(
+        "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        + SUPERVISOR
+        + "\nsys.exit(asyncio.run(main([child('one', SLEEP)])))\n"
+    )
+    running.wait_for_output("pid ")
+    first = running.pid_of("one")
+    assert first
+    running.process.send_signal(signal.SIGHUP)
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: running.pid_of("one") != first or running.process.poll() is not None, what="another one")
+    assert running.end() == 0, running.output
+    assert running.pid_of("one") != first
+
+
 def test_an_orphan_is_ended_only_when_it_is_surely_the_one(program: Start, tmp_path: Path) -> None:
     orphan = program("import time; time.sleep(600)")
     identity = identify("one", orphan.process.pid)

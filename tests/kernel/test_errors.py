@@ -1,18 +1,21 @@
 """One error tree, one envelope, whatever goes wrong and wherever."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
-from django.db import OperationalError
+from django.db import InternalError, OperationalError, connection
 from django.http import Http404
 from django.test import Client
+from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory
 
+from chat import store
 from kernel import errors
 from kernel.api.errors import bad_request, json_error, server_error
 from kernel.api.views import PublicAPIView
@@ -59,6 +62,7 @@ def answer(raised: BaseException) -> Any:
         (errors.PaymentRequired(), 402, "payment_required"),
         (Http404("secret detail"), 404, "not_found"),
         (DjangoPermissionDenied("secret detail"), 403, "permission_denied"),
+        (ReadOnlySqlTransaction("a standby takes no writes"), 503, "unavailable"),
         (RequestDataTooBig("secret detail"), 413, "payload_too_large"),
         (OperationalError("secret detail"), 503, "unavailable"),
         (drf.MethodNotAllowed("GET"), 405, "method_not_allowed"),
@@ -145,3 +149,22 @@ def test_head_is_where_get_is(acme: Company) -> None:
     assert APIClient().head("/api/v1/members").status_code == 401
     assert acme.owner.client.options("/api/v1/members").status_code == 200
     assert APIClient().options("/api/v1/members").status_code == 401
+
+
+def test_a_database_that_takes_no_writes_is_unavailable_by_whichever_way_it_is_asked(acme: Company) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        try:
+            with pytest.raises(InternalError) as by_django:
+                cursor.execute("DELETE FROM kernel_outboxmessage")
+        finally:
+            cursor.execute("RESET default_transaction_read_only")
+    assert answer(by_django.value).status_code == 503
+
+    async def write() -> None:
+        async with store.transaction(acme.tenant.id) as opened:
+            await opened.execute("SET TRANSACTION READ ONLY")
+            await opened.execute("DELETE FROM kernel_outboxmessage")
+
+    with pytest.raises(errors.Unavailable):
+        asyncio.run(write())

@@ -21,7 +21,9 @@ from urllib.parse import quote
 
 ADMIN_ROLE = "parley_admin"
 DATABASE_NAME = "parley"
-SECRET_NAMES = ("master_key", "key_pepper", "jwt_key", "postgres_admin_password")
+SHARED_SECRETS = {"PARLEY_MASTER_KEY": "master_key", "PARLEY_KEY_PEPPER": "key_pepper", "PARLEY_JWT_KEY": "jwt_key"}
+"""What all processes on one database have to have in common: the variables, and the files' names."""
+SECRET_NAMES = (*SHARED_SECRETS.values(), "postgres_admin_password")
 SECRET_BYTES = 32
 SOCKET_PATH_MAX_BYTES = 107
 POSTGRES_SOCKET = ".s.PGSQL.5432"

@@ -44,6 +44,8 @@ SETTINGS = {
     "jit": "off",
     "log_checkpoints": "off",
     "log_line_prefix": "",
+    # Statements hold what people wrote, their addresses and digests of their keys; the error is logged without.
+    "log_min_error_statement": "panic",
     "log_timezone": "UTC",
     "timezone": "UTC",
     "wal_compression": "on",

@@ -47,6 +47,9 @@ class Console:
             self._discard_rest()
             if self.on_closed:
                 self.on_closed()
+        except OSError:
+            # The disk of a log may be full: its lines are lost, and nothing else for their sake.
+            return
         except UnicodeEncodeError:
             encoding = self._stream.encoding or "ascii"
             self._write(text.encode(encoding, "backslashreplace").decode(encoding))

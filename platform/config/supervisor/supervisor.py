@@ -44,7 +44,8 @@ class Supervisor:
         self._console.on_closed = self.request_stop
         _adopt_orphans()
         loop = asyncio.get_running_loop()
-        for stop_signal in STOP_SIGNALS:
+        heard = _stop_signals()
+        for stop_signal in heard:
             loop.add_signal_handler(stop_signal, self.request_stop)
         begun = asyncio.ensure_future(work())
         ended = asyncio.ensure_future(self._end.wait())
@@ -57,7 +58,7 @@ class Supervisor:
             ended.cancel()
             results = await asyncio.gather(begun, ended, return_exceptions=True)
             await self._stop_all()
-            for stop_signal in STOP_SIGNALS:
+            for stop_signal in heard:
                 loop.remove_signal_handler(stop_signal)
         return self._outcome(results[0])
 
@@ -159,6 +160,12 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         return [child for group in self._groups for child in group]
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """What ends us: not the hang-up of a terminal for those that were started to outlive it (`nohup`)."""
+    outlives_terminal = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [one for one in STOP_SIGNALS if one != signal.SIGHUP or not outlives_terminal]
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -64,7 +64,9 @@ def web_specs(
     """
     board = home.run / "connections"
     Board.make(board, workers)
-    shared = {"PARLEY_WEB_PROCESSES": str(workers), "PROMETHEUS_MULTIPROC_DIR": str(home.metrics)}
+    # More than these where the operator says so: those of other machines.
+    processes = os.environ.get("PARLEY_WEB_PROCESSES") or str(workers)
+    shared = {"PARLEY_WEB_PROCESSES": processes, "PROMETHEUS_MULTIPROC_DIR": str(home.metrics)}
     ready = http_answers(host, port, "/readyz")
     return [
         ChildSpec(
@@ -93,7 +95,8 @@ def background_specs(environment: dict[str, str], home: Home) -> list[ChildSpec]
         ChildSpec(
             name="worker",
             command=(*celery, *worker, *quiet),
-            environment=environment,
+            # Its numbers are served by the web processes, with theirs: it has no listener of its own.
+            environment=environment | {"PROMETHEUS_MULTIPROC_DIR": str(home.metrics)},
             stop_grace_s=WORKER_GRACE_S,
         ),
         ChildSpec(

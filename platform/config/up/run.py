@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from config.bootstrap import holds_parley
 from config.embedded import lock
-from config.embedded.home import Home, HomeProblem
+from config.embedded.home import SHARED_SECRETS, Home, HomeProblem
 from config.embedded.llama import LocalModel, free_port, llama_spec, model_file
 from config.embedded.postgres import ensure_initialised, postgres_spec
 from config.embedded.valkey import valkey_spec
+from config.env import read_env
 from config.supervisor.console import Console
 from config.supervisor.processes import end_orphans, recorded
 from config.supervisor.spec import ChildSpec
@@ -55,12 +57,28 @@ def _tidied(home: Home, console: Console) -> Iterator[None]:
         console.say(f"{name} was left over from an earlier run and has ended")
     children.unlink(missing_ok=True)
     console.say(f"home folder {home.path}")
+    _refuse_to_begin_anew(home)
     home.prepare()
     home.clear_metrics()
     try:
         yield
     finally:
         home.clear_sockets()
+
+
+def _refuse_to_begin_anew(home: Home) -> None:
+    """A home without secrets gets new ones, but not for a database elsewhere that others made its secrets for: all keys would
+    end, and what is encrypted be lost. Raises `HomeProblem`."""
+    given = read_env().database_url
+    missing = [
+        name for name in SHARED_SECRETS if not plan.has_external(name) and home.secret(SHARED_SECRETS[name]) is None
+    ]
+    if given and missing and holds_parley(given.get_secret_value()):
+        raise HomeProblem(
+            f"The database of DATABASE_URL is in use, but its secrets are missing: {', '.join(missing)}. Give them in the "
+            f"environment, or as the files {', '.join(SHARED_SECRETS[name] for name in missing)} in {home.secrets}, as they are "
+            "where it was first used. What is encrypted with them can't be read without, and keys end."
+        )
 
 
 class _Up:

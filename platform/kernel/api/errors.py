@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
 from kernel import errors
+from kernel.adb import PASSING
 from kernel.api.context import current_request_id
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,8 @@ class Handler(ExceptionHandler):
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, errors.ParleyError):
             return _OurApiException(exc)
-        if isinstance(exc, OperationalError):
+        # Django's own ORM says it in Django's words, and psycopg's are their cause.
+        if isinstance(exc, (OperationalError, *PASSING)) or isinstance(exc.__cause__, PASSING):
             log.error("database_unavailable", exc_info=exc)
             return _OurApiException(errors.Unavailable())
         if isinstance(exc, RequestDataTooBig):

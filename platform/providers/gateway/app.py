@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from psycopg import OperationalError
 
+from kernel.adb import PASSING
 from kernel.api.context import set_request_id
 from kernel.errors import InternalError, MethodNotAllowed, NotAuthenticated, NotFound, ParleyError, Unavailable
 from providers.gateway.anthropic import AnthropicErrors, Messages, count_tokens, speaks_anthropic
@@ -117,8 +117,8 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if error.status >= 500:
             log.warning("request_failed", path=request.path, code=error.code, status=error.status)
         await answer_error(responder, error, errors)
-    except OperationalError:
-        # It went away, or took too long, in the middle of something.
+    except PASSING:
+        # It went away, took too long or took no writes, in the middle of something.
         log.exception("request_failed", path=request.path)
         await answer_error(responder, Unavailable("The database can't be asked at the moment."), errors)
     except Exception:
