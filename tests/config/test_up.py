@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded.home import SHARED_SECRETS, Home
 from config.supervisor.processes import ProcessIdentity, is_running, recorded
 from tests.config.conftest import wait_for
 from tests.config.test_serve import status_of
@@ -139,33 +138,3 @@ def test_a_bad_external_database_is_explained(tmp_path: Path, monkeypatch: pytes
     assert up.process.wait(60) == 1
     assert "DATABASE_URL" in up.output
     assert "can't start with this environment" in up.output
-
-
-def test_a_database_elsewhere_is_not_begun_anew_with_other_secrets(
-    start: Starter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = start("--port", "0")
-    first.wait_until_ready()
-    its = Home(first.home)
-    monkeypatch.setattr(sys.modules[__name__], "OWN_SERVERS", ("PARLEY_HOME",))
-    monkeypatch.setenv("DATABASE_URL", its.database_url())
-    monkeypatch.setenv("REDIS_URL", its.redis_url())
-    for name in SHARED_SECRETS:
-        monkeypatch.delenv(name, raising=False)
-    elsewhere = first.home.parent / "elsewhere"
-    refused = Up(elsewhere, first.home.parent / "elsewhere.log", "--port", "0")
-    try:
-        assert refused.process.wait(60) == 2, refused.output
-    finally:
-        refused.process.kill()
-    assert "its secrets are missing: PARLEY_MASTER_KEY, PARLEY_KEY_PEPPER, PARLEY_JWT_KEY" in refused.output
-    assert Home(elsewhere).secret("master_key") is None, "or the next start would go on with it"
-    for name, file in SHARED_SECRETS.items():
-        monkeypatch.setenv(f"{name}_FILE", str(its.secrets / file))
-    taken = Up(elsewhere, first.home.parent / "elsewhere.log", "--port", "0")
-    try:
-        wait_for(lambda: taken.port or taken.process.poll() is not None, timeout_s=READY_WAIT_S)
-        assert taken.port, taken.output
-        taken.stop(signal.SIGTERM)
-    finally:
-        taken.process.kill()
