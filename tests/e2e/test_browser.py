@@ -9,26 +9,16 @@ from playwright.sync_api import Browser, Locator, expect
 from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.script import Script
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, _no_pools_left, browser
 from tests.support.stack import Login, Stack, Tenant, eventually
 from tests.support.wire import Wire, wire_to
 
+__all__ = ["_no_pools_left", "browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
 
 # Long enough to be met in the middle: 120 pieces, 25 ms apart.
 LONG = " ".join(f"word{number} é🎈" for number in range(120))
 LONG_SCRIPT = Script(text=LONG, chunk=len(LONG) // 120, delay_ms=25)
-
-
-@pytest.fixture(autouse=True)
-def _no_pools_left() -> None:
-    """Nothing here runs on the test's own event loop, which the browser's driver keeps for itself."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(autouse=True)

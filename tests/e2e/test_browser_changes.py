@@ -11,21 +11,11 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import MODEL
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.browser import PHONE, Visitor, running_browser
+from tests.support.browser import PHONE, Visitor, _no_pools_left, browser
 from tests.support.stack import Login, Stack, Tenant, eventually
 
+__all__ = ["_no_pools_left", "browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
-
-
-@pytest.fixture(autouse=True)
-def _no_pools_left() -> None:
-    """Nothing here runs on the test's own event loop, which the browser's driver keeps for itself."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(autouse=True)

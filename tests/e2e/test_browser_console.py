@@ -11,10 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from kernel.ids import uuid7
 from tests.e2e.conftest import MODEL
-from tests.support.browser import DESK, PHONE, Visitor, running_browser
+from tests.support.browser import DESK, PHONE, Visitor, _no_pools_left, browser
 from tests.support.servers import database_url
 from tests.support.stack import Stack, Tenant
 
+__all__ = ["_no_pools_left", "browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
 
 PAGES = {
@@ -26,17 +27,6 @@ PAGES = {
     "notices": "Notices",
     "cache": "Cache",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_pools_left() -> None:
-    """Nothing here runs on the test's own event loop, which the browser's driver keeps for itself."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

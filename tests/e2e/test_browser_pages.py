@@ -7,9 +7,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.fakes.openai_upstream import OpenAIUpstream
-from tests.support.browser import DESK, PHONE, Visitor, running_browser
+from tests.support.browser import DESK, PHONE, Visitor, _no_pools_left, browser
 from tests.support.stack import Stack, Tenant
 
+__all__ = ["_no_pools_left", "browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
 
 RICH = """## Two ways
@@ -28,17 +29,6 @@ def answer() -> int:
 
 > Quoted, <script>alert(1)</script> and ![a picture](https://example.com/x.png) included.
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_pools_left() -> None:
-    """Nothing here runs on the test's own event loop, which the browser's driver keeps for itself."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

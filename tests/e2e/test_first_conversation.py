@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from config.embedded.llama import KEY_VARIABLE
-from tests.support.browser import Visitor, running_browser
+from tests.support.browser import Visitor, _no_pools_left, browser
 from tests.support.stack import Stack, eventually
 
+__all__ = ["_no_pools_left", "browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.no_database]
 
 QUESTION = "What is the capital of France?"
@@ -55,23 +56,12 @@ class Llama:
         return next(float(line.split()[1]) for line in lines if line.startswith("llamacpp:tokens_predicted_total "))
 
 
-@pytest.fixture(autouse=True)
-def _no_pools_left() -> None:
-    """Nothing here runs on the test's own event loop, which the browser's driver keeps for itself."""
-
-
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Parley with nothing given to it: it brings its own PostgreSQL, Valkey and model."""
     stack = Stack(tmp_path_factory.mktemp("own")).start()
     yield stack
     stack.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

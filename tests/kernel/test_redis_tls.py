@@ -1,8 +1,6 @@
 """Redis by TLS: the one connection that all requests share believes whom the address says, as every other client does."""
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,40 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from kernel.redis_line import Away, Line
+from tests.support.certificates import own_certificate
 
 pytestmark = pytest.mark.no_database
-
-
-def _own_certificate(folder: Path) -> Path:
-    """A certificate that nobody but its maker knows, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis of our own")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "redis.pem"
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 @asynccontextmanager
@@ -64,7 +33,7 @@ async def _server(certificate: Path) -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("says", ["ssl_ca_certs={certificate}", "ssl_cert_reqs=none"])
 async def test_a_server_that_the_address_believes_is_spoken_to(tmp_path: Path, settings: Any, says: str) -> None:
-    certificate = _own_certificate(tmp_path)
+    certificate = own_certificate(tmp_path)
     settings.REDIS_PATIENCE_S = 5.0
     async with _server(certificate) as port:
         settings.REDIS_URL = f"rediss://127.0.0.1:{port}/0?{says.format(certificate=certificate)}"
@@ -75,7 +44,7 @@ async def test_a_server_that_the_address_believes_is_spoken_to(tmp_path: Path, s
 
 async def test_a_server_that_nobody_vouches_for_is_not(tmp_path: Path, settings: Any) -> None:
     settings.REDIS_PATIENCE_S = 5.0
-    async with _server(_own_certificate(tmp_path)) as port:
+    async with _server(own_certificate(tmp_path)) as port:
         settings.REDIS_URL = f"rediss://127.0.0.1:{port}/0"
         with pytest.raises(Away):
             await Line().call("PING")

@@ -1,7 +1,5 @@
 """E-mail, handed to a real SMTP server: in text and HTML, once, and without ever keeping anything else waiting."""
 
-import datetime
-import ipaddress
 import ssl
 import time
 import uuid
@@ -10,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from django.db import transaction
@@ -24,6 +19,7 @@ from tenants.notifications.smtp import server
 from tests.fakes.smtp import MailServer
 from tests.isolation.roles import administrator
 from tests.support.cast import Company
+from tests.support.certificates import own_certificate
 
 
 @pytest.fixture(autouse=True)
@@ -231,28 +227,7 @@ def test_what_the_server_says_decides(
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail.test")])
-    now = datetime.datetime.now(tz=datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "mail.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
+    return own_certificate(tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["starttls", "tls"])

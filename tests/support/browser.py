@@ -57,6 +57,18 @@ def running_browser() -> Iterator[Browser]:
             browser.close()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for the tests of a module, which import this fixture and the next."""
+    with running_browser() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_pools_left() -> None:
+    """Nothing of such tests runs on the test's own event loop, which the browser's driver keeps for itself."""
+
+
 @dataclass
 class Watched:
     """What a page said and received.
