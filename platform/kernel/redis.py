@@ -5,7 +5,6 @@ Redis Cluster. Clients are made at first use, per process (sync) and per event l
 time-outs.
 """
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -126,9 +125,7 @@ async def close() -> None:
     """Close this event loop's clients and line."""
     opened = line.pop()
     if opened is not None:
-        opened.close()
-        # The transport says good-bye in the loop's next turn.
-        await asyncio.sleep(0)
+        await opened.close()
     for client in (async_redis.pop(), _async_cache_redis.pop()):
         if client is not None:
             await client.aclose()

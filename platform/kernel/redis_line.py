@@ -22,6 +22,8 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from kernel.ending import end
+
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = 1.0
@@ -182,13 +184,15 @@ class Line:
             self.tell("SCRIPT", "LOAD", known.text)
         return await self.call("EVALSHA", script.digest, keys, *keys_and_arguments)
 
-    def close(self) -> None:
-        """Let go of the connection; the next call opens another."""
+    async def close(self) -> None:
+        """Let go of the connection, and of one that is being opened; the next call opens another."""
         if self._opening is not None:
-            self._opening.cancel()
+            await end([self._opening])
         if self._wire is not None:
             self._wire.end(Away("The connection was closed."))
         self._failed = False
+        # The transport says good-bye in the loop's next turn.
+        await asyncio.sleep(0)
 
     def lost(self, wire: _Wire, *, while_waiting: bool) -> None:
         """The wire says that it has ended. Only one that kept somebody waiting is a failure of the server."""
@@ -223,6 +227,9 @@ class Line:
         except (OSError, TimeoutError, RedisConnectionError, ResponseError) as error:
             wire.end(Away("No connection."))
             self._fail(type(error).__name__)
+        except BaseException:
+            wire.end(Away("The connection was closed."))
+            raise
         else:
             if self._failed:
                 log.warning("redis_back")

@@ -36,6 +36,7 @@ from tests.support.answers import FakeAnswering, ScriptedAnswer
 from tests.support.canary import places_of
 from tests.support.cast import Company
 from tests.support.outbox import work_off
+from tests.support.patience import soon
 
 MakeRoom = Callable[..., Coroutine[Any, Any, RoomShape]]
 
@@ -62,7 +63,7 @@ async def converse(
     answer = await answering.answer_of(generation.id)
     answer.say(f"It is {canary}.")
     answer.end()
-    async with asyncio.timeout(10):
+    async with soon():
         while True:
             async with transaction(company.id) as connection:
                 shape = (await selectors.generations(connection, [generation.id]))[generation.id]

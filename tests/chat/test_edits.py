@@ -1,6 +1,5 @@
 """What was said is changed, taken back, and reacted to."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from kernel.redis import async_redis
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Company
 from tests.support.conversations import ask, say, texts_of
+from tests.support.patience import soon
 
 
 async def told(company: Company, room_id: Any) -> list[bytes]:
@@ -120,7 +120,7 @@ async def test_the_answer_to_a_deleted_question_is_stopped(
     assert sent.generation is not None
     written = await answering.answer_of(sent.generation.id)
     await delete_message(member=alice, message_id=sent.message.id)
-    async with asyncio.timeout(5):
+    async with soon():
         await runs().idle()
     assert written.stopped
     assert (await generation(member=alice, generation_id=sent.generation.id)).status == "stopped"

@@ -27,6 +27,7 @@ from kernel.ids import uuid7
 from kernel.redis import async_redis
 from tests.support.answers import FakeAnswering, ScriptedAnswer
 from tests.support.cast import Company
+from tests.support.patience import soon
 
 AT_FIRST = texts.Place(part=0, kind="text", offset=0, before=0)
 
@@ -58,7 +59,7 @@ async def change(company: Company, generation_id: uuid.UUID, sql: str) -> None:
 
 async def until(condition: Any) -> None:
     """Until an awaitable condition holds."""
-    async with asyncio.timeout(10):
+    async with soon():
         while not await condition():
             await asyncio.sleep(0.02)
 
@@ -106,7 +107,7 @@ async def test_an_answer_is_let_go_when_it_has_ended_though_its_lease_was_being_
     answer.end()
     answering.answers.clear()
     del answer
-    async with asyncio.timeout(5):
+    async with soon():
         while left() is not None:
             await asyncio.sleep(0.01)
     assert errors
@@ -184,7 +185,7 @@ async def test_stop_keeps_what_was_said(
         await until(heard)
     else:
         await change(company, gid, "stop_requested_at = now()")
-    async with asyncio.timeout(5):
+    async with soon():
         await runs().idle()
     assert answer.stopped
     ended = await generation(member=company.alice.principal, generation_id=gid)

@@ -8,6 +8,7 @@ import pytest
 
 from chat.events import events_after
 from chat.generations import leases
+from chat.generations import runs as runs_module
 from chat.generations.offers import OFFERS
 from chat.generations.reaper import reap_generations
 from chat.generations.runs import Runs, close, runs
@@ -19,6 +20,7 @@ from kernel.redis import async_redis
 from tests.chat.test_generations import ask, change, row, until
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Company
+from tests.support.patience import PATIENCE_S
 
 
 async def test_one_that_died_before_a_word_is_begun_anew_once(
@@ -80,7 +82,8 @@ async def test_what_a_process_that_goes_down_has_no_word_of_another_begins_anew_
     if trouble == "stopped":
         await change(company, gid, "stop_requested_at = now()")
     del answering.answers[gid]
-    await leaving.drain(2.0)
+    monkeypatch.setattr(runs_module, "INTERRUPTED_END_S", PATIENCE_S)
+    await leaving.drain(PATIENCE_S)
     await leaving.close()
     if trouble == "none":
         second = await answering.answer_of(gid)

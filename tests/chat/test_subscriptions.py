@@ -7,6 +7,7 @@ from redis.asyncio.client import PubSub
 
 from chat.realtime.subscriptions import Subscriptions
 from kernel.redis import async_redis
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -30,7 +31,7 @@ class Ear:
 
 
 async def until(ear: Ear, payload: bytes) -> None:
-    async with asyncio.timeout(5):
+    async with soon():
         while payload not in ear.heard:
             await asyncio.sleep(0.01)
 
@@ -53,7 +54,7 @@ async def test_channels_wanted_at_any_moment_are_heard() -> None:
             await subscriptions.subscribe(f"c{number}", ear)
             for _ in range(number % 4):
                 await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with soon():
             for ear in ears:
                 await ear.subscribed.wait()
         for number, ear in enumerate(ears):
@@ -84,7 +85,7 @@ async def test_the_last_channel_may_go_at_any_moment(monkeypatch: pytest.MonkeyP
         for _ in range(3):
             ear = Ear()
             await subscriptions.subscribe("last", ear)
-            async with asyncio.timeout(5):
+            async with soon():
                 await ear.subscribed.wait()
             await subscriptions.unsubscribe("last")
     finally:
@@ -95,7 +96,7 @@ async def test_a_lost_connection_is_made_again_and_told() -> None:
     subscriptions, ear = Subscriptions(), Ear()
     try:
         await subscriptions.subscribe("c", ear)
-        async with asyncio.timeout(5):
+        async with soon():
             await ear.subscribed.wait()
             ear.subscribed.clear()
             await cut()
@@ -120,7 +121,7 @@ async def test_connections_lost_while_others_subscribe_are_all_closed() -> None:
                 await asyncio.sleep(0)
         await asyncio.sleep(0.3)
         for number, _ in enumerate(ears):
-            async with asyncio.timeout(5):
+            async with soon():
                 # It may be making the next connection still.
                 while not await async_redis().publish(f"c{number}", b"at last"):
                     await asyncio.sleep(0.01)
@@ -129,6 +130,6 @@ async def test_connections_lost_while_others_subscribe_are_all_closed() -> None:
         assert len(await connections()) == before + 1
     finally:
         await subscriptions.close()
-    async with asyncio.timeout(5):
+    async with soon():
         while len(await connections()) != before:
             await asyncio.sleep(0.01)

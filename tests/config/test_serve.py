@@ -45,7 +45,7 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": b""})
 
 serve.APPLICATION = application
-serve.main(["--port", sys.argv[1], "--drain-timeout", "3"])
+serve.main(["--port", sys.argv[1], "--drain-timeout", sys.argv[3]])
 print("over")
 """
 
@@ -68,9 +68,9 @@ def port(unused_tcp_port: int) -> int:
     return unused_tcp_port
 
 
-def serving(program: Start, port: int, *, linger_s: float) -> Program:
+def serving(program: Start, port: int, *, linger_s: float, drain_s: float = 3.0) -> Program:
     """The server, answering."""
-    server = program(SERVER, str(port), str(linger_s))
+    server = program(SERVER, str(port), str(linger_s), str(drain_s))
     wait_for(lambda: status_of(port) == 200, what="an answer")
     return server
 
@@ -91,14 +91,14 @@ def test_a_drain_has_an_end(program: Start, port: int) -> None:
     server = serving(program, port, linger_s=600)
     begin = time.monotonic()
     assert server.end(signal.SIGTERM) == 0
-    assert 3 <= time.monotonic() - begin < 8
+    assert 3 <= time.monotonic() - begin < 60
     assert "drained" not in server.output
 
 
 def test_asked_twice_it_does_not_wait(program: Start, port: int) -> None:
-    server = serving(program, port, linger_s=600)
+    server = serving(program, port, linger_s=600, drain_s=300)
     begin = time.monotonic()
     server.process.send_signal(signal.SIGINT)
     server.wait_for_output("draining")
     assert server.end(signal.SIGINT) == 0
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 60

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 Frame = dict[str, Any]
-WAIT_S = 15.0
+WAIT_S = 30.0
 TEXT = "naïve 🎈 e\u0301 👩‍👩‍👧 𝒳\U0001f1e9\U0001f1ea 漢字 \u2028" * 12
 NOTHING = "0190a000-0000-7000-8000-000000000000"
 

@@ -242,7 +242,7 @@ def test_a_tenant_that_has_spent_its_limit_is_told_not_to_try_again(stack: Stack
                 return error
             return None
 
-        error = eventually(refusal, within_s=3.0)
+        error = eventually(refusal, within_s=SOON_S)
     assert (error.status_code, error.type) == (402, "billing_error")
     assert error.response.headers["x-should-retry"] == "false"
     assert all(record["status"] == "complete" for record in stack.usage(tenant.api_key))

@@ -23,7 +23,7 @@ from tests.isolation.conftest import Cast
 from tests.isolation.made_chat import generation_of, message_in, room_of
 from tests.support.cast import Company
 
-WAIT_S = 5
+WAIT_S = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from kernel.ending import end
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -22,7 +23,7 @@ async def test_a_lost_cancellation_is_said_again() -> None:
 
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with soon():
         await end([task])
     assert task.cancelled()
     assert len(told) == 2

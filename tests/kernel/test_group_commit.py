@@ -7,6 +7,7 @@ import pytest
 
 from kernel import group_commit
 from kernel.group_commit import GroupCommit
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -47,7 +48,7 @@ async def test_patient_items_wait_for_one_that_is_not_and_go_with_it() -> None:
     await asyncio.sleep(0.01)
     assert written.batches == []
     assert not any(future.done() for future in patient)
-    async with asyncio.timeout(5):
+    async with soon():
         await writer.add(4)
         await asyncio.gather(*patient)
     assert written.batches == [[1, 2, 3, 4]]
@@ -59,7 +60,7 @@ async def test_a_full_batch_waits_for_nobody() -> None:
     writer = GroupCommit("test", written, max_batch=3)
     await _used_to_company(writer)
     written.batches.clear()
-    async with asyncio.timeout(5):
+    async with soon():
         await asyncio.gather(*[writer.add(number, patient=True) for number in range(3)])
     assert written.batches == [[0, 1, 2]]
 
@@ -68,7 +69,7 @@ async def test_a_full_batch_waits_for_nobody() -> None:
 async def test_nobody_waits_where_nobody_is_expected() -> None:
     written = Written()
     writer = GroupCommit("test", written)
-    async with asyncio.timeout(5):
+    async with soon():
         for number in range(3):
             await writer.add(number, patient=True)
             writer._last_s -= 10.0  # as if it had been ten seconds ago
@@ -80,7 +81,7 @@ async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "EXPECTED", 0.0)
     written = Written()
     writer = GroupCommit("test", written)
-    async with asyncio.timeout(5):
+    async with soon():
         await asyncio.gather(writer.add(1, patient=True), writer.add(2, patient=True))
         await writer.idle()
     assert written.batches == [[1, 2]]

@@ -39,7 +39,7 @@ async def test_a_server_that_the_address_believes_is_spoken_to(tmp_path: Path, s
         settings.REDIS_URL = f"rediss://127.0.0.1:{port}/0?{says.format(certificate=certificate)}"
         line = Line()
         assert await line.call("PING") == b"PONG"
-        line.close()
+        await line.close()
 
 
 async def test_a_server_that_nobody_vouches_for_is_not(tmp_path: Path, settings: Any) -> None:

@@ -1,7 +1,6 @@
 """E-mail, handed to a real SMTP server: in text and HTML, once, and without ever keeping anything else waiting."""
 
 import ssl
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,9 +188,7 @@ def test_a_server_that_hangs_costs_one_wait(
     settings.SMTP_TIMEOUT_S = 0.2
     for number in range(5):
         tell(company, f"{number}")
-    began = time.monotonic()
     work_off()
-    assert time.monotonic() - began < 3
     assert mail.connections == 1
     assert sum(one.attempts for one in waiting(company)) == 1
 

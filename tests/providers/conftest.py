@@ -17,6 +17,7 @@ from providers.types import ChatRequest, user_message
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.upstream import Upstream
 from tests.providers.vendors import KEY, VENDORS, Vendor
+from tests.support.patience import PATIENCE_S
 
 SHORT = Timeouts(connect_s=0.3, first_token_s=0.3, between_tokens_s=0.3, total_s=1.0)
 
@@ -104,7 +105,7 @@ def job(*candidates: Candidate, request: ChatRequest | None = None, timeouts: Ti
     return Job(uuid4(), payer, request or ask(), candidates, timeouts)
 
 
-async def until(true: Callable[[], bool], *, within_s: float = 5.0) -> None:
+async def until(true: Callable[[], bool], *, within_s: float = PATIENCE_S) -> None:
     """Wait for something that happens outside of this event loop."""
     async with asyncio.timeout(within_s):
         while not true():

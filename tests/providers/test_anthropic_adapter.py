@@ -1,6 +1,5 @@
 """The adapter for Anthropic's format against an upstream that speaks it, well and badly."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -25,6 +24,7 @@ from providers.errors import (
 from providers.types import ChatAnswer, Extras, Finished, StreamEvent, TextDelta, Usage
 from tests.fakes.anthropic_upstream import AnthropicUpstream
 from tests.providers.conftest import SHORT, ask, until
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -207,7 +207,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(
 ) -> None:
     upstream.script(text="x" * 4_000, chunk=1, delay_ms=5)
     events = adapter.stream(ask(), target, SHORT)
-    async with asyncio.timeout(5):
+    async with soon():
         async for event in events:
             if isinstance(event, TextDelta):
                 break

@@ -10,6 +10,8 @@ import aiohttp
 import openai
 import pytest
 
+from tests.support.patience import soon
+
 pytestmark = pytest.mark.no_database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +30,7 @@ async def base_url() -> AsyncIterator[str]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with soon():
             yield (await process.stdout.readline()).decode().strip()
     finally:
         process.terminate()

@@ -27,6 +27,7 @@ from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.fakes.script import FAULTS
 from tests.providers.conftest import LONG, SHORT, ask, patience
 from tests.providers.vendors import VENDORS, Vendor
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -154,7 +155,7 @@ async def test_each_time_out_is_kept(
     script: dict[str, Any],
 ) -> None:
     upstream.script(**script)
-    async with asyncio.timeout(5):
+    async with soon():
         with pytest.raises(Transient) as failed:
             await _streamed(adapter, target, timeouts)
     assert failed.value.cause == "timeout"

@@ -15,6 +15,7 @@ from providers.http1.connection import MAX_HEAD_BYTES
 from providers.http1.dial import Plain
 from providers.http1.pool import Pool
 from providers.http1.request import head_of, place_of
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -84,7 +85,7 @@ async def upstreams() -> AsyncIterator[Upstreams]:
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with soon():
         while not true():
             await asyncio.sleep(0.005)
 
@@ -208,7 +209,7 @@ async def test_heads_without_end_are_not_held(
 ) -> None:
     assert sum(map(len, pieces)) > 2 * MAX_HEAD_BYTES
     server.pieces = pieces
-    async with asyncio.timeout(5):
+    async with soon():
         with pytest.raises(Transient) as failed:
             await upstreams.whole("POST", "/x", target, PATIENT, b"{}")
     assert failed.value.cause == "cut"

@@ -1,6 +1,5 @@
 """Answers of an upstream that behaves, if oddly: the values are right, whatever the shape they came in."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -33,6 +32,7 @@ from providers.types import (
 )
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import SHORT, ask, until
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -211,7 +211,7 @@ async def test_a_finished_answer_does_not_wait_for_usage_for_ever(
     assert reader.finished
     assert not reader.has_usage
     upstream.script(text="x", done=False, usage="never", finish_reason="stop", hang_at_end=True)
-    async with asyncio.timeout(10):
+    async with soon():
         answer = _assembled(await _all(adapter, ask(), target))
     assert answer.text == "x"
 

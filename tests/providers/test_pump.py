@@ -19,6 +19,7 @@ from providers.pipeline.pumps import SETTLE_RESERVE_S, Pumps
 from providers.types import ChatRequest, Finished, StreamEvent, TextDelta, Usage
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.providers.conftest import SHORT, Ledger, ask, candidate, job, until
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -159,7 +160,7 @@ async def test_a_consumer_that_takes_nothing_for_too_long_counts_as_gone(
     ledger = Ledger()
     fake = FakeAdapter({"echo": Script("x" * (MAX_QUEUED_EVENTS * 2), piece_chars=1)})
     pump = pumps.start(job=job(candidate(fake), timeouts=SHORT), settle=ledger, on_disconnect=policy)
-    async with asyncio.timeout(5):
+    async with soon():
         await pump.wait()
     assert ledger.only.status == status
 
@@ -204,7 +205,7 @@ async def test_a_settle_that_hangs_is_given_up(pumps: Pumps, monkeypatch: pytest
     monkeypatch.setattr(pump_module, "SETTLE_S", 0.05)
     ledger = Ledger(gate=asyncio.get_running_loop().create_future())
     pump = pumps.start(job=job(candidate(FakeAdapter())), settle=ledger)
-    async with asyncio.timeout(5):
+    async with soon():
         with pytest.raises(Unavailable):
             await pump.answer()
 

@@ -1,6 +1,5 @@
 """What one process learns of a deployment the others know within a second, and go on without Redis."""
 
-import asyncio
 import time
 import uuid
 from dataclasses import replace
@@ -24,6 +23,7 @@ from providers.types import ModelInfo
 from tenants.models import AuditEvent
 from tests.providers.conftest import candidate, until
 from tests.support.cast import Company
+from tests.support.patience import soon
 from tests.support.stack import SOON_S
 
 
@@ -211,7 +211,7 @@ async def test_a_tenants_admin_reads_once_in_the_audit_that_a_deployment_is_misc
             known.report(known.of(one.deployment.id), one, Misconfigured("sk-secret", status=401), company.id)
             await kept.turn()
         # Its own task may have taken the alert, and be about to write it.
-        async with asyncio.timeout(5):
+        async with soon():
             while not (events := await _audit(company)):
                 await kept.turn()
     finally:

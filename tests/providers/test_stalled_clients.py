@@ -17,6 +17,7 @@ from providers.pipeline.accept import factory
 from providers.services.connections import Offer, add_provider
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.cast import Company
+from tests.support.patience import soon
 
 SLOW: dict[str, Any] = {"text": "word " * 100, "chunk": 5, "delay_ms": 20}
 
@@ -76,15 +77,15 @@ async def test_a_stream_that_nobody_reads_ends_and_is_settled(company: Company, 
         "headers": headers,
         "client": ("127.0.0.1", 50000),
     }
-    async with asyncio.timeout(10):
+    async with soon():
         await application(scope, client.receive, client.send)
     assert client.stalled.is_set()
-    async with asyncio.timeout(5):
+    async with soon():
         while not (records := await sync_to_async(_usage)(company)):
             await asyncio.sleep(0.01)
     assert [record.status for record in records] == ["stopped"]
     assert records[0].output > 0
-    async with asyncio.timeout(5):
+    async with soon():
         while upstream.in_flight:
             await asyncio.sleep(0.01)
     assert upstream.records[0].outcome == "disconnected"

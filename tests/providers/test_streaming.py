@@ -17,6 +17,7 @@ from providers.gateway.openai import ChatCompletions
 from providers.pipeline.pump import Pump
 from providers.pipeline.pumps import Pumps
 from tests.providers.conftest import Ledger, ask, candidate, job
+from tests.support.patience import soon
 
 pytestmark = pytest.mark.no_database
 
@@ -94,7 +95,7 @@ async def test_an_event_is_not_kept_back_for_the_next() -> None:
     pump = Pumps().start(job=job(candidate(fake), request=request), settle=Ledger())
     writer = ChatCompletions().writer(request, request_id=uuid.uuid4(), created=1)
     streaming = asyncio.create_task(_stream(Responder(sent, request_id=uuid.uuid4()), pump, writer, b"", 0.0))
-    async with asyncio.timeout(5):
+    async with soon():
         while not any(b'"a"' in body for body in sent.bodies):
             pieces.release()
             await sent.came.wait()
@@ -112,7 +113,7 @@ async def test_silence_is_filled_with_comments_and_ends_with_the_stream(monkeypa
     responder = Responder(sent, request_id=uuid.uuid4())
     await responder.begin_stream(headers={})
     waiting = pump_that(asyncio.Event().wait)
-    async with _Pinging(responder, PING, waiting, 0.0), asyncio.timeout(5):
+    async with _Pinging(responder, PING, waiting, 0.0), soon():
         while len(sent.bodies) < 3:
             sent.came.clear()
             await sent.came.wait()
@@ -127,7 +128,7 @@ async def test_a_provider_that_lets_wait_has_the_stream_begin_with_comments(monk
     monkeypatch.setattr(completions, "PING_AFTER_S", 0.02)
     sent, pieces = Sent(), asyncio.Event()
     _, streaming = streamed(sent, pump_that(pieces.wait))
-    async with asyncio.timeout(5):
+    async with soon():
         while len(sent.bodies) < 3:
             sent.came.clear()
             await sent.came.wait()
@@ -144,7 +145,7 @@ async def test_what_fails_after_a_comment_ends_the_stream_with_an_error(monkeypa
     sent, fails = Sent(), asyncio.Event()
 
     responder, streaming = streamed(sent, pump_that_fails(fails))
-    async with asyncio.timeout(5):
+    async with soon():
         await sent.came.wait()
         fails.set()
         await streaming

@@ -10,6 +10,7 @@ from chat.parts import Kind, length
 from chat.shapes import Usage
 from kernel.errors import NotFound, ParleyError
 from tenants.principals import Principal
+from tests.support.patience import soon
 
 MODELS = ("fake", "other")
 
@@ -122,7 +123,7 @@ class FakeAnswering:
 
     async def answer_of(self, generation_id: uuid.UUID) -> ScriptedAnswer:
         """The answer of a generation, as soon as it is being written."""
-        async with asyncio.timeout(5):
+        async with soon():
             while generation_id not in self.answers:
                 self._asked.clear()
                 await self._asked.wait()

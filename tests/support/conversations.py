@@ -1,6 +1,5 @@
 """Conversations in a room, in few words."""
 
-import asyncio
 import uuid
 from typing import Any
 
@@ -10,6 +9,7 @@ from chat.shapes import MessageShape
 from chat.snapshots import snapshot
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor
+from tests.support.patience import soon
 
 
 async def texts_of(actor: Actor, room_id: uuid.UUID) -> list[str]:
@@ -29,7 +29,7 @@ async def answer(answering: FakeAnswering, generation_id: uuid.UUID, text: str) 
     written.say(text)
     written.end()
     _, task = runs()._runs[generation_id]
-    async with asyncio.timeout(5):
+    async with soon():
         await task
 
 

@@ -6,7 +6,7 @@ from kernel.outbox import consuming, relay
 from kernel.tenancy import tenant_scope
 
 ROUNDS_MAX = 50
-WAIT_S = 10
+WAIT_S = 30
 
 
 def work_off(tenant_id: uuid.UUID) -> int:

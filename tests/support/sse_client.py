@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass

@@ -19,7 +19,7 @@ import httpx2 as httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 90.0
-SOON_S = 3.0
+SOON_S = 10.0
 """What takes at most a second, on a machine that does much else. What would come by another way comes much later."""
 STOP_S = 15.0
 READY = re.compile(r"Parley is ready at (http://\S+)")

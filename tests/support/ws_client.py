@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 SUBPROTOCOL = "parley.v1"
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 Frame = dict[str, Any]
 

@@ -28,6 +28,7 @@ from providers.types import ImagePart
 from tests.chat.files.support import call, follow, link, pdf, picture, uploaded
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Actor, Company
+from tests.support.patience import soon
 
 
 async def files_of(actor: Actor, *contents: bytes, name: str = "notes.md") -> list[uuid.UUID]:
@@ -155,7 +156,7 @@ async def test_a_file_that_is_sent_while_it_is_deleted_keeps_its_bytes(company: 
             (room.id, sent.message.id, file),
         )
         deleting = asyncio.create_task(call(company.alice, "DELETE", f"attachments/{file}"))
-        async with asyncio.timeout(20):
+        async with soon():
             while (await first(connection, _WAITED_FOR, ())) is None:
                 await asyncio.sleep(0.01)
     assert (await deleting).status_code == 404

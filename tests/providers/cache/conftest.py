@@ -24,6 +24,7 @@ from providers.services.connections import Offer, add_provider
 from tests.fakes.openai_upstream import OpenAIUpstream
 from tests.support.asgi import Answer, request
 from tests.support.cast import Company
+from tests.support.patience import soon
 
 
 @dataclass
@@ -71,7 +72,7 @@ class House:
             with self.company.scope(), transaction.atomic():
                 return list(UsageRecord.objects.order_by("request_id"))
 
-        async with asyncio.timeout(5):
+        async with soon():
             while len(records := await sync_to_async(read)()) < count:
                 await asyncio.sleep(0.01)
         assert len(records) == count

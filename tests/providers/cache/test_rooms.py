@@ -16,6 +16,7 @@ from providers.cache.models import CacheEntry
 from providers.cache.writes import writes
 from providers.services.forgetting import forget_answers
 from tests.providers.cache.conftest import House
+from tests.support.patience import soon
 
 
 async def put_question(house: House, text: str, *, room_id: uuid.UUID | None = None) -> tuple[str, Ending]:
@@ -45,7 +46,7 @@ def kept(house: House) -> list[bytes]:
 
 async def read(answer: Answer) -> tuple[str, Ending]:
     pieces = [piece async for piece in answer.pieces()]
-    async with asyncio.timeout(5):
+    async with soon():
         while answer.ending is None:
             await asyncio.sleep(0.01)
     return "".join(piece.text for piece in pieces), answer.ending

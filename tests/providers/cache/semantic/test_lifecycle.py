@@ -33,6 +33,7 @@ from tests.providers.cache.conftest import House, text_of
 from tests.providers.cache.semantic.conftest import VERSION, by_cosine, entries, switch_on
 from tests.providers.cache.semantic.test_alike import ALIKE, ASKED, OTHER, Written
 from tests.support.asgi import request
+from tests.support.patience import soon
 
 
 async def kept(house: House) -> list[SemanticEntry]:
@@ -208,7 +209,7 @@ async def test_past_traffic_becomes_entries(house: House, written: Written) -> N
     await house.ask("How old is he?")
     await house.rest("POST", "cache/semantic/warm-up", {"limit": 10}, status=400)
     await sync_to_async(switch_on)(house.company)
-    async with asyncio.timeout(5):
+    async with soon():
         while not (await house.rest("POST", "cache/semantic/warm-up", {"limit": 10}))["warmed"]:
             await asyncio.sleep(0.05)
     assert len(await kept(house)) == 1
@@ -223,7 +224,7 @@ async def captured(house: House, count: int) -> None:
         with house.company.scope(), transaction.atomic():
             return RequestLog.objects.filter(content__isnull=False).count()
 
-    async with asyncio.timeout(5):
+    async with soon():
         while await sync_to_async(logged)() < count:
             await asyncio.sleep(0.05)
 
@@ -278,7 +279,7 @@ async def test_what_nothing_was_to_be_kept_of_becomes_no_entry(house: House) -> 
     await house.ask(ASKED)
     await house.ask(OTHER, headers={"cache-control": "no-store"})
     await sync_to_async(switch_on)(house.company)
-    async with asyncio.timeout(5):
+    async with soon():
         # As many as are wanted come of it, also where some of the newest are passed over.
         while not (await house.rest("POST", "cache/semantic/warm-up", {"limit": 1}))["warmed"]:
             await asyncio.sleep(0.05)
