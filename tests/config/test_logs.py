@@ -3,12 +3,22 @@
 import json
 import logging
 import logging.config
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from config.logs import logging_config
 
 pytestmark = pytest.mark.no_database
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """Loggers already in use keep the list of processors that they had, and other tests look at that."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def test_a_traceback_says_where_and_not_what() -> None:

@@ -1,5 +1,7 @@
 """Who appears in the tests."""
 
+import functools
+import secrets
 import uuid
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +15,8 @@ from tenants.permissions import effective_permissions
 from tenants.principals import Principal
 from tenants.services.provisioning import NewMember, add_member, create_tenant
 from tenants.tokens import mint_access
+from tests.support.mould import Mould
+from tests.support.servers import database_url
 
 PASSWORD = "correct horse battery staple"
 
@@ -77,14 +81,33 @@ class Company:
 
 def found_company(slug: str) -> Company:
     """A tenant with an owner, a member and a viewer. Their passwords are `PASSWORD`."""
-    made = create_tenant(slug=slug, owner_email=f"alice@{slug}.example", password=PASSWORD)
+    made = _mould().copy(slug)
+
+    def actor(name: str, role: str) -> Actor:
+        person, membership = made.people[role], made.memberships[role]
+        return Actor(name, f"{name}@{slug}.example", made.tenant.id, person, membership, role)
+
     return Company(
         tenant=made.tenant,
         api_key=made.api_key,
-        alice=_actor("alice", made.owner, "owner"),
-        bob=_join(slug, "bob", "member"),
-        vera=_join(slug, "vera", "viewer"),
+        alice=actor("alice", "owner"),
+        bob=actor("bob", "member"),
+        vera=actor("vera", "viewer"),
     )
+
+
+@functools.cache
+def _mould() -> Mould:
+    """What companies are copied from: made by the services, once in a process."""
+    return Mould(database_url("test_parley"), found_by_services(f"mould-{secrets.token_hex(8)}"))
+
+
+def found_by_services(slug: str) -> Tenant:
+    """The tenant of such a company, as an operator's commands make it."""
+    made = create_tenant(slug=slug, owner_email=f"alice@{slug}.example", password=PASSWORD)
+    _join(slug, "bob", "member")
+    _join(slug, "vera", "viewer")
+    return made.tenant
 
 
 def hire(company: Company, name: str, role: str) -> Actor:

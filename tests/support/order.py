@@ -1,4 +1,4 @@
-"""In what order files are tested, and what coverage watches.
+"""In what order files are collected and tested, and what coverage watches.
 
 Workers of pytest-xdist take file after file. Those that keep a worker waiting come first, so that none is left to run alone at
 the end while the other workers have nothing more to do.
@@ -9,6 +9,8 @@ repeat the same way hundreds of times, or talk to other processes, are not watch
 coverage` watches everything.
 """
 
+import gc
+import os
 from collections.abc import Generator
 
 import pytest
@@ -77,10 +79,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--watch-less", action="store_true", help="no coverage of tests that repeat themselves")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Every other worker collects from the end: what one has compiled, the other needn't."""
+    report = yield
+    if isinstance(collector, pytest.Directory) and from_the_end():
+        report.result.reverse()
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Those of other processes first, the repeating ones last: coverage, once it stopped in a thread, doesn't come back."""
+    if hasattr(config, "workerinput"):
+        # All workers must have the same order, wherever they began.
+        items.sort(key=_path)
+    result = yield
     items.sort(key=lambda item: _rank(_path(item)))
+    return result
+
+
+def pytest_collection_finish() -> None:
+    """What was made until now stays: the garbage collector needn't look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -94,6 +118,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         elif controller.started and not watched:
             controller.pause()
     return (yield)
+
+
+def from_the_end() -> bool:
+    """Whether this process is every other worker."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2 == 1
 
 
 def comes_first(item: pytest.Item) -> bool:

@@ -55,15 +55,16 @@ def _start() -> None:
     folder = Path(tempfile.mkdtemp(prefix="parley-tests-"))
     # Registered first, so it runs last: after the servers have ended.
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _share_bytecode(folder / "bytecode")
+    _share_bytecode(Path(__file__).parents[2] / ".pytest_cache" / "bytecode")
     servers = _running.enter_context(throwaway_servers(folder))
     atexit.register(_running.close)
     os.environ |= dict(zip(_ADDRESSES, (servers.admin_database_url, servers.redis_url), strict=True))
 
 
 def _share_bytecode(folder: Path) -> None:
-    """Where no bytecode may be written beside the sources, have the processes of this run share it in a folder of the run's.
-    They are many, and each would spend more than a second of the processor on compiling the same again.
+    """Where no bytecode may be written beside the sources, have the processes of all runs share it in this folder.
+    They are many, and each would spend more than a second of the processor on compiling the same again; a worker, which loads
+    all tests, more than ten.
     """
     if sys.dont_write_bytecode:
         sys.dont_write_bytecode = False
