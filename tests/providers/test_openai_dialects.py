@@ -72,6 +72,12 @@ def test_mistrals_thoughts_come_as_parts_of_the_content() -> None:
     assert events[1:] == [ReasoningDelta("hm"), TextDelta("Yes.")]
 
 
+def test_an_answer_that_filled_mistrals_context_is_cut_short() -> None:
+    choice = {"index": 0, "message": {"content": "Once"}, "finish_reason": "model_length"}
+    (answer,) = parse_answer(json.dumps({"model": "m", "choices": [choice]}).encode()).choices
+    assert answer.finish_reason == "length"
+
+
 @pytest.mark.parametrize("dialect", [OPENAI, GROQ, DEEPSEEK, MISTRAL])
 def test_top_k_is_refused_by_name_where_it_is_not_known(dialect: Dialect) -> None:
     request = ask(stream=False, top_k=3)
