@@ -39,7 +39,7 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     if granted is None:
         worst = worst_case(
             (candidate.deployment.tariff for candidate in job.candidates),
-            input_tokens=bound_input(request),
+            input_tokens=bound_input(request, [profile(one.deployment.model) for one in job.candidates]),
             cap_tokens=cap * choices,
             answers=choices,
         )
