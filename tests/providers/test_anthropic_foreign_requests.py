@@ -5,6 +5,8 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.anthropic.request_out import encode_messages_request
@@ -71,6 +73,31 @@ def test_an_effort_or_a_budget_becomes_what_the_model_is_told(
     out = _made(model, **said)
     assert out.get("thinking") == config
     assert out.get("output_config") == (None if effort is None else {"effort": effort})
+
+
+CALLED = Message("assistant", tool_calls=(ToolCall("c", "f", "{}"),))
+RESULT = Message("tool", (TextPart("Rain"),), tool_call_id="c")
+SIGNED = ReasoningPart("Hm.", Extras("anthropic.messages", {"signature": Raw(b'"c2ln"')}))
+
+
+@pytest.mark.parametrize(
+    ("messages", "thinks"),
+    [
+        ((user_message("Weather?"), CALLED, RESULT), False),
+        ((user_message("Weather?"), CALLED, RESULT, user_message("And?")), False),
+        ((user_message("Weather?"), Message("assistant", (TextPart("It is"),))), False),
+        ((user_message("Weather?"), replace(CALLED, content=(SIGNED,)), RESULT), True),
+        (
+            (user_message("Weather?"), CALLED, RESULT, Message("assistant", (TextPart("Rain."),)), user_message("Ok")),
+            True,
+        ),
+    ],
+)
+def test_a_turn_that_began_without_thoughts_goes_on_without_any(messages: tuple[Message, ...], thinks: bool) -> None:
+    # Models that are told a budget refuse it there: "a final `assistant` message must start with a thinking block".
+    out = _made("claude-sonnet-4-5", reasoning_effort="low", messages=messages)
+    assert ("thinking" in out) is thinks
+    assert _made("claude-sonnet-5", reasoning_effort="low", messages=messages)["thinking"] == {"type": "adaptive"}
 
 
 def test_a_model_that_cant_think_is_not_asked_to() -> None:
