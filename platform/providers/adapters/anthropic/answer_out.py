@@ -189,24 +189,24 @@ class StreamWriter:
                 return self._call(event)
             case OpaqueDelta(extras):
                 return self._refusal(refusal_of(extras)) + self._opaque(_own(extras))
-            case Started(_, extras):
-                return self._start(_own(extras).get("usage"))
+            case Started(_, extras, read):
+                return self._start(_own(extras).get("usage"), read)
         return self._ended(event)
 
     def _ended(self, event: StreamEvent) -> bytes:
         if isinstance(event, ChoiceFinished | Finished):
             self._ending.reason = event.finish_reason
-        return self._start(None) + self._close() + self._end(event.usage) if isinstance(event, Finished) else b""
+        return self._start() + self._close() + self._end(event.usage) if isinstance(event, Finished) else b""
 
     def error(self, error: ParleyError) -> bytes:
         """The last event of a stream that failed after its first one."""
         return b"event: error\ndata: " + encode_error(error, request_id=self._request_id) + b"\n\n"
 
-    def _start(self, more: Raw | None) -> bytes:
+    def _start(self, more: Raw | None = None, read: Usage | None = None) -> bytes:
         if self._started:
             return b""
         self._started = True
-        usage = usage_json(Usage(input=estimate_input(self._asked)), more)
+        usage = usage_json(read or Usage(input=estimate_input(self._asked)), more)
         message: JSON = {
             "id": message_id(self._request_id),
             "type": "message",
@@ -226,7 +226,7 @@ class StreamWriter:
         return self._new(kind, fields)
 
     def _new(self, kind: str, fields: JSON) -> bytes:
-        closed = self._start(None) + self._close()
+        closed = self._start() + self._close()
         self._open = kind
         self._blocks += 1
         return closed + b"event: content_block_start\ndata: %b\n\n" % _encode(
