@@ -223,7 +223,12 @@ def test_an_answer_in_its_own_format_loses_nothing(said: JSON, said_streamed: bo
 
 
 def test_a_stream_begins_with_what_its_own_format_says_was_read() -> None:
-    counts = {"input_tokens": 21, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 2_000, "output_tokens": 1}
+    counts = {
+        "input_tokens": 21,
+        "cache_creation_input_tokens": 3,
+        "cache_read_input_tokens": 2_000,
+        "output_tokens": 1,
+    }
     begun = EventReader().read(_data("message_start", message={"model": "m", "usage": counts}))
     writer = StreamWriter(asked=ASKED, request_id=ID)
     (frame,) = SSEParser().feed(b"".join(map(writer.write, begun)))
