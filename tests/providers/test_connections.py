@@ -323,6 +323,14 @@ class TestTrial:
         assert (answer["ok"], answer["problem"]) == (False, "transient")
         assert answer["reason"] == "no connection could be made"
 
+    def test_an_address_that_an_operator_vouched_for(self, company: Company, upstream: OpenAIUpstream) -> None:
+        upstream.api_key = SECRET
+        made = created(company.alice)
+        with tenant_scope(company.id), transaction.atomic():
+            Connection.objects.filter(id=made["id"]).update(base_url=upstream.base_url, vouched=True)
+        answer = self.tried(company, made).json()
+        assert (answer["ok"], answer["models"]) == (True, 1)
+
     def test_few_a_minute(self, company: Company, settings: Any) -> None:
         settings.CONNECTION_TRIALS_PER_MINUTE = 2
         made = created(company.alice, kind="fake", base_url=None, secret=None)
