@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.anthropic.request_out import encode_messages_request
+from providers.adapters.reading import inline_image
 from providers.errors import Unsupported
 from providers.types import (
     ChatRequest,
@@ -73,6 +74,14 @@ def test_an_effort_or_a_budget_becomes_what_the_model_is_told(
     out = _made(model, **said)
     assert out.get("thinking") == config
     assert out.get("output_config") == (None if effort is None else {"effort": effort})
+
+
+@pytest.mark.parametrize("said", ["image/jpeg", "image/jpg"])
+def test_a_jpeg_has_the_media_type_that_vendors_know(said: str) -> None:
+    message = Message("user", (ImagePart(f"data:{said};base64,/9j/"),))
+    (block,) = _made(messages=(message,))["messages"][0]["content"]
+    assert block["source"] == {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}
+    assert inline_image(f"data:{said};base64,/9j/", "messages") == ("image/jpeg", "/9j/")
 
 
 CALLED = Message("assistant", tool_calls=(ToolCall("c", "f", "{}"),))

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from providers import registry
+from providers.adapters.cohere.adapter import Cohere
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.answer_in import ChunkReader, parse_answer
 from providers.adapters.openai.dialect import COMPATIBLE, DEEPSEEK, GROQ, MISTRAL, OPENAI, TOGETHER, Dialect
@@ -14,6 +16,7 @@ from providers.adapters.openai.request_in import parse_chat_request
 from providers.adapters.openai.request_out import encode_chat_request
 from providers.adapters.openai.text_in import parse_text_request
 from providers.adapters.openai.text_out import encode_text_request
+from providers.base import Adapter
 from providers.errors import ProviderError, QuotaExceeded, RateLimitedUpstream, Rejected, Transient, Unsupported
 from providers.translate import fit
 from providers.types import (
@@ -85,6 +88,30 @@ def test_top_k_is_refused_by_name_where_it_is_not_known(dialect: Dialect) -> Non
         fit(request, OpenAICompatible(dialect=dialect), drop=False)
     assert refused.value.param == "top_k"
     assert fit(request, OpenAICompatible(dialect=TOGETHER), drop=False).request == request
+
+
+@pytest.mark.parametrize(
+    ("adapter", "most"),
+    [
+        (OpenAICompatible(dialect=OPENAI), 4),
+        (OpenAICompatible(dialect=GROQ), 4),
+        (OpenAICompatible(dialect=DEEPSEEK), 16),
+        (Gemini(), 5),
+        (Cohere(), 5),
+    ],
+)
+def test_more_stop_sequences_than_a_provider_takes_are_refused_by_name(adapter: Adapter, most: int) -> None:
+    stops = tuple(f"end{number}" for number in range(most + 1))
+    request = ask(stream=False, stop=stops)
+    with pytest.raises(Unsupported) as refused:
+        fit(request, adapter, drop=False)
+    assert refused.value.param == "stop"
+    fitted = fit(request, adapter, drop=True)
+    assert isinstance(fitted.request, ChatRequest)
+    assert (fitted.request.stop, fitted.dropped) == (stops[:most], ("stop",))
+    fewer = ask(stream=False, stop=stops[:most])
+    assert fit(fewer, adapter, drop=False).request == fewer
+    assert fit(request, OpenAICompatible(), drop=False).request == request
 
 
 @pytest.mark.parametrize(("budget", "effort"), [(1_024, "low"), (4_096, "medium"), (32_000, "high")])

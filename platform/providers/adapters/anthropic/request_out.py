@@ -20,6 +20,7 @@ from msgspec import Raw
 
 from providers.adapters.anthropic import WIRE_FORMAT
 from providers.adapters.anthropic.thinking import as_came, translated
+from providers.adapters.reading import media_type_of
 from providers.errors import Unsupported
 from providers.profiles import profile
 from providers.types import (
@@ -228,7 +229,7 @@ def _source(url: str) -> JSON:
     media_type, *parameters = head.split(";")
     if "base64" not in parameters:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return {"type": "base64", "media_type": media_type, "data": data}
+    return {"type": "base64", "media_type": media_type_of(media_type), "data": data}
 
 
 def _thought(text: str, own: dict[str, Raw]) -> Iterator[JSON]:
