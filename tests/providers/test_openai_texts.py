@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from kernel.errors import InvalidRequest
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.openai import WIRE_FORMAT
-from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.answer_in import ChunkReader, parse_answer
 from providers.adapters.openai.dialect import COMPATIBLE, GROQ, MISTRAL, OPENAI, Dialect
