@@ -128,6 +128,29 @@ def test_without_the_secret_its_place_may_change(company: Company) -> None:
     assert patch(company.alice, made, kind="openai", base_url="").status_code == 400, "that one needs a key"
 
 
+@pytest.mark.parametrize(
+    ("kind", "query", "status"),
+    [
+        ("azure", "?api-version=2025-04-01-preview", 201),
+        ("azure", "?api-version=", 400),
+        ("azure", "?api-version=1&b=2", 400),
+        ("azure", "?key=2025-04-01", 400),
+        ("azure", "?api-version=1#x", 400),
+        ("openai-compatible", "?api-version=2025-04-01", 400),
+        ("openai-compatible", "?", 400),
+    ],
+)
+def test_the_version_of_an_api_may_be_in_the_address_where_it_has_one(
+    company: Company, kind: str, query: str, status: int
+) -> None:
+    answer = create(company.alice, kind=kind, base_url=f"https://ours.openai.azure.com/{query}")
+    assert answer.status_code == status
+    if status == 201:
+        assert answer.json()["base_url"] == f"https://ours.openai.azure.com{query}"
+        assert patch(company.alice, answer.json(), name="ours").status_code == 200
+        assert patch(company.alice, answer.json(), kind="openai-compatible", secret=SECRET).status_code == 400
+
+
 def test_an_operator_vouches_for_the_address_that_is_and_no_other(company: Company) -> None:
     alias = offer(company)
     (row,) = stored(company)
