@@ -284,6 +284,18 @@ def test_an_alias_that_hides_the_platforms_is_for_the_same_people(company: Compa
     assert alias not in listed(company.bob.access_token())
 
 
+@pytest.mark.parametrize("what", ["connection", "deployment"])
+def test_an_alias_that_hid_the_platforms_leaves_it_to_the_same_people(company: Company, what: str) -> None:
+    alias = offer()
+    made = created(company.alice)
+    deployment = deploy(company.alice, made, alias=alias).json()
+    close(company, alias, roles=["owner"])
+    path = f"{PATH}/{made['id']}" + (f"/deployments/{deployment['id']}" if what == "deployment" else "")
+    assert company.alice.client.delete(path).status_code == 204
+    assert alias in listed(company.alice.access_token())
+    assert alias not in listed(company.bob.access_token())
+
+
 def test_deleting_leaves_nothing_in_the_way(company: Company) -> None:
     alias = offer()
     made = created(company.alice)

@@ -20,6 +20,7 @@ from kernel.tenancy import current_tenant_id
 from providers import registry
 from providers.models import Connection, Deployment, Route, RouteTarget
 from providers.secrets import seal, unseal
+from providers.services.access import leave_access
 from providers.services.terms import check_region
 from tenants.principals import Principal
 from tenants.services.audit import record
@@ -137,7 +138,10 @@ def routes_served_by(*, deployments: Iterable[uuid.UUID]) -> list[uuid.UUID]:
 
 def delete_idle_routes(*, route_ids: Iterable[uuid.UUID]) -> None:
     """Delete those of the routes that lead nowhere any more: they would hide the platform's of the same alias."""
-    Route.objects.filter(id__in=route_ids, targets=None, fallbacks=[]).delete()
+    idle = Route.objects.filter(id__in=route_ids, targets=None, fallbacks=[])
+    for route in idle:
+        leave_access(route=route)
+    idle.delete()
 
 
 def secret_of(row: Connection) -> str | None:

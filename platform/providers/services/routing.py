@@ -22,7 +22,7 @@ from providers.models import (
 from providers.profiles import CAPABILITIES
 from providers.route_rows import patterns
 from providers.routes import MAX_HOPS, forget_routes
-from providers.services.access import inherit_access
+from providers.services.access import inherit_access, leave_access
 from tenants.principals import Principal
 from tenants.services.audit import record
 
@@ -85,6 +85,8 @@ def change_route(*, caller: Principal, route_id: uuid.UUID, wish: RouteWish) -> 
     """Change what the wish names. Raises as `create_route`, and NotFound."""
     route = access_route(route_id=route_id)
     before = route.alias
+    if wish.alias not in (None, before):
+        leave_access(route=route)
     _apply(route, wish)
     _save(route)
     if route.alias != before and not RouteAccess.objects.filter(route=route).exists():
@@ -100,6 +102,7 @@ def delete_route(*, caller: Principal, route_id: uuid.UUID) -> None:
     """Delete a route; the platform's of the same name, if there is one, is seen again. Raises NotFound."""
     route = access_route(route_id=route_id)
     _changed(caller, route, "route.deleted")
+    leave_access(route=route)
     RouteTarget.objects.filter(route=route).delete()
     Route.objects.filter(id=route.id).delete()
 
