@@ -60,6 +60,21 @@ def test_mistral_gets_ids_of_calls_in_its_own_form(call_id: str) -> None:
     assert sent(ChatRequest("m", messages), OPENAI)["messages"][2]["tool_call_id"] == call_id
 
 
+def test_mistral_is_told_that_an_answer_has_begun() -> None:
+    # It refuses a last message of the model's own that isn't said to be the beginning of its answer.
+    messages = (user_message("JSON, please"), Message(role="assistant", content=(TextPart("{"),)))
+    assert sent(ChatRequest("m", messages), MISTRAL)["messages"][1] == {
+        "role": "assistant",
+        "content": "{",
+        "prefix": True,
+    }
+    assert "prefix" not in sent(ChatRequest("m", messages), OPENAI)["messages"][1]
+    assert "prefix" not in json.dumps(sent(ChatRequest("m", (*messages, user_message("x"))), MISTRAL))
+    own = {"model": "m", "messages": [{"role": "assistant", "content": "{", "prefix": False}]}
+    asked = parse_chat_request(json.dumps(own).encode())
+    assert sent(asked, MISTRAL)["messages"][0]["prefix"] is False
+
+
 THINKING = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
     {"type": "text", "text": "Yes."},

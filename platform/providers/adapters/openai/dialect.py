@@ -22,7 +22,8 @@ class Dialect:
     `developer_role` says that the role `developer` is known; where not, it is sent as `system`. `top_k` says that this
     is known. `base64` says that vectors may be asked for as base64, which is a third of the size. `call_id_chars` is the
     length that the ids of tool calls must have, all of them letters and digits. `images_in_results` says that messages of
-    tools may hold images, as those of users. `max_stops` is how many stop sequences a request may have.
+    tools may hold images, as those of users. `max_stops` is how many stop sequences a request may have. `says_prefix`: that an
+    answer begins with what the last message, the model's own, says has to be told, by its field `prefix`.
 
     `text_models` are patterns of the models that continue text, at `text_path`; others are asked as in a chat. `suffix`
     says that these go on up to a suffix.
@@ -40,6 +41,7 @@ class Dialect:
     call_id_chars: int | None = None
     images_in_results: bool = True
     max_stops: int | None = None
+    says_prefix: bool = False
     text_models: tuple[str, ...] = ("*",)
     text_path: str = "/completions"
     suffix: bool = True
@@ -94,6 +96,7 @@ MISTRAL = Dialect(
     usage_in_stream=False,
     top_k=False,
     call_id_chars=9,
+    says_prefix=True,
     text_models=("codestral*",),
     text_path="/fim/completions",
 )
