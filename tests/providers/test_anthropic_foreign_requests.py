@@ -200,6 +200,17 @@ def test_what_says_nothing_is_not_sent() -> None:
     assert [block["type"] for block in rest["content"]] == ["tool_result", "text"]
 
 
+def test_a_blank_text_beside_an_image_is_not_sent() -> None:
+    # Many clients send one with an image that nothing is said to; here it is refused.
+    image = ImagePart("https://x.example/y.png")
+    shown = {"type": "image", "source": {"type": "url", "url": image.url}}
+    asked = Message("user", (TextPart(""), image))
+    result = Message("tool", (TextPart(" "), image), tool_call_id="c")
+    assert _made(messages=(asked,))["messages"] == [{"role": "user", "content": [shown]}]
+    _, _, rest = _made(messages=(asked, CALLED, result))["messages"]
+    assert rest["content"][0]["content"] == [shown]
+
+
 def test_an_instruction_alone_is_what_is_asked() -> None:
     out = _made(messages=(Message("system", (TextPart("Tell a joke."),)),))
     assert out["messages"] == [{"role": "user", "content": "Tell a joke."}]
