@@ -51,12 +51,13 @@ class Adapter(ABC):
 
     `wire_format` is the tag of the extras it can say; `unsaid` names the fields of `ChatRequest` that it can't.
     `inlines_images` says that images must be sent along as data, because the upstream fetches none; `says_names` that
-    messages can carry their author's name."""
+    messages can carry their author's name; `max_stops` is how many stop sequences a request may have, None for any."""
 
     wire_format: ClassVar[str]
     unsaid: ClassVar[frozenset[str]] = frozenset()
     inlines_images: ClassVar[bool] = False
     says_names: ClassVar[bool] = False
+    max_stops: int | None = None
 
     def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
         """The wire format in which this model is asked this, and the fields of `ChatRequest` that can't be said to it:

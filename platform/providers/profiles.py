@@ -26,19 +26,29 @@ NEWER_CLAUDE: frozenset[Capability] = frozenset({"json_schema", "reasoning"})
 CLAUDE: frozenset[Capability] = frozenset({"stream", "tools", "images", "json_object", "json_schema", "reasoning"})
 
 
+MAX_TOKENS_PER_IMAGE = 5_000
+"""More than the most that providers count for an image scaled to what a model looks at, but for models that say so: 4,784 at
+Anthropic (from Opus 4.7 on), 3,779 at OpenAI (1,536 patches of GPT-4.1 nano), 2,580 for ten tiles at Google (their
+documentation of vision)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`context_tokens` holds prompt and answer together; `max_output_tokens` is the most an answer may be."""
+    """`context_tokens` holds prompt and answer together; `max_output_tokens` is the most an answer may be, `image_tokens`
+    the most that an image counts for."""
 
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] | None = None
+    image_tokens: int = MAX_TOKENS_PER_IMAGE
 
 
 UNKNOWN = Profile()
 
 PROFILES: dict[str, Profile] = {
     "gpt-4o*": Profile(128_000, 16_384, FULL),
+    # 2,833 for an image and 5,667 for each of at most eight tiles, at a price that makes up for it.
+    "gpt-4o-mini*": Profile(128_000, 16_384, FULL, 48_169),
     "gpt-4.1*": Profile(1_047_576, 32_768, FULL),
     "gpt-5*": Profile(400_000, 128_000, THINKING),
     "o3*": Profile(200_000, 100_000, THINKING - LOGPROBS),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from providers.errors import Unsupported
+from providers.translate import SAYS_NOTHING
 from providers.types import ChatRequest, Message, TextPart
 
 
@@ -71,7 +72,7 @@ def as_text(request: ChatRequest, name: str) -> ChatRequest:
     if request.as_text:
         return request
     for field in ("tools", "tool_choice", "response_format"):
-        if getattr(request, field):
+        if getattr(request, field) and getattr(request, field) != SAYS_NOTHING.get(field):
             raise Unsupported(f"A model that only continues text can't be given `{field}`.", param=field)
     turns = _turns(request, prompt_format)
     text = prompt_format.begin + "".join(prompt_format.turns[role].format(text=said) for role, said in turns)

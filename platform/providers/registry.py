@@ -40,7 +40,7 @@ class ProviderSpec:
     `name` is what connections and settings call it; `base_url` None means that it must be given.
     `capabilities` are those of its models that `profiles` doesn't know; None where they may have any.
     `key_variable` and `url_variable` are the environment's names for its key and address; without `needs_key`
-    it also works without one."""
+    it also works without one. `url_field` is the one that its address may have in its query."""
 
     name: str
     title: str
@@ -51,6 +51,7 @@ class ProviderSpec:
     key_variable: str | None = None
     url_variable: str | None = None
     needs_key: bool = True
+    url_field: str | None = None
 
 
 _specs: dict[str, ProviderSpec] = {}
@@ -110,6 +111,7 @@ for _spec in (
         ANY,
         "AZURE_OPENAI_API_KEY",
         "AZURE_OPENAI_ENDPOINT",
+        url_field="api-version",
     ),
     ProviderSpec(
         "gemini",

@@ -78,14 +78,18 @@ def fit(request: Request, adapter: Adapter, *, model: str = "", drop: bool) -> F
     if adapter.wire_format == ANY_FORMAT:
         return Fitted(request)
     wire_format, unsaid = adapter.terms(request, model)
-    return _Fit(wire_format, unsaid, names=adapter.says_names, drop=drop).request(request)
+    fitting = _Fit(wire_format, unsaid, names=adapter.says_names, max_stops=adapter.max_stops, drop=drop)
+    return fitting.request(request)
 
 
 class _Fit:
-    def __init__(self, wire_format: str, unsaid: frozenset[str], *, names: bool, drop: bool) -> None:
+    def __init__(
+        self, wire_format: str, unsaid: frozenset[str], *, names: bool, max_stops: int | None, drop: bool
+    ) -> None:
         self._format = wire_format
         self._unsaid = unsaid
         self._names = names
+        self._max_stops = max_stops
         self._drop = drop
         self._dropped: dict[str, None] = {}
 
@@ -98,9 +102,12 @@ class _Fit:
             default, said = _DEFAULTS[name], getattr(request, name)
             if said == default:
                 continue
-            if said != _SAYS_NOTHING.get(name):
-                self._leave_out(name)
+            if said != SAYS_NOTHING.get(name):
+                self._leave_out(_CALLED.get(name, name))
             changes[name] = default
+        if self._max_stops is not None and len(request.stop) > self._max_stops:
+            self._leave_out("stop")
+            changes["stop"] = request.stop[: self._max_stops]
         messages = self._turns(request.messages)
         if messages != request.messages:
             changes["messages"] = messages
@@ -182,7 +189,7 @@ class _Fit:
         self._dropped[name] = None
 
 
-_SAYS_NOTHING: dict[str, object] = {
+SAYS_NOTHING: dict[str, object] = {
     "tool_choice": ToolChoice("auto"),
     "parallel_tool_calls": True,
     "response_format": ResponseFormat("text"),
@@ -190,6 +197,8 @@ _SAYS_NOTHING: dict[str, object] = {
     "top_logprobs": 0,
 }
 """Values that ask for what happens anyway: nothing is lost without them."""
+_CALLED = {"as_text": "prompt"}
+"""What callers say it by, where no field has the name."""
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(ChatRequest)}
 
 

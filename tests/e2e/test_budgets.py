@@ -142,6 +142,17 @@ def test_a_cap_shrinks_to_what_is_left(stack: Stack, upstream: OpenAIUpstream) -
     assert latest["cost_nano"] == used
 
 
+def test_what_only_a_providers_format_says_has_to_be_paid_for_too(stack: Stack, upstream: OpenAIUpstream) -> None:
+    tenant = stack.create_tenant()
+    set_budget(stack, tenant, INPUT_BOUND * INPUT_NANO + ROUNDING_NANO + 100 * OUTPUT_NANO)
+    before = len(upstream.records)
+    functions: Any = [{"name": "f", "description": "word " * 1_000, "parameters": {"type": "object"}}]
+    with openai_client(stack, tenant) as client, pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(model=MODEL, messages=HELLO, functions=functions)
+    assert refused.value.status_code == 402
+    assert len(upstream.records) == before
+
+
 def test_each_of_several_prompts_has_its_share_of_what_is_left(stack: Stack, upstream: OpenAIUpstream) -> None:
     tenant, prompts = stack.create_tenant(), ["One", "Two", "Six", "Ten"]
     bound = 512 + 16 + len(json.dumps(prompts))

@@ -16,6 +16,7 @@ from kernel.errors import NotFound, PaymentRequired, Unavailable, UpstreamFailed
 from providers.adapters.anthropic.answer_in import EventReader, parse_answer
 from providers.adapters.anthropic.answer_out import PING, StreamWriter, encode_answer
 from providers.adapters.anthropic.errors import encode_error, status_of
+from providers.adapters.openai.answer_in import parse_answer as parse_openai_answer
 from providers.adapters.openai.answer_out import encode_answer as encode_for_openai
 from providers.assemble import Assembler, events_of
 from providers.sse import SSEParser
@@ -221,6 +222,19 @@ def test_an_answer_in_its_own_format_loses_nothing(said: JSON, said_streamed: bo
     assert (got["type"], got["role"], got["model"]) == ("message", "assistant", "alias")
 
 
+def test_a_stream_begins_with_what_its_own_format_says_was_read() -> None:
+    counts = {
+        "input_tokens": 21,
+        "cache_creation_input_tokens": 3,
+        "cache_read_input_tokens": 2_000,
+        "output_tokens": 1,
+    }
+    begun = EventReader().read(_data("message_start", message={"model": "m", "usage": counts}))
+    writer = StreamWriter(asked=ASKED, request_id=ID)
+    (frame,) = SSEParser().feed(b"".join(map(writer.write, begun)))
+    assert json.loads(frame.data)["message"]["usage"] == counts
+
+
 @ways
 @settings(max_examples=40)
 @given(said=message)
@@ -321,26 +335,55 @@ def test_why_another_formats_answer_ended(reason: Any, said: str, asked_streamed
     assert (out["stop_reason"], out["content"]) == (said, [])
 
 
-def test_pieces_of_a_call_that_comes_interleaved_still_name_their_block() -> None:
-    writer = StreamWriter(asked=ASKED, request_id=ID)
-    sent = b"".join(
-        map(
-            writer.write,
-            [
-                ToolCallDelta(0, "{", "1", "f"),
-                ToolCallDelta(1, "{", "2", "g"),
-                ToolCallDelta(0, "}"),
-                ToolCallDelta(1, "}"),
-            ],
-        )
-    )
-    deltas = [json.loads(found.data) for found in SSEParser().feed(sent) if found.event == "content_block_delta"]
-    assert [(delta["index"], delta["delta"]["partial_json"]) for delta in deltas] == [
-        (0, "{"),
-        (1, "{"),
-        (0, "}"),
-        (1, "}"),
+CALLED = {0: ("{}", "f"), 1: ('{"city":"Köln"}', "g"), 2: ("{}", "h")}
+"""Calls, by their numbers: arguments and name."""
+
+
+@pytest.mark.parametrize("order", ["000111222", "012012012", "010210212", "011100222"])
+def test_calls_that_come_interleaved_are_told_one_after_the_other(order: str) -> None:
+    events: list[StreamEvent] = [Started("m")]
+    for place, call in enumerate(map(int, order)):
+        arguments, name = CALLED[call]
+        nth = order[:place].count(str(call))
+        pieces = ("", *_halves(arguments))
+        events.append(ToolCallDelta(call, pieces[nth], f"c{call}" if nth == 0 else None, name if nth == 0 else None))
+    events += [TextDelta("So."), ChoiceFinished("tool_calls"), Finished("tool_calls", Usage())]
+    out = written(events, stream=True)
+    assert out["content"] == [
+        {"type": "tool_use", "id": "c0", "name": "f", "input": {}},
+        {"type": "tool_use", "id": "c1", "name": "g", "input": {"city": "Köln"}},
+        {"type": "tool_use", "id": "c2", "name": "h", "input": {}},
+        {"type": "text", "text": "So."},
     ]
+
+
+@asked_ways
+def test_an_answer_with_calls_ends_for_them_whatever_its_format_says(asked_streamed: bool) -> None:
+    calls = [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    # So OpenAI ends an answer when the function was demanded by its name.
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": None, "tool_calls": calls}}
+    events = list(events_of(parse_openai_answer(json.dumps({"model": "m", "choices": [choice]}).encode())))
+    assert written(events, stream=asked_streamed)["stop_reason"] == "tool_use"
+
+
+@asked_ways
+@pytest.mark.parametrize("pieces", [[""], ["", '{"query": "we'], []], ids=["empty", "cut short", "none"])
+def test_a_server_tools_input_that_never_came_whole_spoils_nothing(pieces: list[str], asked_streamed: bool) -> None:
+    block = {"type": "mcp_tool_use", "id": "s", "name": "now", "server_name": "clock", "input": {}}
+    reader = EventReader()
+    said = [
+        _data("message_start", message={"model": "m", "usage": {"input_tokens": 3, "output_tokens": 1}}),
+        _data("content_block_start", index=0, content_block=block),
+        *(
+            _data("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece})
+            for piece in pieces
+        ),
+        _data("content_block_stop", index=0),
+        _data("message_delta", delta={"stop_reason": "max_tokens"}, usage={"output_tokens": 5}),
+        _data("message_stop"),
+    ]
+    events = [*(event for data in said for event in reader.read(data)), reader.end()]
+    assert written(events, stream=asked_streamed)["content"] == [block]
 
 
 def test_arguments_that_are_no_object_are_handed_over_as_such() -> None:

@@ -5,9 +5,12 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import Raw
+from msgspec.structs import replace
 
 from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.anthropic.request_out import encode_messages_request
+from providers.adapters.reading import inline_image
 from providers.errors import Unsupported
 from providers.types import (
     ChatRequest,
@@ -71,6 +74,39 @@ def test_an_effort_or_a_budget_becomes_what_the_model_is_told(
     out = _made(model, **said)
     assert out.get("thinking") == config
     assert out.get("output_config") == (None if effort is None else {"effort": effort})
+
+
+@pytest.mark.parametrize("said", ["image/jpeg", "image/jpg"])
+def test_a_jpeg_has_the_media_type_that_vendors_know(said: str) -> None:
+    message = Message("user", (ImagePart(f"data:{said};base64,/9j/"),))
+    (block,) = _made(messages=(message,))["messages"][0]["content"]
+    assert block["source"] == {"type": "base64", "media_type": "image/jpeg", "data": "/9j/"}
+    assert inline_image(f"data:{said};base64,/9j/", "messages") == ("image/jpeg", "/9j/")
+
+
+CALLED = Message("assistant", tool_calls=(ToolCall("c", "f", "{}"),))
+RESULT = Message("tool", (TextPart("Rain"),), tool_call_id="c")
+SIGNED = ReasoningPart("Hm.", Extras("anthropic.messages", {"signature": Raw(b'"c2ln"')}))
+
+
+@pytest.mark.parametrize(
+    ("messages", "thinks"),
+    [
+        ((user_message("Weather?"), CALLED, RESULT), False),
+        ((user_message("Weather?"), CALLED, RESULT, user_message("And?")), False),
+        ((user_message("Weather?"), Message("assistant", (TextPart("It is"),))), False),
+        ((user_message("Weather?"), replace(CALLED, content=(SIGNED,)), RESULT), True),
+        (
+            (user_message("Weather?"), CALLED, RESULT, Message("assistant", (TextPart("Rain."),)), user_message("Ok")),
+            True,
+        ),
+    ],
+)
+def test_a_turn_that_began_without_thoughts_goes_on_without_any(messages: tuple[Message, ...], thinks: bool) -> None:
+    # Models that are told a budget refuse it there: "a final `assistant` message must start with a thinking block".
+    out = _made("claude-sonnet-4-5", reasoning_effort="low", messages=messages)
+    assert ("thinking" in out) is thinks
+    assert _made("claude-sonnet-5", reasoning_effort="low", messages=messages)["thinking"] == {"type": "adaptive"}
 
 
 def test_a_model_that_cant_think_is_not_asked_to() -> None:
@@ -162,6 +198,17 @@ def test_what_says_nothing_is_not_sent() -> None:
     assert asked == {"role": "user", "content": "x"}
     assert called["content"] == [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]
     assert [block["type"] for block in rest["content"]] == ["tool_result", "text"]
+
+
+def test_a_blank_text_beside_an_image_is_not_sent() -> None:
+    # Many clients send one with an image that nothing is said to; here it is refused.
+    image = ImagePart("https://x.example/y.png")
+    shown = {"type": "image", "source": {"type": "url", "url": image.url}}
+    asked = Message("user", (TextPart(""), image))
+    result = Message("tool", (TextPart(" "), image), tool_call_id="c")
+    assert _made(messages=(asked,))["messages"] == [{"role": "user", "content": [shown]}]
+    _, _, rest = _made(messages=(asked, CALLED, result))["messages"]
+    assert rest["content"][0]["content"] == [shown]
 
 
 def test_an_instruction_alone_is_what_is_asked() -> None:

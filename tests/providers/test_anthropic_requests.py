@@ -153,6 +153,10 @@ def _is_blank(block: JSON) -> bool:
     return block.keys() == {"type", "text"} and not block["text"].strip()
 
 
+def _spoken(blocks: list[JSON]) -> list[JSON]:
+    return [block for block in blocks if not _is_blank(block)] or blocks
+
+
 def _normal(body: JSON) -> JSON:
     """The documented normal form."""
     body = {**body}
@@ -163,20 +167,20 @@ def _normal(body: JSON) -> JSON:
             spoken = [block for block in blocks if not _is_blank(block)]
             if not spoken and number < len(body["messages"]):
                 continue
-            if any(block["type"] == "tool_use" for block in blocks):
-                blocks = spoken
         if turns and turns[-1]["role"] == message["role"]:
             turns[-1]["content"] += blocks
         else:
             turns.append({"role": message["role"], "content": blocks})
     for turn in turns:
         turn["content"] = _plain(
-            [
-                block | {"content": _plain(block["content"])}
-                if block["type"] == "tool_result" and "content" in block
-                else block
-                for block in turn["content"]
-            ]
+            _spoken(
+                [
+                    block | {"content": _plain(_spoken(_blocks(block["content"])))}
+                    if block["type"] == "tool_result" and "content" in block
+                    else block
+                    for block in turn["content"]
+                ]
+            )
         )
     body["messages"] = turns
     if "system" in body:

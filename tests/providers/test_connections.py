@@ -128,6 +128,29 @@ def test_without_the_secret_its_place_may_change(company: Company) -> None:
     assert patch(company.alice, made, kind="openai", base_url="").status_code == 400, "that one needs a key"
 
 
+@pytest.mark.parametrize(
+    ("kind", "query", "status"),
+    [
+        ("azure", "?api-version=2025-04-01-preview", 201),
+        ("azure", "?api-version=", 400),
+        ("azure", "?api-version=1&b=2", 400),
+        ("azure", "?key=2025-04-01", 400),
+        ("azure", "?api-version=1#x", 400),
+        ("openai-compatible", "?api-version=2025-04-01", 400),
+        ("openai-compatible", "?", 400),
+    ],
+)
+def test_the_version_of_an_api_may_be_in_the_address_where_it_has_one(
+    company: Company, kind: str, query: str, status: int
+) -> None:
+    answer = create(company.alice, kind=kind, base_url=f"https://ours.openai.azure.com/{query}")
+    assert answer.status_code == status
+    if status == 201:
+        assert answer.json()["base_url"] == f"https://ours.openai.azure.com{query}"
+        assert patch(company.alice, answer.json(), name="ours").status_code == 200
+        assert patch(company.alice, answer.json(), kind="openai-compatible", secret=SECRET).status_code == 400
+
+
 def test_an_operator_vouches_for_the_address_that_is_and_no_other(company: Company) -> None:
     alias = offer(company)
     (row,) = stored(company)
@@ -261,6 +284,18 @@ def test_an_alias_that_hides_the_platforms_is_for_the_same_people(company: Compa
     assert alias not in listed(company.bob.access_token())
 
 
+@pytest.mark.parametrize("what", ["connection", "deployment"])
+def test_an_alias_that_hid_the_platforms_leaves_it_to_the_same_people(company: Company, what: str) -> None:
+    alias = offer()
+    made = created(company.alice)
+    deployment = deploy(company.alice, made, alias=alias).json()
+    close(company, alias, roles=["owner"])
+    path = f"{PATH}/{made['id']}" + (f"/deployments/{deployment['id']}" if what == "deployment" else "")
+    assert company.alice.client.delete(path).status_code == 204
+    assert alias in listed(company.alice.access_token())
+    assert alias not in listed(company.bob.access_token())
+
+
 def test_deleting_leaves_nothing_in_the_way(company: Company) -> None:
     alias = offer()
     made = created(company.alice)
@@ -322,6 +357,14 @@ class TestTrial:
         answer = self.tried(company, made).json()
         assert (answer["ok"], answer["problem"]) == (False, "transient")
         assert answer["reason"] == "no connection could be made"
+
+    def test_an_address_that_an_operator_vouched_for(self, company: Company, upstream: OpenAIUpstream) -> None:
+        upstream.api_key = SECRET
+        made = created(company.alice)
+        with tenant_scope(company.id), transaction.atomic():
+            Connection.objects.filter(id=made["id"]).update(base_url=upstream.base_url, vouched=True)
+        answer = self.tried(company, made).json()
+        assert (answer["ok"], answer["models"]) == (True, 1)
 
     def test_few_a_minute(self, company: Company, settings: Any) -> None:
         settings.CONNECTION_TRIALS_PER_MINUTE = 2

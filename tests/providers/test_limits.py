@@ -49,10 +49,10 @@ def model(company: Company) -> str:
     return alias
 
 
-def offer_model(company: Company, alias: str) -> None:
+def offer_model(company: Company, alias: str, *, kind: str = "fake") -> None:
     add_provider(
         Offer(
-            kind="fake",
+            kind=kind,
             name=alias,
             base_url="http://127.0.0.1:9",
             api_key="",
@@ -97,6 +97,23 @@ async def test_without_limits_nothing_is_said_of_any(company: Company, model: st
     assert answer.status_code == 200
     assert not [name for name in answer.headers if "ratelimit" in name]
     assert not await async_redis().keys(tenant_key(company.id, "limit", "*"))
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_an_error_says_how_the_limits_stand_too(company: Company, path: str) -> None:
+    alias = f"claude-{secrets.token_hex(4)}"
+    await sync_to_async(offer_model)(company, alias, kind="anthropic")
+    await sync_to_async(limit)(company, requests_per_minute=3)
+    body = {"model": alias, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+    # What can't be said to its provider: it is refused once it was let through.
+    body |= (
+        {"n": 2} if path == "/v1/chat/completions" else {"tool_choice": {"type": "new"}, "temperature": 1, "seed": 1}
+    )
+    headers = {"Authorization": f"Bearer {company.api_key}"}
+    answer = await request(application, "POST", path, body=body, headers=headers)
+    assert answer.status_code >= 400
+    assert answer.headers["x-ratelimit-remaining-requests"] == "2"
+    assert ("anthropic-ratelimit-requests-remaining" in answer.headers) is (path == "/v1/messages")
 
 
 @pytest.mark.parametrize("subject", ["tenant", "api_key", "model"])

@@ -333,6 +333,20 @@ def test_what_the_caller_gets_is_what_the_upstream_said_whole_or_streamed() -> N
     assert wire.endswith(DONE)
 
 
+def test_a_function_called_in_the_legacy_way_ends_the_answer_in_that_way() -> None:
+    called = {"name": "f", "arguments": "{}"}
+    choice = {"index": 0, "message": {"content": None, "function_call": called}, "finish_reason": "function_call"}
+    answer = parse_answer(json.dumps({"model": "m", "choices": [choice]}).encode())
+    (said,) = json.loads(encode_answer(answer, answer_id="a", created=1, model="m"))["choices"]
+    assert (said["finish_reason"], said["message"]["function_call"]) == ("function_call", called)
+
+    writer = StreamWriter(answer_id="a", created=1, model="m", include_usage=False)
+    reader = ChunkReader(choices=1)
+    chunks = [{"delta": {"function_call": called}}, {"delta": {}, "finish_reason": "function_call"}]
+    events = [event for chunk in chunks for event in reader.read(json.dumps({"choices": [chunk]}).encode())]
+    assert b'"finish_reason":"function_call"' in b"".join(map(writer.write, events))
+
+
 def test_extras_of_another_format_do_not_reach_the_caller() -> None:
     foreign = Extras("another", {"secret": msgspec.Raw(b"1")})
     answer = ChatAnswer("up", (AnswerChoice(0, "x", extras=foreign),), Usage(), foreign)

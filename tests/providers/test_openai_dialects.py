@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from providers import registry
+from providers.adapters.cohere.adapter import Cohere
+from providers.adapters.gemini.adapter import Gemini
 from providers.adapters.openai.adapter import OpenAICompatible
 from providers.adapters.openai.answer_in import ChunkReader, parse_answer
 from providers.adapters.openai.dialect import COMPATIBLE, DEEPSEEK, GROQ, MISTRAL, OPENAI, TOGETHER, Dialect
@@ -14,6 +16,7 @@ from providers.adapters.openai.request_in import parse_chat_request
 from providers.adapters.openai.request_out import encode_chat_request
 from providers.adapters.openai.text_in import parse_text_request
 from providers.adapters.openai.text_out import encode_text_request
+from providers.base import Adapter
 from providers.errors import ProviderError, QuotaExceeded, RateLimitedUpstream, Rejected, Transient, Unsupported
 from providers.translate import fit
 from providers.types import (
@@ -57,6 +60,21 @@ def test_mistral_gets_ids_of_calls_in_its_own_form(call_id: str) -> None:
     assert sent(ChatRequest("m", messages), OPENAI)["messages"][2]["tool_call_id"] == call_id
 
 
+def test_mistral_is_told_that_an_answer_has_begun() -> None:
+    # It refuses a last message of the model's own that isn't said to be the beginning of its answer.
+    messages = (user_message("JSON, please"), Message(role="assistant", content=(TextPart("{"),)))
+    assert sent(ChatRequest("m", messages), MISTRAL)["messages"][1] == {
+        "role": "assistant",
+        "content": "{",
+        "prefix": True,
+    }
+    assert "prefix" not in sent(ChatRequest("m", messages), OPENAI)["messages"][1]
+    assert "prefix" not in json.dumps(sent(ChatRequest("m", (*messages, user_message("x"))), MISTRAL))
+    own = {"model": "m", "messages": [{"role": "assistant", "content": "{", "prefix": False}]}
+    asked = parse_chat_request(json.dumps(own).encode())
+    assert sent(asked, MISTRAL)["messages"][0]["prefix"] is False
+
+
 THINKING = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
     {"type": "text", "text": "Yes."},
@@ -72,6 +90,12 @@ def test_mistrals_thoughts_come_as_parts_of_the_content() -> None:
     assert events[1:] == [ReasoningDelta("hm"), TextDelta("Yes.")]
 
 
+def test_an_answer_that_filled_mistrals_context_is_cut_short() -> None:
+    choice = {"index": 0, "message": {"content": "Once"}, "finish_reason": "model_length"}
+    (answer,) = parse_answer(json.dumps({"model": "m", "choices": [choice]}).encode()).choices
+    assert answer.finish_reason == "length"
+
+
 @pytest.mark.parametrize("dialect", [OPENAI, GROQ, DEEPSEEK, MISTRAL])
 def test_top_k_is_refused_by_name_where_it_is_not_known(dialect: Dialect) -> None:
     request = ask(stream=False, top_k=3)
@@ -79,6 +103,30 @@ def test_top_k_is_refused_by_name_where_it_is_not_known(dialect: Dialect) -> Non
         fit(request, OpenAICompatible(dialect=dialect), drop=False)
     assert refused.value.param == "top_k"
     assert fit(request, OpenAICompatible(dialect=TOGETHER), drop=False).request == request
+
+
+@pytest.mark.parametrize(
+    ("adapter", "most"),
+    [
+        (OpenAICompatible(dialect=OPENAI), 4),
+        (OpenAICompatible(dialect=GROQ), 4),
+        (OpenAICompatible(dialect=DEEPSEEK), 16),
+        (Gemini(), 5),
+        (Cohere(), 5),
+    ],
+)
+def test_more_stop_sequences_than_a_provider_takes_are_refused_by_name(adapter: Adapter, most: int) -> None:
+    stops = tuple(f"end{number}" for number in range(most + 1))
+    request = ask(stream=False, stop=stops)
+    with pytest.raises(Unsupported) as refused:
+        fit(request, adapter, drop=False)
+    assert refused.value.param == "stop"
+    fitted = fit(request, adapter, drop=True)
+    assert isinstance(fitted.request, ChatRequest)
+    assert (fitted.request.stop, fitted.dropped) == (stops[:most], ("stop",))
+    fewer = ask(stream=False, stop=stops[:most])
+    assert fit(fewer, adapter, drop=False).request == fewer
+    assert fit(request, OpenAICompatible(), drop=False).request == request
 
 
 @pytest.mark.parametrize(("budget", "effort"), [(1_024, "low"), (4_096, "medium"), (32_000, "high")])

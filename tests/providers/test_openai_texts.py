@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kernel.errors import InvalidRequest
+from providers.adapters.anthropic.adapter import Anthropic
 from providers.adapters.fake import FakeAdapter
 from providers.adapters.openai import WIRE_FORMAT
 from providers.adapters.openai.adapter import OpenAICompatible
@@ -98,6 +99,13 @@ def test_what_a_chat_cannot_say_is_refused_by_name(
     assert refused.value.param == named
     if field != "prompt":
         assert fit(parsed(**{field: value}), adapter, model="gpt-4o", drop=True).dropped == (field,)
+
+
+def test_a_provider_that_only_answers_refuses_the_prompt() -> None:
+    request = parse_text_request(b'{"model": "m", "prompt": "Once"}')
+    with pytest.raises(Unsupported) as refused:
+        fit(request, Anthropic(), drop=False)
+    assert refused.value.param == "prompt"
 
 
 def test_a_model_that_continues_text_is_told_all_of_it() -> None:

@@ -1,14 +1,17 @@
 """Conversations are written out as each family of models was trained to read them, and nobody speaks in another's name."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from providers.adapters.fake import FakeAdapter
+from providers.adapters.openai.adapter import OpenAICompatible
 from providers.errors import NotSupported, Unsupported
 from providers.pipeline.execute import Execution
 from providers.prompt_formats import PROMPT_FORMATS, as_text, marks
-from providers.types import ChatRequest, FunctionTool, ImagePart, Message, ResponseFormat, TextPart
+from providers.translate import fit
+from providers.types import ChatRequest, FunctionTool, ImagePart, Message, ResponseFormat, TextPart, ToolChoice
 from tests.providers.conftest import ask, candidate, job
 
 pytestmark = pytest.mark.no_database
@@ -73,6 +76,20 @@ def test_what_can_not_be_written_out_is_refused_by_name(request_: ChatRequest, p
     with pytest.raises(Unsupported) as refused:
         as_text(request_, "chatml")
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    "said", [{"response_format": ResponseFormat("text")}, {"tool_choice": ToolChoice("auto")}], ids=["format", "choice"]
+)
+def test_what_says_nothing_is_not_refused(said: dict[str, Any]) -> None:
+    assert as_text(ask(**said), "chatml").as_text
+
+
+@pytest.mark.parametrize("said", [{"reasoning_effort": "high"}, {"reasoning_budget": 2_000}])
+def test_how_hard_to_think_can_not_be_said_to_a_model_that_continues_text(said: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported) as refused:
+        fit(as_text(ask(**said), "chatml"), OpenAICompatible(), drop=False)
+    assert refused.value.param in said
 
 
 async def test_a_deployment_with_a_prompt_format_is_sent_the_text() -> None:

@@ -51,6 +51,49 @@ def post(who: Actor, **body: Any) -> Any:
     return who.client.post("/api/v1/routes", body, format="json")
 
 
+def names_for(who: Actor) -> set[str]:
+    return {model["alias"] for model in who.client.get("/api/v1/models").json()["data"]}
+
+
+@pytest.mark.parametrize("way", ["made", "renamed"])
+def test_a_route_in_place_of_the_platforms_is_for_the_same_people(company: Company, way: str) -> None:
+    alias, other = unique("secret"), unique("other")
+    offer(None, alias, other)
+    closed = company.alice.client.put(
+        f"/api/v1/route-access/{alias}", {"open": False, "roles": ["owner"]}, format="json"
+    )
+    assert closed.status_code == 200
+    made = post(company.alice, alias=alias if way == "made" else unique("route"), fallbacks=[other])
+    assert made.status_code == 201
+    if way == "renamed":
+        renamed = company.alice.client.patch(f"/api/v1/routes/{made.json()['id']}", {"alias": alias}, format="json")
+        assert renamed.status_code == 200
+    assert alias in names_for(company.alice)
+    assert names_for(company.bob) & {alias, other} == {other}
+    said = company.alice.client.get(f"/api/v1/route-access/{alias}").json()
+    assert (said["open"], said["roles"]) == (False, ["owner"])
+
+
+@pytest.mark.parametrize("way", ["deleted", "renamed"])
+def test_the_platforms_route_that_is_seen_again_is_for_the_same_people(company: Company, way: str) -> None:
+    alias, other = unique("secret"), unique("other")
+    offer(None, alias, other)
+    made = post(company.alice, alias=alias, fallbacks=[other]).json()
+    closed = company.alice.client.put(
+        f"/api/v1/route-access/{alias}", {"open": False, "roles": ["owner"]}, format="json"
+    )
+    assert closed.status_code == 200
+    assert alias not in names_for(company.bob)
+    if way == "deleted":
+        assert company.alice.client.delete(f"/api/v1/routes/{made['id']}").status_code == 204
+    else:
+        changed = {"alias": unique("route")}
+        assert company.alice.client.patch(f"/api/v1/routes/{made['id']}", changed, format="json").status_code == 200
+        assert changed["alias"] not in names_for(company.bob)
+    assert alias in names_for(company.alice)
+    assert names_for(company.bob) & {alias, other} == {other}
+
+
 def test_a_route_of_own_and_platform_deployments_is_made_changed_and_deleted(company: Company) -> None:
     (own,), (platforms,) = offer(company, unique()), offer(None, unique())
     alias = unique("route")

@@ -130,13 +130,18 @@ def arguments_object(call: ToolCall, param: str) -> Raw:
     return Raw(text.encode())
 
 
+def media_type_of(said: str) -> str:
+    """A media type by the name that vendors know it by: for a JPEG many write one that isn't registered."""
+    return "image/jpeg" if said == "image/jpg" else said
+
+
 def inline_image(url: str, param: str) -> tuple[str, str]:
     """The media type and base64 of a data URL (RFC 2397). Raises Unsupported for any other."""
     head, comma, data = url.partition(",")
     media_type, *options = head.removeprefix("data:").split(";")
     if not (head.startswith("data:") and comma and "base64" in options and media_type.startswith("image/")):
         raise Unsupported("The model's provider takes images as base64 data URLs only.", param=param)
-    return media_type, data
+    return media_type_of(media_type), data
 
 
 def own_fields(extras: Extras | None, wire_format: str) -> Mapping[str, Raw]:

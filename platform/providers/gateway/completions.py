@@ -14,9 +14,11 @@ from providers.gateway.http import ClientGone, Request, Responder, dropped_heade
 from providers.gateway.pace import paced
 from providers.gateway.surface import Asked, FrameWriter, Surface
 from providers.gateway.wishes import read_wishes
+from providers.limits.headers import answer_headers
 from providers.pipeline import run
 from providers.pipeline.accept import accept
 from providers.pipeline.answering import Answering
+from providers.pipeline.values import Job
 from providers.requests.record import record_refusal
 from providers.types import StreamEvent
 from tenants.principals import Principal
@@ -36,6 +38,7 @@ async def answer_request(
     request: Request, responder: Responder, principal: Principal, surface: Surface[Asked], asked: Asked, *, began: float
 ) -> Answering:
     """Answer what was asked in this API's format. `began` is `time.perf_counter()` at the start of the request."""
+    job: Job | None = None
     answering: Answering | None = None
     try:
         job = await accept(
@@ -48,6 +51,8 @@ async def answer_request(
         answering = await run.start(job)
         await _answer(request, responder, surface, asked, answering, began=began)
     except ParleyError as error:
+        if job is not None:
+            responder.headers = answer_headers(job.report.rate_limits, surface=surface.name)
         if answering is None or _was_never_tried(answering):
             record_refusal(
                 principal=principal,

@@ -105,7 +105,7 @@ _CORS = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-header
 
 
 class Responder:
-    """Sends one response. Every response carries the request's id, under OpenAI's name for it and Anthropic's.
+    """Sends one response. Every response carries the request's id, under OpenAI's name for it and Anthropic's, and `headers`.
     `before_sending` is awaited before each piece of it: what must be durable by then. Raises `ClientGone` for a client that
     doesn't read (`stalls`).
 
@@ -117,6 +117,7 @@ class Responder:
         self.request_id = request_id
         said = str(request_id).encode()
         self._base = [(b"x-request-id", said), (b"request-id", said), *_CORS]
+        self.headers: Mapping[str, str] = {}
         self.started = False
         self.finished = False
         self.status = 499
@@ -186,7 +187,8 @@ class Responder:
             raise ClientGone from error
 
     async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
-        named = [(name.lower().encode(), _field_value(value)) for name, value in (headers or {}).items()]
+        said = {**self.headers, **(headers or {})}
+        named = [(name.lower().encode(), _field_value(value)) for name, value in said.items()]
         self.started = True
         self.status = status
         self.cache_status = headers.get("x-parley-cache", "") if headers else ""

@@ -17,10 +17,12 @@ from providers.pipeline.record import orphan_facts
 from providers.pipeline.values import Job
 from providers.profiles import profile
 from providers.scheduling.scheduler import scheduler
-from providers.types import EmbeddingRequest, Request
+from providers.types import ChatRequest, EmbeddingRequest, Request
 
 DEFAULT_CAP_TOKENS = 4_096
 CAP_HEADER = "x-parley-max-tokens"
+LEAST_THOUGHTS_TOKENS = 1_024
+"""The least that providers take as a budget for thoughts."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +41,7 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
     if granted is None:
         worst = worst_case(
             (candidate.deployment.tariff for candidate in job.candidates),
-            input_tokens=bound_input(request),
+            input_tokens=bound_input(request, [profile(one.deployment.model) for one in job.candidates]),
             cap_tokens=cap * choices,
             answers=choices,
         )
@@ -48,9 +50,18 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
         return structs.replace(job, hold=granted)
     cap = granted.cap_tokens // choices
     job.report.headers[CAP_HEADER] = str(cap)
-    if cap != request.max_output_tokens:
-        request = structs.replace(request, max_output_tokens=cap)
-    return structs.replace(job, hold=granted, request=request)
+    return structs.replace(job, hold=granted, request=capped(request, cap))
+
+
+def capped(request: ChatRequest, cap: int) -> ChatRequest:
+    """The request with this cap. Where that is less than was asked, so that thoughts as long as was asked don't fit any
+    more, half of it is for thoughts; an answer too short for any goes without."""
+    asked, budget = request.max_output_tokens, request.reasoning_budget
+    if cap == asked:
+        return request
+    if asked is not None and cap < asked and budget is not None and budget >= cap:
+        budget = cap // 2 if cap >= 2 * LEAST_THOUGHTS_TOKENS else None
+    return structs.replace(request, max_output_tokens=cap, reasoning_budget=budget)
 
 
 def _scopes(job: Job) -> tuple[str, ...]:

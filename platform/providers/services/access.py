@@ -87,15 +87,18 @@ def set_route_access(*, caller: Principal, access: Access) -> Access:
 
 def inherit_access(*, route: Route) -> None:
     """Have a tenant's new route, which hides the platform's of its alias, be for the same people as that was."""
-    for row in RouteAccess.objects.filter(platform_route__alias=route.alias):
-        RouteAccess.objects.create(
-            tenant_id=current_tenant_id(),
-            route=route,
-            role_id=row.role_id,
-            group_id=row.group_id,
-            membership_id=row.membership_id,
-            api_key_id=row.api_key_id,
-        )
+    _copy(RouteAccess.objects.filter(platform_route__alias=route.alias), route=route)
+
+
+def leave_access(*, route: Route) -> None:
+    """Have the platform's route that is seen again once this one no longer hides it be for the same people, unless that was
+    for all: only who says so opens a model."""
+    rows = RouteAccess.objects.filter(route=route)
+    hidden = PlatformRoute.objects.filter(alias=route.alias).first()
+    if hidden is None or not rows.exists():
+        return
+    RouteAccess.objects.filter(platform_route=hidden).delete()
+    _copy(rows, platform_route=hidden)
 
 
 def pass_on_access(old: ApiKey, new: ApiKey) -> None:
@@ -108,6 +111,21 @@ def pass_on_access(old: ApiKey, new: ApiKey) -> None:
             tenant_id=current_tenant_id(), route_id=row.route_id, platform_route_id=row.platform_route_id, api_key=new
         )
     over.delete()
+
+
+def _copy(rows: Iterable[RouteAccess], **to: Route | PlatformRoute) -> None:
+    """Say of a route what these say of another."""
+    RouteAccess.objects.bulk_create(
+        RouteAccess(
+            tenant_id=current_tenant_id(),
+            role_id=row.role_id,
+            group_id=row.group_id,
+            membership_id=row.membership_id,
+            api_key_id=row.api_key_id,
+            **to,
+        )
+        for row in rows
+    )
 
 
 def _subjects(access: Access) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ A secret goes in and never comes out. It belongs to an address: who changes that
 again, so that nobody can have it sent elsewhere who doesn't know it.
 """
 
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from kernel.tenancy import current_tenant_id
 from providers import registry
 from providers.models import Connection, Deployment, Route, RouteTarget
 from providers.secrets import seal, unseal
+from providers.services.access import leave_access
 from providers.services.terms import check_region
 from tenants.principals import Principal
 from tenants.services.audit import record
 
 MAX_SECRET_CHARS = 4_096
 MAX_ADDRESS_CHARS = 500
+_FIELD_VALUE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HINT_CHARS = 4
 _HINTED_CHARS = 12
 """A shorter secret shows nothing of itself."""
@@ -94,6 +97,8 @@ def update_connection(*, caller: Principal, connection_id: uuid.UUID, changes: C
     row.kind = spec.name
     if changes.base_url is not None:
         row.base_url = _address(spec, changes.base_url or spec.base_url or "")
+    elif spec.name != before["kind"] and "?" in row.base_url:
+        row.base_url = _address(spec, row.base_url)
     moved = (row.kind, row.base_url) != (before["kind"], before["base_url"])
     if moved:
         # An operator vouched for the address that was, and the models were those of that.
@@ -133,7 +138,10 @@ def routes_served_by(*, deployments: Iterable[uuid.UUID]) -> list[uuid.UUID]:
 
 def delete_idle_routes(*, route_ids: Iterable[uuid.UUID]) -> None:
     """Delete those of the routes that lead nowhere any more: they would hide the platform's of the same alias."""
-    Route.objects.filter(id__in=route_ids, targets=None, fallbacks=[]).delete()
+    idle = Route.objects.filter(id__in=route_ids, targets=None, fallbacks=[])
+    for route in idle:
+        leave_access(route=route)
+    idle.delete()
 
 
 def secret_of(row: Connection) -> str | None:
@@ -181,18 +189,21 @@ def _free(name: str) -> str:
 
 def _address(spec: registry.ProviderSpec, text: str) -> str:
     """The address without a slash at its end. A provider's usual one needs no look."""
-    address = text.rstrip("/")
+    place, mark, query = text.partition("?")
+    address = place.rstrip("/")
     if not address:
         raise InvalidRequest(f"base_url: {spec.title} has no usual address; give one.", details={"param": "base_url"})
-    if address == (spec.base_url or "").rstrip("/"):
+    if text.rstrip("/") == (spec.base_url or "").rstrip("/"):
         return address
-    if "?" in address or "#" in address or len(address) > MAX_ADDRESS_CHARS:
+    field, _, value = query.partition("=")
+    allowed = not mark or (field == spec.url_field and _FIELD_VALUE.fullmatch(value))
+    if not allowed or "#" in text or len(text) > MAX_ADDRESS_CHARS:
         raise InvalidRequest("base_url: a short URL without `?` and `#` is needed.", details={"param": "base_url"})
     try:
         egress.client().check(address)
     except egress.URLRefused as error:
         raise InvalidRequest(f"base_url: {error.message}", details={"param": "base_url"}) from error
-    return address
+    return address + mark + query
 
 
 def _secret(text: str) -> str:

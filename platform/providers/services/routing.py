@@ -9,10 +9,20 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from kernel.errors import Conflict, InvalidRequest, NotFound
-from providers.models import Deployment, ModelRole, PlatformDeployment, PlatformRoute, Route, RouteTarget, Strategy
+from providers.models import (
+    Deployment,
+    ModelRole,
+    PlatformDeployment,
+    PlatformRoute,
+    Route,
+    RouteAccess,
+    RouteTarget,
+    Strategy,
+)
 from providers.profiles import CAPABILITIES
 from providers.route_rows import patterns
 from providers.routes import MAX_HOPS, forget_routes
+from providers.services.access import inherit_access, leave_access
 from tenants.principals import Principal
 from tenants.services.audit import record
 
@@ -64,6 +74,7 @@ def create_route(*, caller: Principal, wish: RouteWish) -> Route:
     route = Route(tenant_id=caller.tenant_id)
     _apply(route, wish)
     _save(route)
+    inherit_access(route=route)
     _set_targets(route, wish.targets or ())
     _check_serves(route)
     _changed(caller, route, "route.created")
@@ -73,8 +84,13 @@ def create_route(*, caller: Principal, wish: RouteWish) -> Route:
 def change_route(*, caller: Principal, route_id: uuid.UUID, wish: RouteWish) -> Route:
     """Change what the wish names. Raises as `create_route`, and NotFound."""
     route = access_route(route_id=route_id)
+    before = route.alias
+    if wish.alias not in (None, before):
+        leave_access(route=route)
     _apply(route, wish)
     _save(route)
+    if route.alias != before and not RouteAccess.objects.filter(route=route).exists():
+        inherit_access(route=route)
     if wish.targets is not None:
         _set_targets(route, wish.targets)
     _check_serves(route)
@@ -86,6 +102,7 @@ def delete_route(*, caller: Principal, route_id: uuid.UUID) -> None:
     """Delete a route; the platform's of the same name, if there is one, is seen again. Raises NotFound."""
     route = access_route(route_id=route_id)
     _changed(caller, route, "route.deleted")
+    leave_access(route=route)
     RouteTarget.objects.filter(route=route).delete()
     Route.objects.filter(id=route.id).delete()
 

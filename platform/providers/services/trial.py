@@ -45,7 +45,7 @@ def begin_trial(*, caller: Principal, connection_id: uuid.UUID, model: str | Non
     row = access_connection(connection_id=connection_id)
     _count(caller.tenant_id)
     record(action="connection.tested", subject_kind="connection", subject_id=row.id, actor=caller)
-    return Target(provider=row.kind, base_url=row.base_url, model=model or "", secret=secret_of(row), guarded=True)
+    return Target(row.kind, row.base_url, model or "", secret=secret_of(row), guarded=not row.vouched)
 
 
 async def make_trial(target: Target) -> Trial:

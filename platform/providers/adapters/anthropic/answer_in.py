@@ -131,6 +131,16 @@ def _said(fields: Fields, known: Iterable[str]) -> Fields:
     return {key: value for key, value in fields.items() if key not in known and bytes(value) != b"null"}
 
 
+def _object_in(pieces: Iterable[str]) -> Raw | None:
+    """The object that pieces of JSON come to; None for none of them, and for one that was cut short."""
+    try:
+        said = one_line("".join(pieces).encode())
+        _fields.decode(said)
+    except (*_CANT_READ, UnicodeEncodeError):
+        return None
+    return Raw(said)
+
+
 def parse_answer(body: bytes) -> ChatAnswer:
     """Read a whole message. Raises the error in it, or Transient(garbage)."""
     try:
@@ -289,8 +299,8 @@ class EventReader:
         if block is None or block.kind in ("text", "thinking", "redacted_thinking", "tool_use"):
             return
         fields = {"type": Raw(_encode(block.kind)), **block.fields}
-        if block.input:
-            fields["input"] = Raw("".join(block.input).encode())
+        if (called := _object_in(block.input)) is not None:
+            fields["input"] = called
         yield OpaqueDelta(Extras(WIRE_FORMAT, {"blocks": Raw(_encode([fields]))}))
 
     def _stop(self, said: Fields, usage: Raw | UnsetType) -> Iterator[StreamEvent]:
@@ -302,9 +312,9 @@ class EventReader:
         if reason is None or self._reason is not None:
             return
         self._reason = FINISH_REASONS.get(reason, "stop")
-        known = {"id", "type", "role", "model", "content", "usage"} | (
-            {"stop_reason"} if reason in PLAIN_REASONS else set()
-        )
+        # With calls, to end by itself doesn't follow.
+        follows = reason in PLAIN_REASONS and not (reason == "end_turn" and self._calls)
+        known = {"id", "type", "role", "model", "content", "usage"} | ({"stop_reason"} if follows else set())
         rest = _said(said, known)
         fields = {name: Raw(_encode(value)) for name, value in (("delta", rest), ("usage", more)) if value}
         if fields:

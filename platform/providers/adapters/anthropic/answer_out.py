@@ -69,6 +69,7 @@ class _Ending:
 
     def __init__(self) -> None:
         self.reason: FinishReason = "stop"
+        self.called = False
         self.delta: JSON = {"stop_reason": None, "stop_sequence": None}
         self.usage: Raw | None = None
 
@@ -82,7 +83,9 @@ class _Ending:
         self.delta["stop_reason"] = "refusal"
 
     def said(self) -> JSON:
-        return {**self.delta, "stop_reason": self.delta["stop_reason"] or STOP_REASONS[self.reason]}
+        # Other formats may end an answer with calls as any other: OpenAI does where one was demanded by its name.
+        reason: FinishReason = "tool_calls" if self.called and self.reason == "stop" else self.reason
+        return {**self.delta, "stop_reason": self.delta["stop_reason"] or STOP_REASONS[reason]}
 
 
 def encode_answer(answer: ChatAnswer, *, answer_id: str, model: str) -> bytes:
@@ -91,6 +94,7 @@ def encode_answer(answer: ChatAnswer, *, answer_id: str, model: str) -> bytes:
     ending = _Ending()
     for choice in answer.choices[:1]:
         ending.reason = choice.finish_reason or "stop"
+        ending.called = bool(choice.tool_calls)
         for piece in in_order(choice):
             if isinstance(piece, OpaqueDelta):
                 ending.take(_own(piece.extras))
@@ -169,6 +173,8 @@ class StreamWriter:
         self._blocks = 0
         self._open = ""
         self._calls: dict[int, int] = {}
+        self._arguments: list[str] = []
+        self._waiting: dict[int, list[ToolCallDelta]] = {}
         self._ending = _Ending()
 
     def write(self, event: StreamEvent) -> bytes:
@@ -183,24 +189,24 @@ class StreamWriter:
                 return self._call(event)
             case OpaqueDelta(extras):
                 return self._refusal(refusal_of(extras)) + self._opaque(_own(extras))
-            case Started(_, extras):
-                return self._start(_own(extras).get("usage"))
+            case Started(_, extras, read):
+                return self._start(_own(extras).get("usage"), read)
         return self._ended(event)
 
     def _ended(self, event: StreamEvent) -> bytes:
         if isinstance(event, ChoiceFinished | Finished):
             self._ending.reason = event.finish_reason
-        return self._start(None) + self._close() + self._end(event.usage) if isinstance(event, Finished) else b""
+        return self._start() + self._close() + self._end(event.usage) if isinstance(event, Finished) else b""
 
     def error(self, error: ParleyError) -> bytes:
         """The last event of a stream that failed after its first one."""
         return b"event: error\ndata: " + encode_error(error, request_id=self._request_id) + b"\n\n"
 
-    def _start(self, more: Raw | None) -> bytes:
+    def _start(self, more: Raw | None = None, read: Usage | None = None) -> bytes:
         if self._started:
             return b""
         self._started = True
-        usage = usage_json(Usage(input=estimate_input(self._asked)), more)
+        usage = usage_json(read or Usage(input=estimate_input(self._asked)), more)
         message: JSON = {
             "id": message_id(self._request_id),
             "type": "message",
@@ -220,7 +226,7 @@ class StreamWriter:
         return self._new(kind, fields)
 
     def _new(self, kind: str, fields: JSON) -> bytes:
-        closed = self._start(None) + self._close()
+        closed = self._start() + self._close()
         self._open = kind
         self._blocks += 1
         return closed + b"event: content_block_start\ndata: %b\n\n" % _encode(
@@ -238,7 +244,11 @@ class StreamWriter:
             return b""
         self._open = ""
         index = self._blocks - 1
-        return b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index
+        closed = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index
+        waiting, self._waiting = self._waiting, {}
+        for pieces in waiting.values():
+            closed += b"".join(map(self._call, pieces)) + self._close()
+        return closed
 
     def _thought(self, text: str, own: dict[str, Raw]) -> bytes:
         if "data" in own:
@@ -251,17 +261,28 @@ class StreamWriter:
         return said
 
     def _call(self, event: ToolCallDelta) -> bytes:
+        """Of calls that come interleaved, all but the first wait until it is told: here one block ends before the next
+        begins, and who reads them takes what has ended for whole."""
+        if event.call in self._waiting or self._is_interleaved(event):
+            self._waiting.setdefault(event.call, []).append(event)
+            return b""
         said = b""
         if event.call not in self._calls:
             call_id = event.id or f"toolu_{self._request_id.hex}_{event.call}"
             fields: JSON = {"id": call_id, "name": event.name or "", "input": {}, **_own(event.extras)}
             said = self._new("tool_use", fields)
+            self._ending.called = True
+            self._arguments = []
             self._calls[event.call] = self._blocks - 1
         if not event.arguments:
             return said
+        self._arguments.append(event.arguments)
         delta = b'{"type":"input_json_delta","partial_json":' + _encode(event.arguments) + b"}"
-        # Of calls that come interleaved, the pieces of one that is closed still name their block.
         return said + self._delta(delta, self._calls[event.call])
+
+    def _is_interleaved(self, event: ToolCallDelta) -> bool:
+        """Whether this begins a call in the middle of another."""
+        return self._open == "tool_use" and event.call not in self._calls and not _is_whole("".join(self._arguments))
 
     def _refusal(self, said: str) -> bytes:
         if not said:
@@ -284,6 +305,15 @@ class StreamWriter:
     def _end(self, usage: Usage) -> bytes:
         delta = {"type": "message_delta", "delta": self._ending.said(), "usage": usage_json(usage, self._ending.usage)}
         return b"event: message_delta\ndata: " + _encode(delta) + b"\n\n" + _END
+
+
+def _is_whole(arguments: str) -> bool:
+    """Whether nothing can follow of these."""
+    try:
+        msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def message_id(request_id: UUID) -> str:

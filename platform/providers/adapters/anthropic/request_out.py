@@ -6,8 +6,8 @@ one message, which is how they are read); `"type":"custom"` of tools; thinking w
 refused; and `max_tokens`, which is always said.
 
 Of a request in another format, system messages become the system prompt wherever they stand, in their order, or what is
-asked where there is nothing else. Texts beside calls and turns of the assistant that say nothing, which this format alone
-refuses, are left out, and ids of calls are made anew that don't have its form."""
+asked where there is nothing else. Blank texts beside anything else and turns of the assistant that say nothing, which this
+format alone refuses, are left out, and ids of calls are made anew that don't have its form."""
 
 import base64
 import re
@@ -20,6 +20,7 @@ from msgspec import Raw
 
 from providers.adapters.anthropic import WIRE_FORMAT
 from providers.adapters.anthropic.thinking import as_came, translated
+from providers.adapters.reading import media_type_of
 from providers.errors import Unsupported
 from providers.profiles import profile
 from providers.types import (
@@ -152,7 +153,19 @@ def _turns(request: ChatRequest) -> tuple[list[JSON], list[JSON]]:
         turns[-1][1].extend(_turn(message, path))
     if isinstance(request.response_format, ResponseFormat) and request.response_format.kind == "json_object":
         system.append({"type": "text", "text": JSON_ONLY})
-    return system, [{"role": role, "content": _content(blocks)} for role, blocks in turns]
+    return system, [{"role": role, "content": _content(_spoken(blocks))} for role, blocks in turns]
+
+
+def _spoken(blocks: list[JSON]) -> list[JSON]:
+    """The blocks without blank texts, which are refused, unless there is nothing else."""
+    return [block for block in blocks if not _is_blank_text(block)] or blocks
+
+
+def _is_blank_text(block: JSON) -> bool:
+    match block:
+        case {"type": "text", "text": str(text), **rest} if not rest:
+            return not text.strip()
+    return False
 
 
 def _says_nothing(message: Message) -> bool:
@@ -188,8 +201,6 @@ def _turn(message: Message, path: str) -> Iterable[JSON]:
         return
     calls = [_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(message.tool_calls)]
     for number, part in enumerate(message.content):
-        if message.tool_calls and _is_blank(part):
-            continue
         while calls and calls[0][0] <= number:
             yield calls.pop(0)[1]
         yield from _blocks((part,), path)
@@ -204,7 +215,7 @@ def _call_id(said: str) -> str:
 def _result(message: Message, path: str) -> JSON:
     body: JSON = {"type": "tool_result", "tool_use_id": _call_id(message.tool_call_id or "")}
     if message.content:
-        body["content"] = _content(list(_blocks(message.content, path)))
+        body["content"] = _content(_spoken(list(_blocks(message.content, path))))
     return _with_extras(body, message.extras)
 
 
@@ -228,7 +239,7 @@ def _source(url: str) -> JSON:
     media_type, *parameters = head.split(";")
     if "base64" not in parameters:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return {"type": "base64", "media_type": media_type, "data": data}
+    return {"type": "base64", "media_type": media_type_of(media_type), "data": data}
 
 
 def _thought(text: str, own: dict[str, Raw]) -> Iterator[JSON]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from providers.adapters.anthropic.facts import BUDGETS, EFFORTS, MIN_BUDGET, facts
 from providers.errors import Unsupported
-from providers.types import ChatRequest
+from providers.types import ChatRequest, ReasoningPart
 
 NO_EFFORT = "none"
 
@@ -42,8 +42,20 @@ def translated(request: ChatRequest, *, model: str, cap: int) -> Thinking:
         return Thinking({"type": "adaptive"}, EFFORTS[effort] if effort in EFFORTS else _effort(budget or 0))
     tokens = BUDGETS[str(effort)] if budget is None else budget
     tokens = min(max(tokens, MIN_BUDGET), cap - 1)
-    # An answer that may not have as many tokens as the shortest thoughts is given without any.
+    # An answer that may not have as many tokens as the shortest thoughts is given without any; so is one that goes on from
+    # calls which were made without thoughts, as far as is known here: with them it is refused.
+    if _goes_on_without_thoughts(request):
+        return NOT_SAID
     return Thinking({"type": "enabled", "budget_tokens": tokens}) if tokens >= MIN_BUDGET else NOT_SAID
+
+
+def _goes_on_without_thoughts(request: ChatRequest) -> bool:
+    """Whether the model is in the middle of a turn that doesn't begin with a thought it can check (a signed one)."""
+    last = next((message for message in reversed(request.messages) if message.role == "assistant"), None)
+    if last is None or not (last.tool_calls or last is request.messages[-1]):
+        return False
+    first = last.content[0] if last.content else None
+    return not isinstance(first, ReasoningPart) or first.extras is None
 
 
 def _effort(budget: int) -> str:

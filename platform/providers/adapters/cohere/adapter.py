@@ -27,6 +27,7 @@ class Cohere(Adapter):
 
     wire_format: ClassVar[str] = WIRE_FORMAT
     unsaid: ClassVar[frozenset[str]] = frozenset({"n", "top_logprobs", "parallel_tool_calls", "as_text", "suffix"})
+    max_stops = 5
 
     def __init__(self) -> None:
         self._http = Upstreams(self)

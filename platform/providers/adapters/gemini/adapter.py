@@ -28,6 +28,7 @@ class Gemini(Adapter):
     wire_format: ClassVar[str] = WIRE_FORMAT
     unsaid: ClassVar[frozenset[str]] = frozenset({"parallel_tool_calls", "as_text", "suffix"})
     inlines_images: ClassVar[bool] = True
+    max_stops = 5
 
     def __init__(self) -> None:
         self._http = Upstreams(self)

@@ -27,6 +27,7 @@ class OpenAICompatible(Adapter):
 
     def __init__(self, *, dialect: Dialect = COMPATIBLE) -> None:
         self._dialect = dialect
+        self.max_stops = dialect.max_stops
         self._http = Upstreams(self)
 
     def terms(self, request: Request, model: str) -> tuple[str, frozenset[str]]:
@@ -36,6 +37,8 @@ class OpenAICompatible(Adapter):
         unsaid = set() if self._dialect.top_k else {"top_k"}
         if not (text and self._dialect.suffix):
             unsaid.add("suffix")
+        if text:
+            unsaid |= {"reasoning_effort", "reasoning_budget"}
         return TEXT_FORMAT if text else WIRE_FORMAT, frozenset(unsaid)
 
     def headers(self, target: Target) -> Mapping[str, str]:

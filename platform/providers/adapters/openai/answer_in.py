@@ -39,6 +39,7 @@ FINISH_REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",  # Mistral: the model's context is full
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",

@@ -16,6 +16,7 @@ from providers.types import (
     ChoiceFinished,
     Extras,
     Finished,
+    FinishReason,
     OpaqueDelta,
     ReasoningDelta,
     Started,
@@ -58,12 +59,18 @@ def _choice(choice: AnswerChoice) -> JSON:
         message["reasoning_content"] = choice.reasoning
     if choice.tool_calls:
         message["tool_calls"] = [_call(call) for call in choice.tool_calls]
+    own = _own(choice.extras)
     return {
         "index": choice.index,
-        "message": message | _own(choice.extras),
+        "message": message | own,
         "logprobs": choice.logprobs,
-        "finish_reason": choice.finish_reason or "stop",
+        "finish_reason": _reason(choice.finish_reason or "stop", called_legacy="function_call" in own),
     }
+
+
+def _reason(reason: FinishReason, *, called_legacy: bool) -> str:
+    """A function is called in the legacy way where that was asked for, and then the answer ends for that."""
+    return "function_call" if called_legacy and reason == "tool_calls" else reason
 
 
 def _call(call: ToolCall) -> JSON:
@@ -89,6 +96,7 @@ class StreamWriter:
         self._head = self._make_head({})
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self._spoken: set[int] = set()
+        self._legacy: set[int] = set()
 
     def _make_head(self, own: dict[str, Raw]) -> bytes:
         return b"data: " + _encode(self._head_fields | own)[:-1] + b',"choices":['
@@ -104,6 +112,8 @@ class StreamWriter:
                 return self._says(event.index, _call_delta(event))
             case OpaqueDelta(extras, index):
                 own = _own(extras)
+                if "function_call" in own:
+                    self._legacy.add(index)
                 return self._says(index, _encode(own)) if own else b""
             case Started() | Vectors():
                 if isinstance(event, Started):
@@ -114,7 +124,8 @@ class StreamWriter:
     def _ends(self, event: ChoiceFinished | Finished) -> bytes:
         if isinstance(event, Finished):
             return self._usage(event.usage) + DONE
-        return self._opening(event.index) + self._frame(event.index, b"{}", finish_reason=event.finish_reason)
+        reason = _reason(event.finish_reason, called_legacy=event.index in self._legacy)
+        return self._opening(event.index) + self._frame(event.index, b"{}", finish_reason=reason)
 
     def error(self, error: ParleyError) -> bytes:
         """The last frame of a stream that failed after its first one."""

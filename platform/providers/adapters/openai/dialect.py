@@ -22,7 +22,8 @@ class Dialect:
     `developer_role` says that the role `developer` is known; where not, it is sent as `system`. `top_k` says that this
     is known. `base64` says that vectors may be asked for as base64, which is a third of the size. `call_id_chars` is the
     length that the ids of tool calls must have, all of them letters and digits. `images_in_results` says that messages of
-    tools may hold images, as those of users.
+    tools may hold images, as those of users. `max_stops` is how many stop sequences a request may have. `says_prefix`: that an
+    answer begins with what the last message, the model's own, says has to be told, by its field `prefix`.
 
     `text_models` are patterns of the models that continue text, at `text_path`; others are asked as in a chat. `suffix`
     says that these go on up to a suffix.
@@ -39,6 +40,8 @@ class Dialect:
     base64: bool = False
     call_id_chars: int | None = None
     images_in_results: bool = True
+    max_stops: int | None = None
+    says_prefix: bool = False
     text_models: tuple[str, ...] = ("*",)
     text_path: str = "/completions"
     suffix: bool = True
@@ -69,6 +72,7 @@ OPENAI = Dialect(
     top_k=False,
     base64=True,
     images_in_results=False,
+    max_stops=4,
     text_models=_OPENAI_TEXT,
 )
 AZURE = Dialect(
@@ -77,20 +81,22 @@ AZURE = Dialect(
     top_k=False,
     base64=True,
     images_in_results=False,
+    max_stops=4,
     text_models=("*instruct*", "*davinci*", "*babbage*"),
     deployments=True,
     key_header="api-key",
 )
 OPENROUTER = Dialect(base64=True, suffix=False)
 TOGETHER = Dialect(cap_field="max_tokens", suffix=False)
-GROQ = Dialect(cap_field="max_completion_tokens", top_k=False, images_in_results=False, text_models=())
-DEEPSEEK = Dialect(cap_field="max_tokens", top_k=False, images_in_results=False, text_models=())
+GROQ = Dialect(cap_field="max_completion_tokens", top_k=False, images_in_results=False, max_stops=4, text_models=())
+DEEPSEEK = Dialect(cap_field="max_tokens", top_k=False, images_in_results=False, max_stops=16, text_models=())
 MISTRAL = Dialect(
     cap_field="max_tokens",
     seed_field="random_seed",
     usage_in_stream=False,
     top_k=False,
     call_id_chars=9,
+    says_prefix=True,
     text_models=("codestral*",),
     text_path="/fim/completions",
 )

@@ -137,7 +137,10 @@ def _messages(request: ChatRequest, dialect: Dialect) -> Iterator[JSON]:
         elif shown:
             yield _message(Message("user", tuple(shown)), dialect)
             shown = []
-        yield _message(message, dialect)
+        said = _message(message, dialect)
+        if dialect.says_prefix and message is last and message.role == "assistant":
+            said.setdefault("prefix", True)
+        yield said
     if shown:
         yield _message(Message("user", tuple(shown)), dialect)
 
