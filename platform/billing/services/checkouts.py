@@ -71,7 +71,8 @@ def begin_payment(*, caller: Principal, invoice: Invoice) -> Begun:
     if not invoice.due_nano:
         raise Conflict("Nothing is due of this invoice.")
     # Nobody is suspended for cents that can't be paid: what is too much pays invoices to come, the rest another page.
-    amount_nano = min(max(invoice.due_nano, port.least_nano), port.most_nano)
+    due_nano = -(-invoice.due_nano // CENT) * CENT
+    amount_nano = min(max(due_nano, port.least_nano), port.most_nano)
     checkout_id = uuid7()
     page = port.payment_page(
         customer=_customer(port),
