@@ -188,6 +188,14 @@ def test_an_invoice_is_paid_online(company: Company, stripe: StripeServer) -> No
     assert company.bob.client.post(path, format="json").status_code == 403
 
 
+def test_what_is_left_of_an_invoice_is_paid_online_in_whole_cents(company: Company, stripe: StripeServer) -> None:
+    invoice = an_invoice(company)
+    run("invoice", "paid", company.tenant.slug, invoice.label, "--amount", "0.123456789", "--reference", "some")
+    assert company.owner.client.post(f"{BASE}/invoices/{invoice.id}/checkout", format="json").status_code == 201
+    page = next(reversed([one for one in stripe.objects.values() if one["object"] == "checkout.session"]))
+    assert page["amount_total"] == 88
+
+
 def test_what_is_paid_online_for_an_invoice_pays_that_one_first(company: Company, stripe: StripeServer) -> None:
     older = an_invoice(company)
     spend(company.alice, 60 * CENT, FEB)
