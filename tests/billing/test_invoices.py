@@ -301,6 +301,19 @@ def test_workers_at_once_issue_an_invoice_once(company: Company) -> None:
     assert [(one.number, one.net_nano) for one in invoices(company)] == [(1, CENT), (2, CENT), (3, CENT)]
 
 
+def test_whoever_says_at_once_who_invoices_are_for_is_heard(company: Company) -> None:
+    def say(name: str) -> int:
+        try:
+            return company.owner.client.put("/api/v1/billing/profile", {"name": name}, format="json").status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(say, "abcd")) == [200] * 4
+    with inside(company):
+        assert BillingProfile.objects.get().name in "abcd"
+
+
 def test_what_fails_takes_its_number_back(company: Company) -> None:
     opened(company)
     spend(company.alice, CENT, JAN)
