@@ -151,6 +151,9 @@ def test_another_plan_is_given_with_the_seats_that_there_are(company: Company) -
     assert (given["plan"], given["seats"]) == (dear.slug, 5)
     with pytest.raises(CommandError, match="seats"):
         run("plan", "give", company.tenant.slug, dear.slug, "--seats", "0")
+    company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    run("plan", "give", company.tenant.slug, dear.slug, "--seats", "6")
+    assert company.owner.client.get(f"{BASE}/subscription").json()["cancel_at_period_end"] is False
 
 
 @pytest.mark.parametrize(
@@ -340,6 +343,13 @@ def test_what_operators_do_to_a_plan_that_is_paid_online_is_done_there_too(
     assert stripe.objects[reference]["status"] == "canceled"
     tell(stripe, "customer.subscription.deleted", stripe.objects[reference])
     assert run("plan", "give", company.tenant.slug, small.slug)[0]["state"] == "active"
+
+
+def test_a_plan_that_is_paid_for_goes_on_whatever_was_cancelled_before(company: Company, stripe: StripeServer) -> None:
+    put(company, plan=plan("free").slug)
+    company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    paying_for(company, stripe, plan("payg", price_nano=17 * USD))
+    assert company.owner.client.get(f"{BASE}/subscription").json()["cancel_at_period_end"] is False
 
 
 def test_an_upgrade_gives_back_what_was_paid_and_not_the_price_that_was_to_come(

@@ -81,6 +81,7 @@ class Command(ParleyCommand):
             plan = plans.plan_by_slug(options["plan"])
             if not checkouts.is_paid_online():
                 if Subscription.objects.exclude(state="cancelled").exists():
+                    subscriptions.keep()
                     return subscriptions.change_plan(plan=plan, seats=seats)
                 begun = 1 if seats is None else seats
                 return subscriptions.subscribe(plan=plan, seats=begun, with_trial=not options["no_trial"])
