@@ -171,6 +171,19 @@ def test_people_are_told_of_credit_that_expires_soon_once(company: Company) -> N
     assert told[0].startswith("2.50 US dollars")
 
 
+def test_however_much_expires_at_once_all_of_it_is_told(
+    company: Company, neighbour: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_upkeep, "MAX_TENANTS", 1)
+    for who in (company, neighbour):
+        for _ in range(6):
+            give(who, 10, expires_at=JAN_1)
+    plan_upkeep.tell_of_expiring_credit(now=JAN_1 - timedelta(days=1))
+    for who in (company, neighbour):
+        with inside(who):
+            assert Notice.objects.filter(topic="credit.expiring").count() == 6
+
+
 def test_credit_is_seen_by_its_own_tenant_alone(company: Company, neighbour: Company) -> None:
     give(company, 10)
     with inside(neighbour):

@@ -9,7 +9,7 @@ from billing.invoices import correcting, profiles
 from billing.invoices.upkeep import tell_overdue
 from billing.models import Invoice, InvoicePayment, Subscription
 from billing.payments.manual import entries
-from billing.services import dunning, subscriptions
+from billing.services import dunning, plan_upkeep, subscriptions
 from billing.services.payments import went_back
 from kernel.errors import Conflict, InvalidRequest
 from tenants.notifications.models import Notice
@@ -144,6 +144,19 @@ def test_an_invoice_that_is_open_and_overdue_again_is_told_of_again(company: Com
     with inside(company):
         assert Notice.objects.filter(topic="invoice.overdue").count() == 2
     assert standing_of(company) == "past_due"
+
+
+def test_what_became_overdue_within_a_trial_is_due_when_it_ends(company: Company) -> None:
+    made = an_invoice(company)
+    now = timezone.now()
+    with inside(company):
+        subscriptions.subscribe(plan=plan("payg", trial_days=30), now=now)
+    tell_overdue(now=now + timedelta(days=20))
+    assert standing_of(company) == "trialing"
+    plan_upkeep.look_after_subscriptions(now=now + timedelta(days=30))
+    assert standing_of(company) == "past_due"
+    paid(company, made.total_nano, "at last")
+    assert standing_of(company) == "active"
 
 
 def test_nobody_gets_rid_of_an_overdue_invoice_by_a_new_plan(company: Company) -> None:

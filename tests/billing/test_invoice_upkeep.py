@@ -1,6 +1,8 @@
 """The job that makes invoices, and the operator's command."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -8,14 +10,19 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
-from billing.invoices.upkeep import look_after_invoices
+from billing.invoices.upkeep import look_after_invoices, tell_overdue
 from billing.models import Invoice
+from billing.payments.manual import entries
+from billing.posting import lock_books
+from billing.services import subscriptions
 from tenants.notifications.models import Notice
-from tests.billing.invoice_support import APR, CENT, FEB, JAN, MAR, an_invoice, invoices, opened, spend
+from tests.billing.invoice_support import APR, CENT, FEB, JAN, MAR, again, an_invoice, invoices, opened, spend
 from tests.billing.marks import others_ended
-from tests.billing.plan_support import books, inside
+from tests.billing.plan_support import books, inside, plan
 from tests.billing.test_invoice_documents import IN_MEMORY
+from tests.isolation.roles import administrator
 from tests.support.cast import Company
 
 HOUR = timedelta(hours=1)
@@ -54,6 +61,42 @@ def test_the_job_drafts_issues_writes_sends_and_tells(company: Company) -> None:
     with inside(company):
         told = list(Notice.objects.filter(topic__startswith="invoice.").order_by("id").values_list("topic", flat=True))
     assert told == ["invoice.issued", "invoice.overdue"]
+
+
+def test_what_is_overdue_is_told_without_standing_in_a_payments_way(
+    company: Company, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = an_invoice(company)
+    with inside(company):
+        subscriptions.subscribe(plan=plan("payg"))
+    assert made.due_at is not None
+    with ThreadPoolExecutor(1) as pool:
+        with inside(company):
+            lock_books()
+            telling = pool.submit(_tell, made.due_at)
+            _wait_for_a_lock()
+            # The payment that has the books locks the invoice next.
+            entries.pay_invoice(made, amount_nano=None, reference="just in time")
+        assert telling.result() == 0
+    assert again(company, made).state == "paid"
+    assert "invoice_upkeep_failed" not in caplog.text
+
+
+def _tell(now: datetime) -> int:
+    try:
+        return tell_overdue(now=now)
+    finally:
+        connections.close_all()
+
+
+def _wait_for_a_lock() -> None:
+    """Until a connection waits for one of another."""
+    ends = time.monotonic() + 10
+    with administrator() as admin:
+        admin.autocommit = True
+        while not admin.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'").fetchone():
+            assert time.monotonic() < ends, "nobody waits"
+            time.sleep(0.01)
 
 
 def test_who_used_nothing_is_asked_for_nothing(company: Company) -> None:

@@ -12,10 +12,12 @@ from billing.invoices import profiles
 from billing.invoices.closing import close_months, close_period
 from billing.invoices.issuing import issue, refresh_draft, tax_of
 from billing.invoices.tracing import prices_of, records_of
+from billing.ledger import admit, settle
 from billing.models import BillingProfile, CreditGrant, Invoice, InvoiceLine, InvoiceSchedule
 from billing.payments.manual import entries
 from billing.services import funds, plan_upkeep, subscriptions
 from kernel.ids import uuid7
+from kernel.loop import on_loop
 from kernel.tenancy import tenant_scope
 from tests.billing.invoice_support import (
     APR,
@@ -34,6 +36,7 @@ from tests.billing.invoice_support import (
     opened,
     spend,
 )
+from tests.billing.ledger_support import asking, used
 from tests.billing.marks import others_ended
 from tests.billing.plan_support import books, give, inside, plan, use
 from tests.support.cast import Company
@@ -102,6 +105,43 @@ def test_fees_are_on_the_invoice_of_the_period_before_and_credit_is_taken_off(co
     with inside(company):
         described = InvoiceLine.objects.get(invoice=second, kind="plan").description
     assert described.startswith("A plan, 2 seats, ")
+
+
+def test_credit_that_paid_for_usage_that_came_late_is_taken_off_its_invoice(company: Company) -> None:
+    opened(company)
+    with inside(company):
+        subscriptions.subscribe(plan=plan("prepaid"), now=JAN)
+    give(company, 20 * USD)
+    _use_at(company, 5 * USD, JAN + timedelta(days=9))
+    with inside(company):
+        close_period(until=FEB)
+    _use_at(company, 3 * USD, FEB - timedelta(seconds=1))
+    _use_at(company, 4 * USD, FEB + timedelta(seconds=1))
+    first, second = issued(company), billed(company, MAR)
+    assert first is not None
+    assert second is not None
+    assert lines(company, first) == [("usage", 5 * USD), ("usage", 3 * USD), ("credit", -8 * USD)]
+    assert lines(company, second) == [("usage", 4 * USD), ("credit", -4 * USD)]
+
+
+def test_credit_of_a_new_period_pays_nothing_of_the_one_before(company: Company) -> None:
+    opened(company)
+    with inside(company):
+        subscriptions.subscribe(plan=plan("payg"), now=JAN)
+    give(company, 2 * USD)
+    _use_at(company, 5 * USD, JAN)
+    with inside(company):
+        close_period(until=FEB)
+    give(company, 9 * USD)
+    _use_at(company, 4 * USD, FEB)
+    made = issued(company)
+    assert made is not None
+    assert lines(company, made) == [("usage", 5 * USD), ("credit", -2 * USD)]
+
+
+def _use_at(company: Company, nano: int, at: datetime) -> None:
+    asked = asking(company.alice, cap=nano)
+    on_loop(settle(on_loop(admit(asked)), [used(company.alice, asked, nano, at=at)]))
 
 
 def test_credit_that_covers_all_leaves_nothing_to_pay_and_what_is_taken_back_is_charged(company: Company) -> None:
@@ -259,6 +299,19 @@ def test_workers_at_once_issue_an_invoice_once(company: Company) -> None:
         made.append(1)
     assert sum(made) == 3
     assert [(one.number, one.net_nano) for one in invoices(company)] == [(1, CENT), (2, CENT), (3, CENT)]
+
+
+def test_whoever_says_at_once_who_invoices_are_for_is_heard(company: Company) -> None:
+    def say(name: str) -> int:
+        try:
+            return company.owner.client.put("/api/v1/billing/profile", {"name": name}, format="json").status_code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(say, "abcd")) == [200] * 4
+    with inside(company):
+        assert BillingProfile.objects.get().name in "abcd"
 
 
 def test_what_fails_takes_its_number_back(company: Company) -> None:

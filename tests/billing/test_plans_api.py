@@ -12,9 +12,10 @@ from django.test import override_settings
 from rest_framework.test import APIClient
 
 from billing.invoices.upkeep import tell_overdue
+from billing.models import Plan
 from billing.payments import online
 from billing.services import plans
-from tests.billing.invoice_support import CENT, FEB, MAR, an_invoice, billed, spend
+from tests.billing.invoice_support import CENT, FEB, MAR, an_invoice, billed, issued, opened, spend
 from tests.billing.plan_support import books, left, plan
 from tests.fakes.stripe_server import SECRET_KEY, WEBHOOK_SECRET, StripeServer
 from tests.support.cast import Company
@@ -150,6 +151,9 @@ def test_another_plan_is_given_with_the_seats_that_there_are(company: Company) -
     assert (given["plan"], given["seats"]) == (dear.slug, 5)
     with pytest.raises(CommandError, match="seats"):
         run("plan", "give", company.tenant.slug, dear.slug, "--seats", "0")
+    company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    run("plan", "give", company.tenant.slug, dear.slug, "--seats", "6")
+    assert company.owner.client.get(f"{BASE}/subscription").json()["cancel_at_period_end"] is False
 
 
 @pytest.mark.parametrize(
@@ -185,6 +189,14 @@ def test_an_invoice_is_paid_online(company: Company, stripe: StripeServer) -> No
     assert (paid["state"], paid["due_nano"]) == ("paid", 0)
     assert company.owner.client.post(path, format="json").status_code == 409
     assert company.bob.client.post(path, format="json").status_code == 403
+
+
+def test_what_is_left_of_an_invoice_is_paid_online_in_whole_cents(company: Company, stripe: StripeServer) -> None:
+    invoice = an_invoice(company)
+    run("invoice", "paid", company.tenant.slug, invoice.label, "--amount", "0.123456789", "--reference", "some")
+    assert company.owner.client.post(f"{BASE}/invoices/{invoice.id}/checkout", format="json").status_code == 201
+    page = next(reversed([one for one in stripe.objects.values() if one["object"] == "checkout.session"]))
+    assert page["amount_total"] == 88
 
 
 def test_what_is_paid_online_for_an_invoice_pays_that_one_first(company: Company, stripe: StripeServer) -> None:
@@ -301,6 +313,91 @@ def test_a_plan_that_is_paid_online_is_changed_there_in_place(company: Company, 
     asked = len(stripe.asked)
     assert put(company, plan=small.slug).status_code == 409
     assert len(stripe.asked) == asked
+
+
+def paying_for(company: Company, stripe: StripeServer, chosen: Plan, *, seats: int = 1) -> tuple[Any, str]:
+    """Have a plan paid for online: the page, and Stripe's subscription."""
+    known = set(stripe.objects)
+    wanted = {"plan": chosen.slug, "seats": seats}
+    assert company.owner.client.post(f"{BASE}/checkouts", wanted, format="json").status_code == 201
+    (page,) = [one for name, one in stripe.objects.items() if name not in known and one["object"] == "checkout.session"]
+    reference = stripe.pay(page["id"])
+    tell(stripe, "checkout.session.completed", page)
+    return page, reference
+
+
+def test_what_operators_do_to_a_plan_that_is_paid_online_is_done_there_too(
+    company: Company, stripe: StripeServer
+) -> None:
+    small, large = plan("payg", price_nano=11 * USD), plan("payg", price_nano=29 * USD)
+    _, reference = paying_for(company, stripe, small)
+    stripe.declines_next = 1
+    with pytest.raises(CommandError, match="provider"):
+        run("plan", "give", company.tenant.slug, large.slug)
+    assert run("plan", "give", company.tenant.slug, large.slug)[0]["plan"] == large.slug
+    (item,) = stripe.objects[reference]["items"]["data"]
+    assert item["price"]["unit_amount"] == 2_900
+    with pytest.raises(CommandError, match="costs nothing"):
+        run("plan", "give", company.tenant.slug, plan("free").slug)
+    assert run("plan", "cancel", company.tenant.slug)[0]["state"] == "cancelled"
+    assert stripe.objects[reference]["status"] == "canceled"
+    tell(stripe, "customer.subscription.deleted", stripe.objects[reference])
+    assert run("plan", "give", company.tenant.slug, small.slug)[0]["state"] == "active"
+
+
+def test_a_plan_that_is_paid_for_goes_on_whatever_was_cancelled_before(company: Company, stripe: StripeServer) -> None:
+    put(company, plan=plan("free").slug)
+    company.owner.client.patch(f"{BASE}/subscription", {"cancel_at_period_end": True}, format="json")
+    paying_for(company, stripe, plan("payg", price_nano=17 * USD))
+    assert company.owner.client.get(f"{BASE}/subscription").json()["cancel_at_period_end"] is False
+
+
+def test_an_upgrade_gives_back_what_was_paid_and_not_the_price_that_was_to_come(
+    company: Company, stripe: StripeServer
+) -> None:
+    small, large, larger = (plan("payg", price_nano=price * USD) for price in (13, 31, 47))
+    _, reference = paying_for(company, stripe, large)
+    assert put(company, plan=small.slug).json()["next_plan"] == small.slug
+    # Stripe was told of the small price, and knows no other that it could give back.
+    refused = put(company, plan=larger.slug)
+    assert (refused.status_code, previewed(company, plan=larger.slug)["code"]) == (409, "conflict")
+    (item,) = stripe.objects[reference]["items"]["data"]
+    assert item["price"]["unit_amount"] == 1_300
+    assert put(company, plan=large.slug).json()["next_plan"] is None
+    assert previewed(company, plan=larger.slug)["charge_nano"] > 0
+    assert put(company, plan=larger.slug).json()["plan"]["slug"] == larger.slug
+
+
+def test_what_is_collected_for_a_plan_pays_its_invoice_with_the_tax(company: Company, stripe: StripeServer) -> None:
+    opened(company)
+    run("invoice", "terms", company.tenant.slug, "--tax-percent", "7.75")
+    page, reference = paying_for(company, stripe, plan("seat", price_nano=33 * USD), seats=3)
+    # Of each seat 33.00 and 2.5575, rounded up to 2.56.
+    assert page["amount_total"] == 3 * 3_556
+    tell(stripe, "invoice.paid", stripe.invoice(page["customer"], page["amount_total"], is_paid=True))
+    made = issued(company)
+    assert made is not None
+    assert (made.net_nano, made.tax_nano, made.state) == (99 * USD, 767 * CENT, "paid")
+    put(company, plan=plan("seat", price_nano=100 * USD).slug, seats=3)
+    (item,) = stripe.objects[reference]["items"]["data"]
+    assert item["price"]["unit_amount"] == 10_775
+    assert stripe.objects[item["price"]["product"]]["name"] == "A plan, with Tax 7.75 %"
+
+
+@pytest.mark.parametrize(
+    ("nano", "asked_cents", "left_cents"), [(30 * CENT, 50, -20), (1_500_000 * USD, 99_999_999, 50_000_001)]
+)
+def test_an_invoice_of_an_amount_that_cant_be_paid_at_once_is_paid_online_all_the_same(
+    company: Company, stripe: StripeServer, nano: int, asked_cents: int, left_cents: int
+) -> None:
+    invoice = an_invoice(company, nano)
+    assert company.owner.client.post(f"{BASE}/invoices/{invoice.id}/checkout", format="json").status_code == 201
+    page = next(reversed([one for one in stripe.objects.values() if one["object"] == "checkout.session"]))
+    assert page["amount_total"] == asked_cents
+    stripe.pay(page["id"])
+    tell(stripe, "checkout.session.completed", page)
+    assert books(company)["customer"] == left_cents * CENT
+    assert company.owner.client.get(f"{BASE}/invoices/{invoice.id}").json()["due_nano"] == max(0, left_cents) * CENT
 
 
 def test_the_webhook_is_bounded_and_signed(stripe: StripeServer) -> None:

@@ -1,5 +1,6 @@
 """Reports: right by every dimension, at once, in the tenant's time; and CSV that computes nothing."""
 
+import base64
 import csv
 import itertools
 import uuid
@@ -205,6 +206,28 @@ async def test_csv_is_the_same_in_pieces(used: Company, monkeypatch: pytest.Monk
     assert len(lines) == 5
     assert sum(int(line[head.index("charged_nano")]) for line in lines) == 111_111
     assert "'=cmd()" in {line[1] for line in lines}
+
+
+def test_a_day_whose_midnight_comes_twice_is_whole_on_every_page(company: Company) -> None:
+    with administrator() as admin:
+        admin.execute("UPDATE tenants_tenant SET timezone = 'Atlantic/Azores' WHERE id = %s", (company.id,))
+    midnight = datetime(2026, 10, 25, tzinfo=UTC)
+    events = [
+        event(who, 1, at=midnight + timedelta(hours=n)) for who in (company.alice, company.bob) for n in (0, 1, 25)
+    ]
+    on_loop(record_all([*events, event(company.bob, 1, at=midnight - timedelta(minutes=1))]))
+    asked = {"from": "2026-10-25", "to": "2026-10-26", "group_by": "member", "limit": "1"}
+    first = report(company.alice, **asked)
+    second = report(company.alice, **asked, cursor=first["next_cursor"])
+    assert [row["charged_nano"] for body in (first, second) for row in body["data"]] == [2, 2]
+    assert {row["start"] for body in (first, second) for row in body["data"]} == {"2026-10-25T00:00:00Z"}
+
+
+def test_a_cursor_that_is_no_text_is_refused(company: Company) -> None:
+    cursor = base64.urlsafe_b64encode(b'["2026-05-01T00:00:00+00:00", "\\ud800"]').decode()
+    asked = {**RANGE, "group_by": "model", "cursor": cursor}
+    answer = company.alice.client.get("/api/v1/billing/reports/usage", asked)
+    assert (answer.status_code, answer.json()["details"]) == (400, {"param": "cursor"})
 
 
 @pytest.mark.parametrize("name", ["top", "forecast", "anomalies"])

@@ -303,6 +303,22 @@ def test_a_plan_that_is_paid_for_is_no_trial(shop: Shop) -> None:
     assert state(shop) == "active"
 
 
+def test_a_trial_ends_when_its_plan_is_paid_for(shop: Shop) -> None:
+    tried = plan("payg", price_nano=5 * USD, included_nano=USD, trial_days=14)
+    with inside(shop.company):
+        ends = subscriptions.subscribe(plan=tried).period_end
+    page_id = shop.plan_page(tried)
+    shop.server.pay(page_id)
+    for _ in range(2):
+        shop.tell("checkout.session.completed", shop.server.objects[page_id])
+    assert state(shop) == "active"
+    with inside(shop.company):
+        assert subscriptions.current_subscription().period_end > ends
+    # More than the trial's credit can be used, and the period was charged once.
+    use(shop.company, 3 * USD)
+    assert books(shop.company)["revenue"] == -(5 + 3) * USD
+
+
 def test_of_two_pages_that_were_paid_one_goes_on(shop: Shop) -> None:
     chosen = plan("payg", price_nano=5 * USD)
     pages = [shop.plan_page(chosen) for _ in range(2)]

@@ -29,7 +29,7 @@ from billing.reports.asking import COLUMNS, DIMENSIONS_MAX, Asked, Interval, ask
 from billing.reports.export import export
 from billing.reports.forecast import HISTORY_DAYS, forecast, month_of
 from billing.reports.naming import NAMES, named
-from billing.reports.summing import After, Row, rows_of, series_of, start_of, top_of, totals_of
+from billing.reports.summing import After, Row, rows_of, series_of, start_of, told_start, top_of, totals_of
 from kernel.api.pagination import DEFAULT_LIMIT
 from kernel.api.streams import download
 from kernel.api.views import TenantAPIView
@@ -280,8 +280,7 @@ def _bodies(rows: Sequence[Row], asked: Asked, names: Sequence[str], *, with_cos
     for row in rows:
         by = {name: row[f"by_{name}"] or None for name in asked.group_by}
         shown = {name: known[value] for name, value in by.items() if name in names and value in known}
-        start = row["start"].astimezone(asked.zone)
-        found.append({"start": start, "by": by, "names": shown, **sums_body(row, with_cost=with_cost)})
+        found.append({"start": told_start(row, asked), "by": by, "names": shown, **sums_body(row, with_cost=with_cost)})
     return found
 
 
@@ -327,4 +326,5 @@ def _after(request: Request, asked: Asked) -> After | None:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and "\x00" not in value
+    """Whether the database can take it for text."""
+    return isinstance(value, str) and "\x00" not in value and value.encode(errors="ignore").decode() == value

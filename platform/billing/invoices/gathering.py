@@ -7,15 +7,17 @@ next invoice, as an adjustment of the period it is of. What is charged nothing i
 """
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 from django.db.models import Max, Sum
 
 from billing.invoice_models import Invoice, InvoiceLine
 from billing.invoices.closing import last_final, uncharged
-from billing.models import PlanCharge
+from billing.models import CreditGrant, Funds, PlanCharge
 from billing.periods import zone_of
+from billing.rollups import BUCKET_S, sold_since
+from billing.services import funds
 
 CENT = 10_000_000
 """Nano-USD."""
@@ -75,6 +77,13 @@ _INSERT = f"""
 """  # noqa: S608 - constants
 
 
+_LATER = """
+    SELECT coalesce(sum(sell_nano), 0) FROM billing_usagerecord
+    WHERE at < %(bucket)s AND (at >= %(until)s OR tx >= %(until_tx)s::text::xid8)
+"""
+"""But for what the rollups have from the next bucket on."""
+
+
 def gather(invoice: Invoice) -> bool:
     """Write a draft's lines anew, up to now, and its amounts without tax. Whether there is anything on it. The oldest draft
     alone can be: what is on the others follows from it."""
@@ -93,7 +102,7 @@ def gather(invoice: Invoice) -> bool:
     lines = InvoiceLine.objects.filter(invoice=invoice)
     used = lines.filter(kind__in=("usage", "adjustment")).aggregate(nano=Sum("amount_nano"))["nano"] or 0
     position = lines.aggregate(last=Max("position"))["last"] or 0
-    credit = min(invoice.credit_mark_nano - (previous.credited_nano if previous else 0), used)
+    credit = min(_drawn(invoice) - (previous.credited_nano if previous else 0), used)
     invoice.credited_nano = (previous.credited_nano if previous else 0) + credit
     if not position and not credit:
         return False
@@ -118,6 +127,26 @@ def gather(invoice: Invoice) -> bool:
     )
     invoice.lines = position + len(made)
     return True
+
+
+def _drawn(invoice: Invoice) -> int:
+    """The credit that was drawn, since the beginning, for what is on this invoice and those before. That is what was drawn by
+    its end, or more where usage of it was settled since: of all that is drawn by now, as much as isn't for what was used
+    later. Locks the books."""
+    if not Funds.objects.exists():
+        return invoice.credit_mark_nano
+    funds.bring_up_to_date()
+    drawn = CreditGrant.objects.aggregate(nano=Sum("allocated_nano"))["nano"] or 0
+    return max(invoice.credit_mark_nano, drawn - _used_later(invoice))
+
+
+def _used_later(invoice: Invoice) -> int:
+    """What was sold that is neither on this invoice nor on those before."""
+    bucket = invoice.until + (datetime.min.replace(tzinfo=UTC) - invoice.until) % timedelta(seconds=BUCKET_S)
+    with connection.cursor() as cursor:
+        cursor.execute(_LATER, {**range_of(invoice), "bucket": bucket})
+        (nano,) = cursor.fetchone()
+    return int(nano) + sold_since(bucket)
 
 
 def range_of(invoice: Invoice) -> dict[str, uuid.UUID | datetime | int | str | None]:

@@ -82,7 +82,7 @@ def describe(party: Party, *, actor: Principal | None = None) -> BillingProfile:
         raise InvalidRequest(
             f"address: at most {LINES_MAX} lines, of printable characters.", details={"param": "address"}
         )
-    known = profile()
+    known = _profile_to_change()
     for name, value in party.body().items():
         setattr(known, name, value)
     known.save()
@@ -92,9 +92,15 @@ def describe(party: Party, *, actor: Principal | None = None) -> BillingProfile:
 
 def set_terms(*, tax_bps: int | None, tax_note: str, due_days: int | None) -> BillingProfile:
     """What the operator says of a tenant's tax and time to pay, for invoices to come; None is as for everybody."""
-    known = profile()
+    known = _profile_to_change()
     known.tax_bps, known.tax_note, known.due_days = tax_bps, tax_note, due_days
     known.save()
     data = {"tax_bps": tax_bps, "tax_note": tax_note, "due_days": due_days}
     record(action="billing_profile.terms", subject_kind="billing_profile", subject_id=known.id, data=data)
     return known
+
+
+def _profile_to_change() -> BillingProfile:
+    """The tenant's, made at first use, and locked: what the tenant says and what the operator says don't undo each other."""
+    BillingProfile.objects.get_or_create(tenant_id=current_tenant_id(), key="default")
+    return BillingProfile.objects.select_for_update().get(key="default")

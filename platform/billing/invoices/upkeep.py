@@ -16,6 +16,7 @@ from billing.invoices.closing import close_months
 from billing.invoices.documents.keeping import MEDIA_TYPE, filename_of, keep_pdf
 from billing.invoices.documents.sheet import day, money
 from billing.models import Invoice, Subscription
+from billing.posting import lock_books
 from billing.services import dunning
 from kernel.errors import ParleyError
 from kernel.tenancy import tenant_scope
@@ -122,6 +123,8 @@ def _send(document: Invoice, name: str) -> None:
 
 
 def _tell_overdue(moment: datetime) -> int:
+    # As whoever enters a payment does: the books first, then the invoices.
+    lock_books()
     late = Invoice.objects.select_for_update().filter(
         state="final", kind="invoice", overdue_at=None, due_at__lte=moment
     )

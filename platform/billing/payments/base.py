@@ -34,6 +34,10 @@ class PaymentPort(Protocol):
     All may raise `PaymentsFailed`."""
 
     name: str
+    least_nano: int
+    """What it takes at least at once."""
+    most_nano: int
+    """And at most."""
 
     def new_customer(self, *, tenant_id: uuid.UUID, name: str, key: str) -> str:
         """Make a tenant known; what the provider calls it."""

@@ -9,7 +9,7 @@ from psycopg import sql
 from billing.report_models import SUMS
 from billing.reports.asking import Asked
 from billing.reports.naming import NAMES
-from billing.reports.summing import After, series_of
+from billing.reports.summing import After, series_of, told_start
 from kernel import adb
 from kernel.spreadsheets import Cell, csv_text
 from kernel.tenancy import Scope
@@ -62,7 +62,7 @@ async def _page(
 def _line(
     row: dict[str, Any], asked: Asked, names: Sequence[str], known: dict[str, str], *, with_cost: bool
 ) -> list[Cell]:
-    line: list[Cell] = [row["start"].astimezone(asked.zone).isoformat()]
+    line: list[Cell] = [told_start(row, asked).isoformat()]
     for name in asked.group_by:
         line.append(row[f"by_{name}"])
         if name in names:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -14,6 +14,9 @@ from billing.rollups import FACTS
 Row = Mapping[str, Any]
 After = tuple[datetime, Sequence[str]]
 """The start and the values of the last row seen."""
+
+CLOCKS_GO_BACK = timedelta(hours=3)
+"""At most."""
 
 _ALL = ", ".join(f"coalesce(sum(f.{name}), 0)::bigint AS {name}" for name in SUMS)
 _GROUPS = "LEFT JOIN tenants_groupmember g ON g.membership_id = f.membership_id"
@@ -39,8 +42,8 @@ def series_of(asked: Asked, *, limit: int, after: After | None = None) -> Statem
         }
         places = "".join(f", %(after_{name})s" for name in asked.group_by)
         later = f"WHERE ({order}) > (%(after)s::timestamptz{places})"
-        # What was shown needn't be summed again.
-        parameters["since"] = max(asked.since, after[0]) if asked.interval else asked.since
+        # What was shown needn't be summed again. Where clocks go back at midnight, a day's start is told as the later one.
+        parameters["since"] = max(asked.since, after[0] - CLOCKS_GO_BACK) if asked.interval else asked.since
     return Statement(
         f"SELECT * FROM ({_grouped(asked, _start(asked))}) grouped {later} ORDER BY {order} LIMIT %(limit)s",  # noqa: S608
         parameters,
@@ -109,6 +112,12 @@ def _where(asked: Asked) -> str:
 def _parameters(asked: Asked) -> dict[str, Any]:
     filters = {name: [v for v in values if not (name in IDS and v == NOBODY)] for name, values in asked.filters.items()}
     return {"since": asked.since, "until": asked.until, "only": asked.only} | filters
+
+
+def told_start(row: Row, asked: Asked) -> datetime:
+    """When a row's interval begins by the tenant's clock: a day at its first midnight, where clocks go back to it."""
+    start: datetime = row["start"].astimezone(asked.zone)
+    return start.replace(fold=0) if asked.interval in ("day", "month") else start
 
 
 def start_of(row: Row) -> datetime:

@@ -7,6 +7,9 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
+from billing.invoice_models import BPS_MAX
+from billing.invoices import profiles
+from billing.invoices.gathering import CENT
 from billing.models import Checkout, Invoice, PaymentCustomer, Plan, Subscription
 from billing.payments.base import Page, PaymentPort, Ways
 from billing.payments.online import online_port
@@ -59,14 +62,17 @@ def begin_top_up(*, caller: Principal, amount_nano: int) -> Begun:
 
 
 def begin_payment(*, caller: Principal, invoice: Invoice) -> Begun:
-    """A page to pay what is due of an invoice; what comes in pays that one first. Opens transactions of its own.
+    """A page to pay what is due of an invoice, or as near to it as the provider takes at once; what comes in pays that one
+    first. Opens transactions of its own.
 
     Raises as `begin_top_up`, and `Conflict` where nothing is due.
     """
     port = online_port()
-    amount_nano = invoice.due_nano
-    if not amount_nano:
+    if not invoice.due_nano:
         raise Conflict("Nothing is due of this invoice.")
+    # Nobody is suspended for cents that can't be paid: what is too much pays invoices to come, the rest another page.
+    due_nano = -(-invoice.due_nano // CENT) * CENT
+    amount_nano = min(max(due_nano, port.least_nano), port.most_nano)
     checkout_id = uuid7()
     page = port.payment_page(
         customer=_customer(port),
@@ -92,11 +98,12 @@ def begin_subscription(*, caller: Principal, plan: Plan, seats: int) -> Begun:
         known = PaymentCustomer.objects.filter(provider=port.name).first()
         if known is not None and known.subscription_ref:
             raise Conflict("A plan is being paid for already: cancel that one first.")
+        name, price_nano = _collected(plan)
     checkout_id = uuid7()
     page = port.subscription_page(
         customer=_customer(port),
-        name=plan.name,
-        price_nano=plan.price_nano,
+        name=name,
+        price_nano=price_nano,
         seats=seats if plan.kind == "seat" else 1,
         ways=_ways(),
         key=f"checkout {checkout_id}",
@@ -117,7 +124,7 @@ def is_paid_online() -> bool:
     return PaymentCustomer.objects.exclude(subscription_ref="").exists()
 
 
-def change_paid_plan(*, caller: Principal, plan: Plan, seats: int | None) -> Subscription:
+def change_paid_plan(*, caller: Principal | None, plan: Plan, seats: int | None) -> Subscription:
     """Change the plan that the provider collects for, there first: what it can't collect changes nothing. Opens transactions of
     its own.
 
@@ -135,10 +142,13 @@ def change_paid_plan(*, caller: Principal, plan: Plan, seats: int | None) -> Sub
         check_seats(plan, wanted)
         is_same = (plan.id, wanted) == (sub.plan_id, sub.seats)
         at_once = not is_same and not begins_later(sub, plan, wanted)
+        if at_once:
+            check_nothing_to_come(sub)
+        name, price_nano = _collected(plan)
     port.change_subscription(
         subscription=known.subscription_ref,
-        name=plan.name,
-        price_nano=plan.price_nano,
+        name=name,
+        price_nano=price_nano,
         seats=wanted if plan.kind == "seat" else 1,
         at_once=at_once,
         key=f"change {uuid7()}",
@@ -159,6 +169,15 @@ def check_changeable_online(plan: Plan, found: Subscription | None) -> None:
         raise Conflict("This plan is paid online, and the other costs nothing: cancel this one.")
     if found is None or found.state in OWING or found.state == "cancelled":
         raise Conflict("A payment is due, or the plan has ended: it can't be changed now.")
+
+
+def check_nothing_to_come(found: Subscription) -> None:
+    """Raise `Conflict` where the provider was told of a plan for the next period: in settling the rest of this one it would
+    give back that plan's price, not the one that was paid."""
+    if found.next_plan_id is not None:
+        raise Conflict(
+            "Another plan is to begin with the next period: choose the one in force to take that back first."
+        )
 
 
 def check_not_paid_online() -> None:
@@ -184,6 +203,16 @@ def check_paid_for(plan: Plan, seats: int | None, found: Subscription | None) ->
         return
     if plan.price_nano and settings.STRIPE_SECRET_KEY:
         raise CheckoutNeeded
+
+
+def _collected(plan: Plan) -> tuple[str, int]:
+    """What the provider collects each month for a plan, or each of its seats, and what it is called there: its price and, as
+    on the invoices that it pays, the tenant's tax, of each rounded up to a cent."""
+    terms = profiles.terms()
+    if not terms.tax_bps:
+        return plan.name, plan.price_nano
+    tax_nano = -(-plan.price_nano * terms.tax_bps // (BPS_MAX * CENT)) * CENT
+    return f"{plan.name}, with {terms.tax_name} {terms.tax_bps / 100:g} %", plan.price_nano + tax_nano
 
 
 def _customer(port: PaymentPort) -> str:

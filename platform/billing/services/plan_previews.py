@@ -50,5 +50,9 @@ def preview(*, plan: Plan, seats: int, now: datetime | None = None) -> Preview:
         return Preview(moment, 0, 0, 0, each, None, is_checkout)
     if begins_later(sub, plan, seats):
         return Preview(sub.period_end, each, 0, plan.included_nano, each, None, is_checkout)
+    if is_checkout and sub.state == "trialing":
+        return Preview(moment, each, 0, plan.included_nano, each, None, is_checkout)
+    if is_online:
+        checkouts.check_nothing_to_come(sub)
     moved = prorated(sub, plan, seats, moment)
     return Preview(moment, moved.anew_nano, moved.back_nano, moved.credit_nano, each, None, is_checkout)

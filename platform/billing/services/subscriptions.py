@@ -187,6 +187,19 @@ def keep(*, actor: Principal | None = None, now: datetime | None = None) -> Subs
     return sub
 
 
+def end_trial(*, now: datetime | None = None) -> Subscription:
+    """End a trial before its time, where there is one: the plan was paid for, and its first period begins. Raises
+    `NoSubscription`."""
+    moment = now or timezone.now()
+    sub = current_subscription()
+    if sub.state == "trialing":
+        sub.state = "active"
+        begin_whole_period(sub, moment)
+        save(sub, moment)
+        note(sub, "subscription.renewed", None, period_start=moment.isoformat())
+    return sub
+
+
 def renew(*, now: datetime | None = None) -> int:
     """Begin the periods whose time has come; a trial that is over becomes a subscription, one that was cancelled ends. How
     many began. Nothing is renewed while it is suspended; what was used before is for an invoice all the same."""
@@ -224,6 +237,11 @@ def go_on(sub: Subscription, moment: datetime) -> None:
         note(sub, "subscription.cancelled", None)
         return
     _take_next_plan(sub)
+    begin_whole_period(sub, moment)
+
+
+def begin_whole_period(sub: Subscription, moment: datetime) -> None:
+    """Begin a month now, on whatever day others began."""
     sub.anchor_day = moment.astimezone(tenants_zone()).day
     sub.period_start, sub.period_end = moment, boundary_after(moment, sub)
     begin_period(sub)

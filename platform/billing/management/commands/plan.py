@@ -7,7 +7,7 @@ from django.db import transaction
 
 from billing.models import Plan, Subscription
 from billing.plan_models import CREDIT_LASTS, PLAN_KINDS
-from billing.services import dunning, plans, subscriptions
+from billing.services import checkouts, dunning, plans, subscriptions
 from kernel.commands import ParleyCommand
 from kernel.tenancy import tenant_scope
 from tenants.services.provisioning import tenant_by_slug, usd_to_nano
@@ -52,8 +52,12 @@ class Command(ParleyCommand):
         elif action == "withdraw":
             self.answer(_plan_row(plans.withdraw_plan(slug=slug)), as_json=options["json"])
         else:
-            with tenant_scope(tenant_by_slug(slug).id), transaction.atomic():
-                self.answer(_row(slug, self._act(action, options)), as_json=options["json"])
+            with tenant_scope(tenant_by_slug(slug).id):
+                if action == "cancel":
+                    # The provider is asked outside of all transactions; what it went on to collect nobody would owe.
+                    checkouts.stop_paying(at_period_end=False)
+                row = self._give(options) if action == "give" else self._act(action, options)
+                self.answer(_row(slug, row), as_json=options["json"])
 
     def _create(self, slug: str, options: dict[str, Any]) -> Plan:
         terms = {
@@ -69,21 +73,27 @@ class Command(ParleyCommand):
             terms["max_seats"] = options["max_seats"]
         return plans.create_plan(slug=slug, name=options["name"] or slug, kind=options["kind"], terms=terms)
 
-    def _act(self, action: str, options: dict[str, Any]) -> Subscription:
-        if action == "give":
-            if not options["plan"]:
-                raise CommandError("plan give needs the plan's slug after the tenant's")
+    def _give(self, options: dict[str, Any]) -> Subscription:
+        if not options["plan"]:
+            raise CommandError("plan give needs the plan's slug after the tenant's")
+        seats = options["seats"]
+        with transaction.atomic():
             plan = plans.plan_by_slug(options["plan"])
-            seats = options["seats"]
-            if Subscription.objects.exclude(state="cancelled").exists():
-                return subscriptions.change_plan(plan=plan, seats=seats)
-            begun = 1 if seats is None else seats
-            return subscriptions.subscribe(plan=plan, seats=begun, with_trial=not options["no_trial"])
-        if action == "cancel":
-            return subscriptions.cancel(at_once=True, reason=options["reason"])
-        if action == "suspend":
-            return dunning.suspend(reason=options["reason"])
-        return dunning.payment_came() if action == "resume" else subscriptions.current_subscription()
+            if not checkouts.is_paid_online():
+                if Subscription.objects.exclude(state="cancelled").exists():
+                    subscriptions.keep()
+                    return subscriptions.change_plan(plan=plan, seats=seats)
+                begun = 1 if seats is None else seats
+                return subscriptions.subscribe(plan=plan, seats=begun, with_trial=not options["no_trial"])
+        return checkouts.change_paid_plan(caller=None, plan=plan, seats=seats)
+
+    def _act(self, action: str, options: dict[str, Any]) -> Subscription:
+        with transaction.atomic():
+            if action == "cancel":
+                return subscriptions.cancel(at_once=True, reason=options["reason"])
+            if action == "suspend":
+                return dunning.suspend(reason=options["reason"])
+            return dunning.payment_came() if action == "resume" else subscriptions.current_subscription()
 
 
 def _plan_row(plan: Plan) -> dict[str, Any]:

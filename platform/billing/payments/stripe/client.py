@@ -9,7 +9,7 @@ from stripe.checkout import Session
 from stripe.params import SubscriptionUpdateParamsItemPriceData
 
 from billing.payments.base import Page, PaymentsFailed, Ways
-from billing.payments.stripe.amounts import CURRENCY, cents, nano
+from billing.payments.stripe.amounts import CURRENCY, MAX_CENTS, MIN_CENTS, NANO_PER_CENT, cents, nano
 from billing.payments.stripe.states import Dispute, Intent, PaidInvoice, SessionState
 
 CONNECT_S, READ_S = 5.0, 15.0
@@ -28,6 +28,7 @@ class StripePort:
     """Stripe as a `PaymentPort`, and how things stand there, for what it tells by webhook."""
 
     name = "stripe"
+    least_nano, most_nano = MIN_CENTS * NANO_PER_CENT, MAX_CENTS * NANO_PER_CENT
 
     def __init__(self, *, secret_key: str, api_base: str = "") -> None:
         self._http = RequestsClient(timeout=(CONNECT_S, READ_S))

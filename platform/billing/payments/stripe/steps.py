@@ -51,7 +51,9 @@ def _checked_out(reader: Reader, customer: PaymentCustomer, session_id: str, _: 
         if sub is None or sub.state == "cancelled":
             subscriptions.subscribe(plan=checkout.plan, seats=checkout.seats, with_trial=False)
         else:
+            subscriptions.keep()
             subscriptions.change_plan(plan=checkout.plan, seats=checkout.seats)
+            subscriptions.end_trial()
         if customer.subscription_ref not in ("", state.subscription):
             # Two pages were open, and both were paid: only the later one goes on.
             reader.end_subscription(subscription=customer.subscription_ref, at_period_end=False)
