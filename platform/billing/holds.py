@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 
 from billing.pricing import TOKENS_PER_RATE, worst_rates
+from billing.scopes import BudgetScopes
 from billing.types import Payer, Tariff
 
 LEAST_OUTPUT_TOKENS = 16
 """Of each answer, where the cap is shrunk to fit the money left: below that it is of no use, and the request is refused."""
+ALLOWANCE = "allowance"
+"""The state of a hold that is no request's, but for requests to come."""
 FUNDS = "funds"
 """The scope of the budget that holds what was paid or given in advance."""
 OUTPUT_METERS = frozenset({"output", "reasoning", "output_audio"})
@@ -40,7 +43,8 @@ NO_AMOUNT = WorstCase(input_tokens=0, cap_tokens=0, input_nano=0, output_nano_pe
 
 class HoldRequest(msgspec.Struct, frozen=True):
     """A hold that is asked for. `scopes` name the budgets that apply; `is_sent` says that the provider is asked at once, not
-    after a wait. `facts` (`billing.orphans`) are kept with it as JSON."""
+    after a wait. `facts` (`billing.orphans`) are kept with it as JSON. `budgeted` is what its tenant has budgets for, as far as
+    the caller knows; another such object after a budget was made, changed or deleted."""
 
     payer: Payer
     request_id: uuid.UUID
@@ -48,6 +52,7 @@ class HoldRequest(msgspec.Struct, frozen=True):
     worst: WorstCase
     facts: msgspec.Raw
     is_sent: bool = True
+    budgeted: BudgetScopes | None = None
 
 
 class Hold(msgspec.Struct):
@@ -101,16 +106,24 @@ def state_of(*, is_sent: bool, output_tokens: int) -> str:
     return "streaming" if output_tokens else "sent" if is_sent else "reserved"
 
 
-def ask_row(asked: HoldRequest, position: int, output_tokens: int) -> Mapping[str, Any]:
-    """The hold as `lookup.ledger_commit` reads it, of a request of which so much has come."""
+def ask_row(
+    asked: HoldRequest, position: int, output_tokens: int, *, room: int | None = None, waits: bool = False
+) -> Mapping[str, Any]:
+    """The hold as `lookup.ledger_commit` reads it, of a request of which so much has come.
+
+    With `room` it is an allowance (`billing.allowances`), given where so many fit. One that `waits` is neither granted in part
+    nor refused while allowances have what it lacks.
+    """
     worst = asked.worst
     return {
         "position": position,
         "request_id": asked.request_id,
         "scopes": asked.scopes,
-        "state": state_of(is_sent=asked.is_sent, output_tokens=output_tokens),
+        "state": ALLOWANCE if room is not None else state_of(is_sent=asked.is_sent, output_tokens=output_tokens),
         "output": output_tokens,
         "facts": asked.facts,
+        "room": room,
+        "waits": waits,
         "cap_tokens": worst.cap_tokens,
         "least_tokens": min(worst.cap_tokens, LEAST_OUTPUT_TOKENS * worst.answers),
         "input_nano": worst.input_nano,

@@ -31,7 +31,7 @@ FILES_MAX = 16
 class Part:
     """A file, which is this process's as long as it is locked, and how many requests in it aren't in the ledger."""
 
-    __slots__ = ("__weakref__", "_close", "_descriptor", "_path", "open", "size")
+    __slots__ = ("__weakref__", "_close", "_descriptor", "_path", "is_over", "open", "size")
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / f"{uuid.uuid4()}{SUFFIX}"
@@ -44,6 +44,7 @@ class Part:
         unnamed.rename(self._path)
         self.open = 0
         self.size = 0
+        self.is_over = False
 
     def write(self, line: bytes) -> None:
         """Add a line. Raises OSError."""
@@ -55,10 +56,11 @@ class Part:
     def delete(self) -> None:
         """The file has done its work."""
         self._path.unlink(missing_ok=True)
-        self._close()
+        self.give_up()
 
     def give_up(self) -> None:
         """Leave the file to `billing.recovery`."""
+        self.is_over = True
         self._close()
 
 
@@ -87,14 +89,15 @@ class Journal:
         return part
 
     def take_back(self, part: Part, request_id: uuid.UUID) -> None:
-        """A request that was noted has not been sent, and there is nothing to tell the ledger."""
+        """Nothing is to be billed of a request that was noted. If `part` still waits for it, `done` has to follow."""
+        if part.is_over:
+            return
         try:
             part.write(b'"%b"' % str(request_id).encode())
         except OSError:
             # Should this process die, that request is billed as if it had been sent.
             self.is_usable = False
             log.exception("journal_not_usable", folder=str(settings.JOURNAL_FOLDER))
-        self.done(part)
 
     def done(self, part: Part) -> None:
         """The ledger has a request that was noted."""

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 from psycopg import DataError, IntegrityError
 
+from billing.allowances import ROOM, Allowance, Allowances, Drawn, DrawnFacts
 from billing.errors import BudgetExceeded
 from billing.holds import NO_AMOUNT, Hold, HoldRequest, ask_row, state_of
-from billing.journal import Part, journal
+from billing.journal import journal
+from billing.noted import NotedHold
 from billing.types import Payer, UsageEvent
 from kernel import adb
 from kernel.group_commit import GroupCommit, NotWritten, retrieve
@@ -34,6 +36,10 @@ _SHARE = (
 )
 _STALE_AFTER, _LONGEST = str(STALE_AFTER_S).encode(), str(LONGEST_S).encode()
 
+WAITS_S = (0.02, 0.1, 0.3, 0.5, 0.8)
+"""How often, and how long, a request waits that doesn't fit while allowances have what it lacks: together for longer than one
+lasts (`billing.allowances.LASTS_S`)."""
+
 _ALL = 2**62
 """More than anything costs."""
 
@@ -46,7 +52,8 @@ class UsageNotRecorded(NotWritten):
 
 
 class _Answer(msgspec.Struct):
-    """What the ledger says to a hold that was asked for. Without `granted_tokens` it is refused, by `refused_by`."""
+    """What the ledger says to a hold that was asked for. Without `granted_tokens` it is refused, by `refused_by`; without that,
+    too, it is put off: an allowance isn't given, or others are to end first."""
 
     granted_tokens: int | None
     granted_nano: int
@@ -55,14 +62,24 @@ class _Answer(msgspec.Struct):
 
 
 class _Admission:
-    """A hold that is asked for, of a request that has already come so far, and the ledger's answer."""
+    """A hold that is asked for, of a request that has already come so far, and the ledger's answer. `room` and `waits` as in
+    `billing.holds.ask_row`."""
 
-    __slots__ = ("answer", "asked", "output_tokens")
+    __slots__ = ("answer", "asked", "output_tokens", "room", "waits")
 
-    def __init__(self, asked: HoldRequest, output_tokens: int = 0) -> None:
+    def __init__(
+        self, asked: HoldRequest, output_tokens: int = 0, *, room: int | None = None, waits: bool = False
+    ) -> None:
         self.asked = asked
         self.output_tokens = output_tokens
+        self.room = room
+        self.waits = waits
         self.answer: _Answer | None = None
+
+    @property
+    def is_put_off(self) -> bool:
+        """Whether it was neither granted nor refused."""
+        return self.answer is not None and self.answer.granted_tokens is None and self.answer.refused_by is None
 
     def outcome(self) -> Hold:
         """The hold. Raises `BudgetExceeded`."""
@@ -82,42 +99,19 @@ class _Admission:
         )
 
 
-class _FreeHold(Hold, kw_only=True):
-    """A hold that no budget needs: it holds nothing, and covers all. `facts` are what the ledger will be told if the request
-    takes long (`is_written`); `noted` is where the journal has them, from when it is sent until the ledger has them."""
+class _FreeHold(NotedHold, kw_only=True):
+    """A hold that no budget needs: it holds nothing, and covers all. The ledger is told of it if the request takes long."""
 
     payer: Payer
-    facts: msgspec.Raw
-    noted: Part | None
-    is_written: bool = False
-
-    def note(self) -> bool:
-        """Note that it is sent. Whether that was possible."""
-        self.noted = journal().note(self.facts)
-        return self.noted is not None
 
     def reached(self, output_tokens: int) -> None:
         """The request has come so far: have the journal or the ledger told, if it is sent at all."""
-        if not self.is_sent or (self.noted is None and self.note()):
+        if not self.is_sent or (self.part is None and self.note()):
             return
         self.is_written = True
         asked = HoldRequest(self.payer, self.request_id, (), NO_AMOUNT, self.facts)
         written = _writer().add(_Admission(asked, output_tokens), patient=True)
         written.add_done_callback(self.done)
-
-    def done(self, written: "asyncio.Future[None]") -> None:
-        """The ledger has it. What could not be written stays noted."""
-        if written.cancelled() or written.exception() is not None:
-            return
-        noted, self.noted = self.noted, None
-        if noted is not None:
-            journal().done(noted)
-
-    def take_back(self) -> None:
-        """It was never sent."""
-        noted, self.noted = self.noted, None
-        if noted is not None:
-            journal().take_back(noted, self.request_id)
 
 
 class _Settlement(msgspec.Struct):
@@ -127,24 +121,90 @@ class _Settlement(msgspec.Struct):
     request_id: uuid.UUID
     events: Sequence[UsageEvent]
     hold: Hold | None
+    drawn: DrawnFacts | None = None
+    """Where the ledger hears of the hold only now."""
 
 
 class _Checkpoint(msgspec.Struct):
-    """How far a request has come."""
+    """How far a request has come. The hold of one that is `drawn` is taken out of its allowance."""
 
     hold: Hold
     output_tokens: int
+    drawn: DrawnFacts | None = None
+
+    def row(self) -> dict[str, Any]:
+        """As `lookup.ledger_commit` reads it."""
+        row: dict[str, Any] = {
+            "request_id": self.hold.request_id,
+            "state": state_of(is_sent=self.hold.is_sent, output_tokens=self.output_tokens),
+            "output": self.output_tokens,
+        }
+        if self.drawn is not None:
+            row |= {
+                "allowance": self.drawn.allowance,
+                "amount_nano": self.drawn.amount_nano,
+                "tokens": self.drawn.tokens,
+                "cap_tokens": self.drawn.cap_tokens,
+                "facts": self.drawn.facts,
+            }
+        return row
 
 
 async def admit(asked: HoldRequest) -> Hold:
     """Hold what a request may cost against every budget that applies; the cap of output shrinks to what fits.
 
-    Raises `BudgetExceeded`, naming the budget, and `UsageNotRecorded` when the ledger can't be written. Asked again for the
-    same request while its hold stands, it grants that one.
+    Raises `BudgetExceeded`, naming the budget, and `UsageNotRecorded` when the ledger can't be written. Where requests come
+    often, it is drawn from an allowance, and nobody waits. Asked twice at once for the same request, it grants one hold.
     """
+    writer, allowances = _writer(), _allowances()
+    if not writer.is_failing and (drawn := allowances.draw(asked)) is not None:
+        return drawn
+    with allowances.asking(asked.request_id):
+        return await _granted(asked, writer, allowances)
+
+
+async def _granted(asked: HoldRequest, writer: GroupCommit["_Item"], allowances: Allowances) -> Hold:
+    """A hold that the ledger grants. Raises `BudgetExceeded` and `UsageNotRecorded`."""
+    for wait_s in WAITS_S:
+        admission = _Admission(asked, waits=True)
+        await writer.add(admission)
+        if not admission.is_put_off:
+            return admission.outcome()
+        allowances.end_all(asked.payer.tenant_id)
+        await asyncio.sleep(wait_s)
     admission = _Admission(asked)
-    await _writer().add(admission)
+    await writer.add(admission)
     return admission.outcome()
+
+
+async def _take(asked: HoldRequest) -> bool | None:
+    """Have an allowance given: whether a hard budget stands behind it; None if it isn't given."""
+    admission = _Admission(asked, room=ROOM)
+    try:
+        await _writer().add(admission)
+    except UsageNotRecorded:
+        return None
+    return None if admission.is_put_off else admission.outcome().is_bounded
+
+
+def _end(allowance: Allowance) -> None:
+    """Tell the ledger of what is drawn from an allowance, and give back the rest."""
+    for drawn in list(allowance.drawn.values()):
+        _write(drawn, output_tokens=0)
+    ended = Hold(allowance.tenant_id, allowance.id, cap_tokens=0, amount_nano=_ALL, tokens=_ALL, is_bounded=False)
+    _writer().add_and_forget(_Settlement(allowance.tenant_id, allowance.id, (), ended))
+
+
+def _write(drawn: Drawn, *, output_tokens: int) -> None:
+    """Have the hold of a request taken out of its allowance."""
+    drawn.written()
+    _writer().add(_Checkpoint(drawn, output_tokens, drawn.told()), patient=True).add_done_callback(drawn.done)
+
+
+async def hold_drawn(tenant_id: uuid.UUID, request_id: uuid.UUID, drawn: DrawnFacts) -> None:
+    """Have the hold of a request that was sent taken out of its allowance, if that is still there. Raises `UsageNotRecorded`."""
+    hold = Hold(tenant_id, request_id, drawn.cap_tokens, drawn.amount_nano, drawn.tokens, is_bounded=True)
+    await _writer().add(_Checkpoint(hold, 0, drawn))
 
 
 def admit_free(
@@ -166,7 +226,6 @@ def admit_free(
         is_sent=is_sent,
         payer=payer,
         facts=facts,
-        noted=None,
     )
     return hold if not is_sent or hold.note() else None
 
@@ -192,17 +251,21 @@ def settle_soon(hold: Hold | None, events: Sequence[UsageEvent]) -> None:
 
 def _settled(hold: Hold | None, events: Sequence[UsageEvent], *, patient: bool) -> "asyncio.Future[None] | None":
     """Have a settlement written; None if there is nothing to write."""
-    free = hold if isinstance(hold, _FreeHold) and not hold.is_written else None
-    if hold is not None and free is None:
+    is_news = isinstance(hold, NotedHold) and not hold.is_written
+    if isinstance(hold, NotedHold) and not events:
+        hold.take_back()
+    if hold is not None and not is_news:
         return _writer().add(_Settlement(hold.tenant_id, hold.request_id, events, hold), patient=patient)
     if not events:
-        if free is not None:
-            free.take_back()
         return None
-    settlement = _Settlement(events[0].payer.tenant_id, events[0].request_id, events, None)
+    if isinstance(hold, Drawn):
+        hold.written()
+        settlement = _Settlement(hold.tenant_id, hold.request_id, events, hold, hold.told())
+    else:
+        settlement = _Settlement(events[0].payer.tenant_id, events[0].request_id, events, None)
     written = _writer().add(settlement, patient=patient)
-    if free is not None:
-        written.add_done_callback(free.done)
+    if isinstance(hold, NotedHold):
+        written.add_done_callback(hold.done)
     return written
 
 
@@ -213,6 +276,9 @@ def checkpoint(hold: Hold, *, output_tokens: int) -> None:
     """
     if isinstance(hold, _FreeHold) and not hold.is_written:
         hold.reached(output_tokens)
+    elif isinstance(hold, Drawn) and not hold.is_written:
+        if output_tokens or not hold.is_sent or hold.part is not None or not hold.note():
+            _write(hold, output_tokens=output_tokens)
     else:
         _writer().add_and_forget(_Checkpoint(hold, output_tokens))
 
@@ -296,20 +362,14 @@ def batch_of(items: Sequence[_Item]) -> Mapping[uuid.UUID, _Share]:
         if isinstance(item, _Admission):
             asked = item.asked
             share = batch.get(asked.payer.tenant_id) or batch.setdefault(asked.payer.tenant_id, _Share())
-            share.admit.append(ask_row(asked, position, item.output_tokens))
+            share.admit.append(ask_row(asked, position, item.output_tokens, room=item.room, waits=item.waits))
             share.asks.append(asked.request_id)
             share.scopes.update(asked.scopes)
         elif isinstance(item, _Settlement):
             _add_settlement(batch.get(item.tenant_id) or batch.setdefault(item.tenant_id, _Share()), item, position)
         else:
             share = batch.get(item.hold.tenant_id) or batch.setdefault(item.hold.tenant_id, _Share())
-            share.checkpoint.append(
-                {
-                    "request_id": item.hold.request_id,
-                    "state": state_of(is_sent=item.hold.is_sent, output_tokens=item.output_tokens),
-                    "output": item.output_tokens,
-                }
-            )
+            share.checkpoint.append(item.row())
     return batch
 
 
@@ -318,6 +378,8 @@ def _add_settlement(share: _Share, item: _Settlement, position: int) -> None:
     sell_nano = sum([event.charge.sell_nano for event in events])
     used_tokens = sum([event.tokens.total for event in events if not event.unseen])
     held = hold is not None
+    if hold is not None and item.drawn is not None:
+        share.checkpoint.append(_Checkpoint(hold, 0, item.drawn).row())
     over = hold is not None and (sell_nano > hold.amount_nano or used_tokens > hold.tokens)
     share.settle.append({"position": position, "request_id": item.request_id, "held": held, "over": over})
     share.over = share.over or over
@@ -382,8 +444,16 @@ def _new_writer() -> GroupCommit[_Item]:
 _writer = PerLoop(_new_writer)
 
 
+def _new_allowances() -> Allowances:
+    return Allowances(_take, _end)
+
+
+_allowances = PerLoop(_new_allowances)
+
+
 async def drained() -> None:
-    """Until all that was handed in on this loop is written, also what nobody waits for."""
+    """Until all that was handed in on this loop is written, also what nobody waits for, and allowances are given back."""
+    await _allowances().closed()
     await _writer().idle()
 
 

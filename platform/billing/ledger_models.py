@@ -54,7 +54,7 @@ class Entry(models.Model):
 
 class Hold(models.Model):
     """What one request may cost at most, reserved until it is settled. Gone when it is; `facts` say how to bill what there
-    was by `checkpoint_…` when its process died.
+    was by `checkpoint_…` when its process died. One of state `allowance` is no request's (`billing.allowances`).
     """
 
     pk = models.CompositePrimaryKey("tenant_id", "request_id")
@@ -124,6 +124,9 @@ class BudgetBalance(models.Model):
     held = models.BigIntegerField(default=0)
     settled = models.BigIntegerField(default=0)
     would_refuse = models.BigIntegerField(default=0)
+    no_allowance_until = models.DateTimeField(
+        null=True, help_text="somebody is short of it, and allowances have to end"
+    )
 
     class Meta:
         managed = False

@@ -38,8 +38,13 @@ async def settle_orphan(facts: OrphanFacts, *, output_tokens: int, was_asked: bo
     provider was never asked. Idempotent, and of no effect beside the settlement of a process that lives after all.
     """
     event = orphan_event(facts, output_tokens=output_tokens)
-    await settle(_its_hold(event), (event,) if was_asked else ())
+    await settle(_its_hold(facts.payer.tenant_id, facts.request_id), (event,) if was_asked else ())
     return event
+
+
+async def give_back(tenant_id: uuid.UUID, hold_id: uuid.UUID) -> None:
+    """End a hold of a process that is gone, of which nothing was used."""
+    await settle(_its_hold(tenant_id, hold_id), ())
 
 
 def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
@@ -70,11 +75,11 @@ def orphan_event(facts: OrphanFacts, *, output_tokens: int) -> UsageEvent:
     )
 
 
-def _its_hold(event: UsageEvent) -> Hold:
+def _its_hold(tenant_id: uuid.UUID, hold_id: uuid.UUID) -> Hold:
     """The hold, as far as settling needs to know it: the ledger has its amount, and raises it if it must."""
     return Hold(
-        tenant_id=event.payer.tenant_id,
-        request_id=event.request_id,
+        tenant_id=tenant_id,
+        request_id=hold_id,
         cap_tokens=0,
         amount_nano=0,
         tokens=0,

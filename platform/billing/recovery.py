@@ -5,16 +5,18 @@ if they had been before: whoever knows how far their answers came settles them, 
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import structlog
 from psycopg import Error
 
+from billing.allowances import DrawnFacts
 from billing.holds import NO_AMOUNT, HoldRequest
 from billing.journal import files, taken_over
-from billing.ledger import admit
-from billing.orphans import OrphanFacts
+from billing.ledger import admit, hold_drawn
+from billing.orphans import OrphanFacts, settle_orphan
 from kernel import adb
 from kernel.errors import ParleyError
 
@@ -25,8 +27,20 @@ _KNOWN_SQL = """
     UNION ALL
     SELECT request_id FROM billing_usagerecord WHERE request_id = ANY(%(ids)s)
 """
-_decode = msgspec.json.Decoder(OrphanFacts | uuid.UUID).decode
-_Noted = Mapping[uuid.UUID, tuple[OrphanFacts, bytes]]
+_decode = msgspec.json.Decoder(OrphanFacts | DrawnFacts | uuid.UUID).decode
+_decode_facts = msgspec.json.Decoder(OrphanFacts).decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A request that was noted: by what it is billed, as it was and as JSON, and what it drew from an allowance if it did."""
+
+    facts: OrphanFacts
+    line: msgspec.Raw
+    drawn: DrawnFacts | None = None
+
+
+_Noted = Mapping[uuid.UUID, _Lost]
 
 
 async def recover() -> int:
@@ -61,26 +75,29 @@ def _delete(path: Path) -> None:
 
 def _noted(lines: Iterable[bytes]) -> _Noted:
     """What was noted and not taken back."""
-    noted: dict[uuid.UUID, tuple[OrphanFacts, bytes]] = {}
+    noted: dict[uuid.UUID, _Lost] = {}
     for line in lines:
         try:
             said = _decode(line)
+            facts = _decode_facts(said.facts) if isinstance(said, DrawnFacts) else said
         except msgspec.MsgspecError:
             # The last one may be cut: then its provider was not asked yet.
             log.warning("journal_line_not_readable", size=len(line))
             continue
-        if isinstance(said, uuid.UUID):
-            noted.pop(said, None)
+        if isinstance(facts, uuid.UUID):
+            noted.pop(facts, None)
+        elif isinstance(said, DrawnFacts):
+            noted[facts.request_id] = _Lost(facts, said.facts, said)
         else:
-            noted[said.request_id] = (said, line)
+            noted[facts.request_id] = _Lost(facts, msgspec.Raw(line))
     return noted
 
 
 async def _hold(noted: _Noted) -> tuple[int, int]:
     """Hold those of which the ledger has neither a hold nor a record: how many, and how many it refused."""
     by_tenant: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
-    for request_id, (facts, _) in noted.items():
-        by_tenant[facts.payer.tenant_id].append(request_id)
+    for request_id, lost in noted.items():
+        by_tenant[lost.facts.payer.tenant_id].append(request_id)
     held = failed = 0
     for tenant_id, requests in by_tenant.items():
         async with adb.transaction(tenant_id) as connection:
@@ -88,12 +105,25 @@ async def _hold(noted: _Noted) -> tuple[int, int]:
         known = {row["request_id"] for row in rows}
         for request_id in requests:
             if request_id not in known:
-                facts, line = noted[request_id]
                 try:
-                    await admit(HoldRequest(facts.payer, request_id, (), NO_AMOUNT, msgspec.Raw(line)))
+                    await _hold_one(noted[request_id])
                 except ParleyError:
                     log.exception("request_not_recovered", tenant=str(tenant_id), request=str(request_id))
                     failed += 1
                 else:
                     held += 1
     return held, failed
+
+
+async def _hold_one(lost: _Lost) -> None:
+    """Hold what a request drew from an allowance, if that is still there; any other by what no budget binds."""
+    facts, drawn = lost.facts, lost.drawn
+    if drawn is None:
+        await admit(HoldRequest(facts.payer, facts.request_id, (), NO_AMOUNT, lost.line))
+        return
+    await hold_drawn(facts.payer.tenant_id, facts.request_id, drawn)
+    async with adb.transaction(facts.payer.tenant_id) as connection:
+        found = await (await connection.execute(_KNOWN_SQL, {"ids": [facts.request_id]})).fetchall()
+    if not found:
+        # Too late for its budgets: what it used is the platform's loss.
+        await settle_orphan(facts, output_tokens=0)

@@ -52,6 +52,7 @@ def abandon(*noted: HoldRequest, taken_back: HoldRequest | None = None, cut: Hol
         part = dying.note(bytes(taken_back.facts))
         assert part is not None
         dying.take_back(part, taken_back.request_id)
+        dying.done(part)
     if cut is not None:
         assert dying.note(bytes(cut.facts)[:40]) is not None
     dying.close()

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from billing import allowances, ledger
+from billing.holds import WorstCase
 from tests.billing.ledger_machine.bills import Bills
 from tests.billing.ledger_machine.ground import Ground
 from tests.billing.ledger_machine.money import Money, some_plans
@@ -26,12 +28,22 @@ class Ledger(Requests, Bills):
 
 
 @pytest.fixture
-def _watching() -> Iterator[None]:
+def _watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(ledger, "ROOM", 1)
+    monkeypatch.setattr(allowances, "OFTEN_PER_S", 0.0)
+    monkeypatch.setattr(allowances, "REFUSED_FOR_S", 0.0)
+    for name in ("LASTS_S", "IDLE_S"):
+        monkeypatch.setattr(allowances, name, 300.0)
+    monkeypatch.setattr(allowances._Demand, "wanted", _for_three)
     with administrator() as admin:
         admin.autocommit = True
         Ground.admin = admin
         Money.plans = some_plans()
         yield
+
+
+def _for_three(demand: allowances._Demand) -> WorstCase:
+    return WorstCase(0, int(3 * demand.tokens) + 1, input_nano=int(3 * demand.nano) + 1, output_nano_per_mtok=0)
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 50 else 120)

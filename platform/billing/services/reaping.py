@@ -14,8 +14,9 @@ import structlog
 from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
+from billing.holds import ALLOWANCE
 from billing.models import Hold
-from billing.orphans import OrphanFacts, settle_orphan
+from billing.orphans import OrphanFacts, give_back, settle_orphan
 from kernel.errors import ParleyError
 from kernel.loop import on_loop
 from kernel.tenancy import tenant_scope
@@ -40,11 +41,11 @@ def reap_holds(*, now: datetime | None = None, at_most: int = MAX_HOLDS) -> Reap
     """Resolve the holds that have expired, at most so many. One that can't be is logged, and tried again later: others come
     first, and with its age it is tried less often."""
     stale = Hold.objects.using(PLATFORM).filter(expires_at__lt=now or timezone.now()).order_by("expires_at")[:at_most]
-    known: list[tuple[Hold, OrphanFacts]] = []
+    known: list[tuple[Hold, OrphanFacts | None]] = []
     failed: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
     for hold in stale:
         try:
-            known.append((hold, msgspec.convert(hold.facts, OrphanFacts)))
+            known.append((hold, None if hold.state == ALLOWANCE else msgspec.convert(hold.facts, OrphanFacts)))
         except msgspec.ValidationError:
             log.exception("hold_not_reaped", tenant=str(hold.tenant_id), request=str(hold.request_id))
             failed[hold.tenant_id].append(hold.request_id)
@@ -73,15 +74,18 @@ def _put_off(tenant_id: uuid.UUID, requests: list[uuid.UUID]) -> None:
 
 
 def _was_asked(hold: Hold) -> bool:
-    return hold.state != "reserved"
+    return hold.state not in ("reserved", ALLOWANCE)
 
 
-async def _settle(holds: list[tuple[Hold, OrphanFacts]]) -> list[ParleyError | None]:
+async def _settle(holds: list[tuple[Hold, OrphanFacts | None]]) -> list[ParleyError | None]:
     """Settle them together; what went wrong with each."""
 
-    async def settle_one(hold: Hold, facts: OrphanFacts) -> ParleyError | None:
+    async def settle_one(hold: Hold, facts: OrphanFacts | None) -> ParleyError | None:
         try:
-            await settle_orphan(facts, output_tokens=hold.checkpoint_output, was_asked=_was_asked(hold))
+            if facts is None:
+                await give_back(hold.tenant_id, hold.request_id)
+            else:
+                await settle_orphan(facts, output_tokens=hold.checkpoint_output, was_asked=_was_asked(hold))
         except ParleyError as error:
             return error
         return None

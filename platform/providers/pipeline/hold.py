@@ -45,7 +45,9 @@ async def hold(job: Job, budgeted: BudgetScopes) -> Job:
             cap_tokens=cap * choices,
             answers=choices,
         )
-        granted = await admit(HoldRequest(job.payer, job.request_id, scopes or _scopes(job), worst, facts, is_sent))
+        granted = await admit(
+            HoldRequest(job.payer, job.request_id, scopes or _scopes(job), worst, facts, is_sent, budgeted)
+        )
     if isinstance(request, EmbeddingRequest):
         return structs.replace(job, hold=granted)
     cap = granted.cap_tokens // choices

@@ -108,6 +108,7 @@ _CHARGED: LiteralString = """
     SELECT coalesce(sum(sell_nano), 0) FROM billing_usagerecord WHERE tenant_id = %(t)s AND request_id = %(r)s
 """
 _REVERSED: LiteralString = "SELECT count(*) FROM billing_entry WHERE tenant_id = %(t)s AND reverses = %(r)s"
+_BUDGETS_OF: LiteralString = "SELECT budgets FROM billing_hold WHERE tenant_id = %(t)s AND request_id = %(r)s"
 _HOLDS: LiteralString = "SELECT count(*) FROM billing_hold WHERE tenant_id = %(t)s"
 
 
@@ -180,6 +181,10 @@ class Books:
     def holds(self) -> int:
         """How many holds stand."""
         return int(self._one(_HOLDS)[0])
+
+    def budgets_of(self, hold: uuid.UUID) -> list[uuid.UUID]:
+        """What a hold is held against."""
+        return list(self._one(_BUDGETS_OF, hold)[0])
 
     def _one(self, query: LiteralString, request_id: uuid.UUID | None = None) -> tuple[Any, ...]:
         row = self._admin.execute(query, {"t": self._tenant_id, "r": request_id}).fetchone()

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from billing.holds import FUNDS, Hold, HoldRequest
+from billing.ledger import drained
 from billing.models import Budget
 from billing.rollups import roll_up
+from billing.scopes import BudgetScopes
 from billing.tariffs import set_prices, tariffs_in_force
 from billing.types import Tariff
 from billing.verification.run import verify
@@ -62,6 +64,8 @@ class Ground(RuleBasedStateMachine):
         """How far each hard budget of its own may be used: its limit, or what was used when it was set lower."""
         self.settled: dict[uuid.UUID, int] = defaultdict(int)
         self.own: list[uuid.UUID] = []
+        self._known_budgets: list[tuple[uuid.UUID, str, str, int]] = []
+        self._budgeted: BudgetScopes = frozenset()
         self.posted = 0
         """What the customer owes by entries that no table but the books tells of."""
         self.model = f"led-{secrets.token_hex(6)}"
@@ -173,6 +177,7 @@ class Ground(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end the nightly verification computes it all again, from the prices on."""
         if hasattr(self, "company"):
+            on_loop(drained())
             tenant = Tenant.objects.using("platform").get(id=self.company.id)
             told = VerifiedBooks(tenant.id, tenant.slug, ZoneInfo("UTC"), tenant.created_at, None)
             assert verify(told).findings.differences == []
@@ -182,6 +187,13 @@ class Ground(RuleBasedStateMachine):
     def one_of(self, data: st.DataObject, things: Sequence[T]) -> T:
         """One of these."""
         return things[data.draw(st.integers(0, len(things) - 1))]
+
+    def budgeted(self) -> BudgetScopes:
+        """What there are budgets for, as a process knows it that reads them anew after every change."""
+        now = [(one.id, one.scope, one.mode, one.limit) for one in self.books.standing()]
+        if now != self._known_budgets:
+            self._known_budgets, self._budgeted = now, frozenset(one.scope for one in self.books.standing())
+        return self._budgeted
 
     def applying(self, asked: HoldRequest) -> list[Standing]:
         """The budgets that a hold is held against."""

@@ -1,6 +1,7 @@
 """Requests: asked for, granted or refused, settled, forgotten, late, and said twice."""
 
 import asyncio
+import dataclasses
 from datetime import timedelta
 
 import msgspec
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from msgspec.structs import replace
 
+from billing import ledger
+from billing.allowances import Allowance
 from billing.errors import BudgetExceeded
 from billing.holds import LEAST_OUTPUT_TOKENS, Hold
-from billing.ledger import LONGEST_S, admit, checkpoint, settle
+from billing.ledger import LONGEST_S, admit, checkpoint, drained, settle
 from billing.pricing import charge
 from billing.services.reaping import reap_holds
 from billing.types import Tokens, UsageEvent
@@ -22,9 +25,11 @@ from tests.billing.ledger_machine.books import Standing
 from tests.billing.ledger_machine.ground import Ground, Request
 from tests.billing.ledger_support import RATE, asking, used
 
+YOUNG_S = 1.0
+
 
 class Requests(Ground):
-    """What people ask of the model, and what becomes of it."""
+    """What people ask of the model, and what becomes of it. Whoever can draws from an allowance."""
 
     @rule(
         by_alice=st.booleans(),
@@ -47,11 +52,13 @@ class Requests(Ground):
     def _ask(self, by_alice: bool, cap: int, reads: int, is_sent: bool) -> None:
         who = self.company.alice if by_alice else self.company.bob
         asked = asking(who, cap=cap, input_tokens=reads, is_sent=is_sent, tariff=self.tariff)
+        allowances = on_loop(_allowances())
+        asked = msgspec.structs.replace(asked, budgeted=self.budgeted())
         worst = msgspec.structs.replace(
             asked.worst, input_nano=reads * self.rate, output_nano_per_mtok=self.rate * RATE
         )
         asked = msgspec.structs.replace(asked, worst=worst)
-        mine = self.applying(asked)
+        mine = [self._without(one, allowances) for one in self.applying(asked)]
         fits = min([cap, *(self._fit(one, cap, reads) for one in mine if one.mode == "hard")])
         if fits < min(cap, LEAST_OUTPUT_TOKENS):
             with pytest.raises(BudgetExceeded) as refused:
@@ -66,11 +73,20 @@ class Requests(Ground):
         assert hold.is_bounded == any(one.mode == "hard" for one in mine)
         self.open.append(Request(asked, hold, self.tariff, tuple(one.id for one in mine)))
 
+    def _without(self, one: Standing, allowances: list[Allowance]) -> Standing:
+        """A budget without what allowances have of it that nobody drew."""
+        of_it = [allowance for allowance in allowances if one.id in self.books.budgets_of(allowance.id)]
+        free = sum(each.free_nano if one.measure == "nano" else each.free_tokens for each in of_it)
+        return dataclasses.replace(one, held=one.held - free)
+
     def _fit(self, one: Standing, cap: int, reads: int) -> int:
         """The longest answer that a budget allows; less than nothing where not even the question fits."""
         available = one.limit - one.used
         if one.measure == "tokens":
             return min(cap, available - reads)
+        if not reads and not cap:
+            # What costs nothing passes, whatever was used.
+            return 0
         return -1 if available < reads * self.rate else min(cap, (available - reads * self.rate) // self.rate)
 
     @precondition(lambda self: self.open)
@@ -99,6 +115,8 @@ class Requests(Ground):
     @rule(data=st.data())
     def ask_again_for_one(self, data: st.DataObject) -> None:
         request = self.one_of(data, self.open)
+        # No allowance is left to draw from.
+        on_loop(drained())
         again = on_loop(admit(request.asked))
         assert (again.cap_tokens, again.amount_nano) == (request.hold.cap_tokens, request.hold.amount_nano)
 
@@ -135,6 +153,7 @@ class Requests(Ground):
     @rule()
     def holds_grow_old(self) -> None:
         """All of them too old."""
+        on_loop(drained())
         reap_holds(now=timezone.now() + timedelta(seconds=LONGEST_S + 1))
         for request in (*self.open, *self.forgotten):
             self._close(request)
@@ -169,4 +188,18 @@ async def _together(hold: Hold | None, events: list[UsageEvent], times: int) -> 
 async def _checkpoint(hold: Hold, tokens: int) -> None:
     checkpoint(hold, output_tokens=tokens)
     # Nobody waits for a checkpoint; but what is waited for, of a request that never was, goes with it.
-    await settle(msgspec.structs.replace(hold, request_id=uuid7()), ())
+    await settle(Hold(hold.tenant_id, uuid7(), 0, 0, 0, is_bounded=True), ())
+
+
+async def _allowances() -> list[Allowance]:
+    """Those that there are once nothing is under way. None is as old as one that nobody waits for."""
+    known = ledger._allowances()
+    while asking := [demand.asking for demand in known._known.values() if demand.asking is not None]:
+        await asyncio.wait(asking)
+    found = [demand.allowance for demand in known._known.values() if demand.allowance is not None]
+    now = asyncio.get_running_loop().time()
+    if any(now - allowance.given_at > YOUNG_S for allowance in found):
+        await drained()
+        return []
+    await ledger._writer().idle()
+    return found
