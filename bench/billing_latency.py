@@ -136,6 +136,7 @@ async def _closed_loop(name: str, tenants: Sequence[Tenant], *, count: int, seed
 
 async def _measured(hot: Tenant, spread: Sequence[Tenant], options: argparse.Namespace) -> tuple[list[Run], int]:
     """The parts that were asked for, and how many requests were made besides, to warm up."""
+    from billing.ledger import drained
     from config.serve import GC_THRESHOLDS
     from kernel import adb
 
@@ -157,6 +158,7 @@ async def _measured(hot: Tenant, spread: Sequence[Tenant], options: argparse.Nam
             count = round(SPREAD_AT_LEAST_PER_S * options.seconds)
             runs.append(await _closed_loop("flat out", spread, count=count, seed=seed + 2))
     finally:
+        await drained()
         await adb.close()
     return runs, sum(len(run.pair_s) for run in warmed)
 
@@ -201,6 +203,7 @@ def _options() -> argparse.Namespace:
 @contextlib.contextmanager
 def _database(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     """The database to measure on, in the environment of this process."""
+    os.environ["PARLEY_HOME"] = str(folder / "home")  # where the journal is
     if options.database:
         os.environ["DATABASE_URL"] = options.database
         yield options.database

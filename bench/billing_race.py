@@ -2,6 +2,7 @@
 
     python -m bench.billing_race                                # a million admissions, on a PostgreSQL of its own
     python -m bench.billing_race --admissions 20000 --kills 3
+    python -m bench.billing_race --admissions 20000 --kills 3 --members 1 --keys 1 --room 1    # most of it from allowances
 
 Four processes ask for holds a thousand at once (together), each against three budgets: the tenant's, a member's and a key's.
 What is used is random between nothing and all of the hold; some requests are sent twice, some never made. A trigger looks at
@@ -35,7 +36,7 @@ os.environ.setdefault("LOG_LEVEL", "ERROR")  # each hold that is reaped is a war
 from bench.race_books import TRIGGER, UNTRIGGER, Journal, Verdict, compare  # noqa: E402
 
 MEMBERS, KEYS = 4, 8
-TENANT_SHARE, MEMBER_SHARE, KEY_SHARE = 0.5, 0.15, 0.075
+TENANT_SHARE, MEMBERS_SHARE, KEYS_SHARE = 0.5, 0.6, 0.6
 """Of what all admissions would use if none were refused, in the three kinds of budgets. Together the members' and the keys' are
 more than the tenant's, so that one runs dry in the end."""
 MEAN_USE_NANO = 64
@@ -62,8 +63,8 @@ class Race:
     folder: Path
     database: str
     tenant: uuid.UUID
-    members: list[str] = field(default_factory=lambda: [str(uuid.uuid4()) for _ in range(MEMBERS)])
-    keys: list[str] = field(default_factory=lambda: [str(uuid.uuid4()) for _ in range(KEYS)])
+    members: list[str]
+    keys: list[str]
     watched: Watched = field(default_factory=Watched)
     journals: list[Journal] = field(default_factory=list)
     killed: int = 0
@@ -126,6 +127,7 @@ class Race:
             admissions=admissions,
             concurrency=max(1, self.options.concurrency // self.options.processes),
             seed=self.options.seed * 1_000 + seed,
+            room=self.options.room,
             drain=drain,
         )
         command = [sys.executable, "-m", "bench.race_worker", orders.encode()]
@@ -161,8 +163,11 @@ class Race:
 
         from billing.ledger import LONGEST_S
         from billing.models import Hold
+        from billing.recovery import recover
         from billing.services.reaping import reap_holds
+        from kernel.loop import on_loop
 
+        on_loop(recover())
         later = timezone.now() + timedelta(seconds=LONGEST_S)
         for _ in range(REAP_ROUNDS_MAX):
             if not Hold.objects.using("platform").filter(tenant_id=self.tenant).exists():
@@ -201,6 +206,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--concurrency", type=int, default=1_000, help="of all processes together")
     parser.add_argument("--kills", type=int, default=8)
+    parser.add_argument("--members", type=int, default=MEMBERS)
+    parser.add_argument("--keys", type=int, default=KEYS, help="of each member")
+    parser.add_argument("--room", type=int, default=20, help="allowances are given where so many fit")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--within", type=float, default=3_600.0, help="seconds that it may take")
     parser.add_argument("--database", help="an administrator's URL")
@@ -210,6 +218,7 @@ def _options() -> argparse.Namespace:
 @contextlib.contextmanager
 def _database(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     """The database to race on, in the environment for this process and its children."""
+    os.environ["PARLEY_HOME"] = str(folder / "home")  # where journals are
     if options.database:
         os.environ["DATABASE_URL"] = options.database
         yield options.database
@@ -232,11 +241,12 @@ def _prepared(options: argparse.Namespace, folder: Path, database: str) -> Race:
     from tenants.services.provisioning import create_tenant
 
     tenant = create_tenant(slug=f"race-{secrets.token_hex(5)}", owner_email="race@example.com").tenant.id
-    race = Race(options, folder, database, tenant)
+    members, keys = ([str(uuid.uuid4()) for _ in range(count)] for count in (options.members, options.keys))
+    race = Race(options, folder, database, tenant, members, keys)
     demand = options.admissions * MEAN_USE_NANO
     limits = {"tenant": int(demand * TENANT_SHARE)}
-    limits |= {f"member:{member}": int(demand * MEMBER_SHARE) for member in race.members}
-    limits |= {f"key:{key}": int(demand * KEY_SHARE) for key in race.keys}
+    limits |= {f"member:{member}": int(demand * MEMBERS_SHARE / len(members)) for member in members}
+    limits |= {f"key:{key}": int(demand * KEYS_SHARE / len(keys)) for key in keys}
     with tenant_scope(tenant), transaction.atomic():
         for scope, limit in limits.items():
             Budget.objects.create(
@@ -251,7 +261,7 @@ def _report(race: Race, verdict: Verdict, seconds: float) -> int:
     share = refused / max(1, granted + refused)
     print(
         f"race: {asked:,} admissions by {race.options.processes} processes, {race.options.concurrency:,} at once, in"
-        f" {seconds:.1f} s: {asked / max(seconds, 0.001):,.0f}/s; {race.killed} killed"
+        f" {seconds:.1f} s: {asked / max(seconds, 0.001):,.0f}/s; {race.killed} killed; {verdict.drawn:,} drawn from allowances"
     )
     lines = {
         f"refused {share:.1%} (at least 30 %)": share >= 0.3,

@@ -42,6 +42,7 @@ class Journal:
         self.asked = 0
         self.granted: dict[str, bool] = {}
         self.refused: dict[str, int] = {}
+        self.drawn = 0
         self.ids: set[str] = set()
         self.settled: dict[str, int] = {}
         self.giving_back: set[str] = set()
@@ -65,8 +66,9 @@ class Journal:
         if letter == "A":
             self.asked += 1
             self.ids.add(request)
-        elif letter in "Gg":
-            self.granted[request] = letter == "G"
+        elif letter in "GgDd":
+            self.granted[request] = letter in "GD"
+            self.drawn += letter in "Dd"
         elif letter == "R":
             self.refused[request] = amount
         elif letter == "S":
@@ -84,6 +86,7 @@ class Verdict:
     asked: int = 0
     granted: int = 0
     refused: int = 0
+    drawn: int = 0
     smallest_refused: int = 0
     left: int = 0
     over: int = 0
@@ -114,6 +117,7 @@ def compare(admin: "psycopg.Connection[Any]", tenant: uuid.UUID, journals: list[
         verdict.asked += journal.asked
         verdict.granted += len(journal.granted)
         verdict.refused += len(journal.refused)
+        verdict.drawn += journal.drawn
         verdict.wrong += sum(billed.get(request, (0, -1))[1] != amount for request, amount in journal.settled.items())
         verdict.wrong += sum(request in billed for request in (*journal.given_back, *journal.refused))
         # What was sent is billed, by whoever settled it; what was not yet, or was about to be given back, need not be.

@@ -3,6 +3,7 @@
 The journal has a line per step, written before or after it as its letter says, and outlives the process however it ends:
 
     A  a hold is about to be asked for            G, g  it was granted (g: the provider is not asked yet)
+                                                  D, d  the same, drawn from an allowance
     R  it was refused; the least that would fit   v     it is about to be given back unused
     V  that is durable                            S     its settlement is durable; what was charged
 """
@@ -28,9 +29,11 @@ django.setup()
 
 import msgspec  # noqa: E402
 
+from billing import ledger  # noqa: E402
+from billing.allowances import ROOM, Drawn  # noqa: E402
 from billing.errors import BudgetExceeded  # noqa: E402
 from billing.holds import LEAST_OUTPUT_TOKENS, Hold, HoldRequest, WorstCase, scopes_of  # noqa: E402
-from billing.ledger import admit, checkpoint, settle  # noqa: E402
+from billing.ledger import admit, checkpoint, drained, settle  # noqa: E402
 from billing.orphans import OrphanFacts  # noqa: E402
 from billing.types import METERS, Charge, Payer, Rate, Tariff, Tokens, UsageEvent  # noqa: E402
 from kernel import adb  # noqa: E402
@@ -46,8 +49,8 @@ TARIFF = Tariff("bench", {meter: Rate(uuid7(), RATE_NANO_PER_MTOK, RATE_NANO_PER
 
 @dataclass(frozen=True)
 class Orders:
-    """What a process has to do. With `drain` it uses up all that it is granted, until not even the smallest hold fits any
-    more."""
+    """What a process has to do; `room` is `billing.allowances.ROOM`. With `drain` it uses up all that it is granted, until not
+    even the smallest hold fits any more."""
 
     tenant: str
     members: tuple[str, ...]
@@ -56,6 +59,7 @@ class Orders:
     admissions: int
     concurrency: int
     seed: int
+    room: int = ROOM
     drain: bool = False
 
     def encode(self) -> str:
@@ -84,6 +88,7 @@ class Worker:
             else:
                 await asyncio.gather(*(self._lane() for _ in range(self._orders.concurrency)))
         finally:
+            await drained()
             await adb.close()
 
     async def _lane(self) -> None:
@@ -119,7 +124,8 @@ class Worker:
                     raise RuntimeError("neither granted nor refused") from answer  # type: ignore[misc]
             self.note("R", asked.request_id, asked.worst.input_nano + LEAST_OUTPUT_TOKENS)
             return False
-        self.note("G" if asked.is_sent else "g", asked.request_id, hold.amount_nano)
+        letter = "d" if isinstance(hold, Drawn) else "g"
+        self.note(letter.upper() if asked.is_sent else letter, asked.request_id, hold.amount_nano)
         await asyncio.sleep(0)
         if dice.random() < CHECKPOINTED:
             checkpoint(hold, output_tokens=dice.randint(0, hold.cap_tokens))
@@ -197,6 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("orders")
     orders = Orders(**json.loads(parser.parse_args(arguments).orders))
+    ledger.ROOM = orders.room
     asyncio.run(Worker(orders).work())
 
 
