@@ -161,7 +161,7 @@ class Race:
 
         from django.utils import timezone
 
-        from billing.ledger import LONGEST_S
+        from billing.commits import LONGEST_S
         from billing.models import Hold
         from billing.recovery import recover
         from billing.services.reaping import reap_holds

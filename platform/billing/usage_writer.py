@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from billing.ledger import UsageNotRecorded, settle, settle_all, settle_soon
+from billing.commits import UsageNotRecorded
+from billing.ledger import settle, settle_all, settle_soon
 from billing.types import UsageEvent
 
 __all__ = ("UsageNotRecorded", "record_all", "record_soon", "record_usage")

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from msgspec.structs import replace
 
-from billing import allowances, journal, ledger
+from billing import allowances, commits, journal, ledger
 from billing.allowances import Allowance, Drawn
 from billing.errors import BudgetExceeded
 from billing.holds import HoldRequest, WorstCase
@@ -159,19 +159,19 @@ async def test_a_batch_whose_answer_was_lost_changes_nothing_the_second_time(com
     await open_one(company)
     plain, over = asking(company.alice), asking(company.alice)
     long = asking(company.alice)
-    batches: list[list[ledger._Item]] = []
+    batches: list[list[commits.Item]] = []
     for asked, nano in ((plain, 40), (over, 150)):
         hold = await draw(asked)
         hold.written()
         events = [used(company.alice, asked, nano)]
-        batches.append([ledger._Settlement(company.id, asked.request_id, events, hold, hold.told())])
+        batches.append([commits.Settlement(company.id, asked.request_id, events, hold, hold.told())])
     lasting = await draw(long)
     lasting.written()
-    batches.append([ledger._Checkpoint(lasting, 5, lasting.told())])
+    batches.append([commits.Checkpoint(lasting, 5, lasting.told())])
     batches.append([item for batch in batches for item in batch])
     for batch in batches:
         for _ in range(2):
-            assert await ledger._commit(batch) == {}
+            assert await commits.commit(0, batch) == {}
     assert await states(company) == [("allowance", AMOUNT - 300), ("streaming", 100)]
     assert await balance(mine) == (AMOUNT - 200, 190)
     assert sorted(one.sell_nano for one in await records(company)) == [40, 150]
@@ -342,7 +342,7 @@ async def test_what_a_killed_process_drew_is_held_and_billed_by_estimate(company
     assert await recover() >= 1
     assert ("sent", 130) in await states(company)
     assert await balance(mine) == (AMOUNT, 0)
-    later = timezone.now() + timedelta(seconds=ledger.LONGEST_S)
+    later = timezone.now() + timedelta(seconds=commits.LONGEST_S)
     await sync_to_async(reap_holds)(now=later)
     assert (await states(company), await balance(mine)) == ([], (0, 30))
     (record,) = await records(company)
@@ -356,7 +356,7 @@ async def test_what_comes_to_light_after_its_allowance_is_the_platforms_loss(com
     drawn = await draw(lost)
     journal.close()
     die(drawn)
-    later = timezone.now() + timedelta(seconds=ledger.LONGEST_S)
+    later = timezone.now() + timedelta(seconds=commits.LONGEST_S)
     await sync_to_async(reap_holds)(now=later)
     assert await states(company) == []
     assert await recover() >= 1

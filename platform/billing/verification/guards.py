@@ -2,7 +2,7 @@
 
 from typing import LiteralString
 
-from billing.ledger import LONGEST_S
+from billing.commits import LONGEST_S
 from billing.verification.values import Findings
 from kernel.snapshots import Snapshot
 

@@ -16,7 +16,7 @@ __all__ = ("KIND", "OrphanFacts", "orphan_facts", "record_orphan", "record_resul
 
 
 async def record_result(result: Result) -> None:
-    """Write one record per attempt and give the rest of the hold back. Raises `billing.ledger.UsageNotRecorded`.
+    """Write one record per attempt and give the rest of the hold back. Raises `billing.commits.UsageNotRecorded`.
 
     Of a stream the caller has all but the end by then: it may wait for others."""
     job = result.job

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from msgspec.structs import replace
 
-from billing import ledger
+from billing import commits, ledger
 from billing.allowances import Allowance
+from billing.commits import LONGEST_S
 from billing.errors import BudgetExceeded
 from billing.holds import LEAST_OUTPUT_TOKENS, Hold
-from billing.ledger import LONGEST_S, admit, checkpoint, drained, settle
+from billing.ledger import admit, checkpoint, drained, settle
 from billing.pricing import charge
 from billing.services.reaping import reap_holds
 from billing.types import Tokens, UsageEvent
@@ -201,5 +202,5 @@ async def _allowances() -> list[Allowance]:
     if any(now - allowance.given_at > YOUNG_S for allowance in found):
         await drained()
         return []
-    await ledger._writer().idle()
+    await commits.writers().idle()
     return found
