@@ -133,7 +133,7 @@ class Checkpoint(msgspec.Struct):
 Item = Admission | Settlement | Checkpoint
 
 
-async def commit(line: int, items: Sequence[Item]) -> Mapping[int, str]:
+async def commit(line: str, items: Sequence[Item]) -> Mapping[int, str]:
     """Write a batch. The positions that were refused, with the reason."""
     batch = batch_of(items)
     if not batch:
@@ -288,7 +288,8 @@ class Writers:
     """An event loop's."""
 
     def __init__(self) -> None:
-        self._all = [GroupCommit("ledger", partial(commit, line), failure=UsageNotRecorded) for line in range(WRITERS)]
+        lines = [f"ledger {number}" for number in range(WRITERS)]
+        self._all = [GroupCommit("ledger", partial(commit, line), failure=UsageNotRecorded) for line in lines]
 
     def of(self, tenant_id: uuid.UUID) -> GroupCommit[Item]:
         """That of a tenant."""

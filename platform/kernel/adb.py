@@ -54,7 +54,7 @@ class _Pools:
 
     def __init__(self) -> None:
         self.opened: dict[str, AsyncConnectionPool[Connection]] = {}
-        self.lines: dict[tuple[str, int], PgLine] = {}
+        self.lines: dict[tuple[str, str], PgLine] = {}
         self.opening = asyncio.Lock()
 
 
@@ -123,13 +123,13 @@ async def tenantless(*, alias: str = "default") -> AsyncIterator[Connection]:
         yield connection
 
 
-def line(number: int = 0, *, alias: str = "default") -> PgLine:
+def line(name: str, *, alias: str = "default") -> PgLine:
     """One of this event loop's connections for one statement at a time, as nobody: for functions that take care of the
-    tenant themselves, and run very often. Those of different numbers run side by side."""
+    tenant themselves, and run very often. Lines of different names run side by side."""
     lines = _pools().lines
-    found = lines.get((alias, number))
+    found = lines.get((alias, name))
     if found is None:
-        found = lines[alias, number] = PgLine(lambda: AsyncConnection.connect(**_connect_kwargs(alias)))
+        found = lines[alias, name] = PgLine(lambda: AsyncConnection.connect(**_connect_kwargs(alias)))
     return found
 
 

@@ -171,7 +171,7 @@ async def test_a_batch_whose_answer_was_lost_changes_nothing_the_second_time(com
     batches.append([item for batch in batches for item in batch])
     for batch in batches:
         for _ in range(2):
-            assert await commits.commit(0, batch) == {}
+            assert await commits.commit("ledger 0", batch) == {}
     assert await states(company) == [("allowance", AMOUNT - 300), ("streaming", 100)]
     assert await balance(mine) == (AMOUNT - 200, 190)
     assert sorted(one.sell_nano for one in await records(company)) == [40, 150]

@@ -1,7 +1,7 @@
 """What an operator offers to every tenant stands beside each tenant's own."""
 
 from config.databases import PLATFORM_ROLE
-from tests.isolation.rules import Global, Grant, Policy, Rules, jobs
+from tests.isolation.rules import OWNER_ROLE, Function, Global, Grant, Policy, Rules, jobs
 
 _OFFERED = "an operator's, offered to every tenant; its secret is encrypted"
 _PLATFORM_TABLES = (
@@ -97,6 +97,14 @@ RULES = Rules(
         *(
             Grant(table, PLATFORM_ROLE, frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}))
             for table in _PLATFORM_TABLES
+        ),
+    ),
+    functions=(
+        Function(
+            "public.providers_semantic_near(uuid,bytea,text,integer,integer)",
+            "keeps the plan of a look-up in the semantic cache, and says whose it is; the caller's policies hold",
+            definer=False,
+            owner=OWNER_ROLE,
         ),
     ),
     indexes={

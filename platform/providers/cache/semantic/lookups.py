@@ -163,9 +163,7 @@ async def _judge(asking: Asking, vector: Vectors, outcome: _Outcome) -> None:
     calibration = await calibration_for(asking)
     if calibration is None:
         return
-    fetch = storage.alone(place.tenant_id)
-    rows = await storage.nearest(
-        fetch,
+    rows = await storage.nearest_now(
         tenant_id=place.tenant_id,
         scope=asking.scope,
         vector=vector,
@@ -184,7 +182,7 @@ async def _judge(asking: Asking, vector: Vectors, outcome: _Outcome) -> None:
     outcome.would = Would(chosen.id, tuple(candidates), verdict, is_audit)
     if is_audit:
         return
-    row = await storage.body_of(fetch, chosen.id)
+    row = await storage.body_of(storage.alone(place.tenant_id), chosen.id)
     opened = open_body(place.tenant_id, chosen.id, row["body"]) if row is not None else None
     if opened is not None and row is not None:
         outcome.found = _Found(chosen.id, verdict.score, *opened, row["cost_nano"])

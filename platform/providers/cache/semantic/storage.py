@@ -18,6 +18,7 @@ from psycopg.rows import DictRow
 from kernel import adb
 from kernel.adb import Connection, Parameters
 from kernel.ids import uuid7
+from kernel.pg_line import Row
 from providers.cache.semantic.index import DIMENSIONS
 from providers.cache.semantic.vectors import as_reals, as_vector
 from providers.semantic.embedders.base import Vectors
@@ -44,6 +45,10 @@ INDEXED = """
     SELECT set_config('hnsw.iterative_scan', 'strict_order', true), set_config('hnsw.ef_search', '60', true),
         set_config('enable_sort', 'off', true)
 """
+
+_LINE = "semantic look-ups"
+_NEAR_PREPARED = b"SELECT * FROM public.providers_semantic_near($1, $2, $3, $4, $5)"
+"""`_NEAR` by the index, with what `INDEXED` sets (migration 0018)."""
 
 _SIZE = "SELECT count(*) AS size FROM (SELECT FROM providers_semanticentry WHERE scope = %s LIMIT %s) first"
 
@@ -176,16 +181,46 @@ async def nearest(
     """The entries of a scope whose questions are nearest, nearest first; with their answers' vectors if asked for. `ttl_s` is the
     time to live of now, which may have been longer when they were written."""
     dimensions = len(vector)
-    is_large = dimensions == DIMENSIONS and await _size(fetch, tenant_id, scope) > EXACT_ROWS
+    is_large = await _is_large(fetch, tenant_id, scope, dimensions)
     statement = near_statement(BY_INDEX if is_large else ONE_BY_ONE, dimensions, answers=answers)
     given = {"vector": as_vector(vector), "scope": scope, "ttl_s": ttl_s, "limit": limit}
     return await fetch(statement, given, before=INDEXED if is_large else "")
+
+
+async def nearest_now(
+    *, tenant_id: uuid.UUID, scope: bytes, vector: Vectors, ttl_s: int, limit: int
+) -> list[dict[str, Any]]:
+    """The same in a transaction of its own, for what happens at every request: of a large scope by a prepared statement."""
+    fetch = alone(tenant_id)
+    if not await _is_large(fetch, tenant_id, scope, len(vector)):
+        return await nearest(fetch, tenant_id=tenant_id, scope=scope, vector=vector, ttl_s=ttl_s, limit=limit)
+    given = (str(tenant_id), f"\\x{scope.hex()}", as_vector(vector), str(ttl_s), str(limit))
+    rows = await adb.line(_LINE).run(_NEAR_PREPARED, [one.encode() for one in given])
+    return [_near_row(row) for row in rows]
+
+
+def _near_row(row: Row) -> dict[str, Any]:
+    """A row as PostgreSQL writes it, with the columns of `_COLUMNS` and the cosine. None of them is null."""
+    entry_id, membership_id, confirmed, cluster, question, cosine = [one or b"" for one in row]
+    return {
+        "id": uuid.UUID(entry_id.decode()),
+        "membership_id": uuid.UUID(membership_id.decode()),
+        "confirmed": confirmed == b"t",
+        "cluster": uuid.UUID(cluster.decode()),
+        "question": bytes.fromhex(question[2:].decode()),
+        "cosine": float(cosine),
+    }
 
 
 def near_statement(order: str, dimensions: int, *, answers: bool) -> str:
     """The statement that finds the nearest entries, in one of the two orders."""
     columns = _ANSWERS if answers else _COLUMNS
     return _NEAR.format(columns=columns, dimensions=dimensions, order=order.format(dimensions=dimensions))
+
+
+async def _is_large(fetch: Fetch, tenant_id: uuid.UUID, scope: bytes, dimensions: int) -> bool:
+    """Whether the index is to be asked."""
+    return dimensions == DIMENSIONS and await _size(fetch, tenant_id, scope) > EXACT_ROWS
 
 
 async def _size(fetch: Fetch, tenant_id: uuid.UUID, scope: bytes) -> int:

@@ -1,6 +1,6 @@
 """What every embedder is, and the one thread that each works in.
 
-Questions are embedded in batches of those that wait, in one thread with few compute threads: a model that takes all
+Questions are embedded in batches of those that wait, where many do, in one thread with few compute threads: a model that takes all
 cores would make the event loop, which answers everyone, wait for a core. The queue is bounded, and so is the time a
 caller waits."""
 
@@ -21,9 +21,9 @@ Vectors = npt.NDArray[np.float32]
 MAX_WAITING = 256
 """Calls that may wait for the thread; one more is refused."""
 MAX_BATCH_TEXTS = 32
-FEW_TEXTS, CROWD = 2, 8
-"""Two texts take nearly twice as long as one, and whoever is batched waits for all of it: while fewer than `CROWD` calls wait,
-no more than `FEW_TEXTS` are batched (docs/adr/0015-semantic-cache.md)."""
+CROWD = 8
+"""Two texts take nearly twice as long as one, and whoever is batched waits for all of it: while fewer calls wait than this, each
+is taken alone (docs/adr/0015-semantic-cache.md)."""
 TIMEOUT_S = 5.0
 """How long a call waits for its vectors."""
 IDLE_S = 60.0
@@ -121,7 +121,7 @@ class Batcher:
                 start += len(call.texts)
 
     def _next(self) -> list[_Call] | None:
-        """What waits, up to a batch: a small one while few wait. None if nothing came for long, and then this thread has
+        """What waits, up to a batch; a single call while few wait. None if nothing came for long, and then this thread has
         ended."""
         try:
             calls = [self._waiting.get(timeout=IDLE_S)]
@@ -132,8 +132,9 @@ class Batcher:
                     return None
             return []
         count = len(calls[0].texts)
-        enough = MAX_BATCH_TEXTS if self._waiting.qsize() >= CROWD else FEW_TEXTS
-        while count < enough:
+        if self._waiting.qsize() < CROWD:
+            return calls
+        while count < MAX_BATCH_TEXTS:
             try:
                 calls.append(self._waiting.get_nowait())
             except queue.Empty:

@@ -341,6 +341,8 @@ async def test_a_large_scope_is_asked_by_its_index_under_row_level_security(warm
         (found,) = await storage.nearest(storage.alone(warm.company.id), **asked)
         async with adb.transaction(warm.company.id) as connection:
             assert await storage.nearest(storage.within(connection), **asked) == [found]
+        assert await storage.nearest_now(**asked) == [found | {"cosine": pytest.approx(found["cosine"], abs=1e-9)}]
+        assert await storage.nearest_now(**asked | {"tenant_id": uuid.uuid4()}) == []
         assert found["id"] == entry.id
         assert found["cosine"] == pytest.approx(1.0, abs=1e-5)
 
