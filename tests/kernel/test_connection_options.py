@@ -17,7 +17,7 @@ def test_the_pool_and_the_line_connect_as_the_url_says(monkeypatch: pytest.Monke
     async def names() -> list[str]:
         async with adb.tenantless() as connection:
             pooled = await (await connection.execute("SELECT current_setting('application_name') AS name")).fetchone()
-        [[of_line]] = await adb.line().run(b"SELECT current_setting('application_name')", ())
+        [[of_line]] = await adb.line("test").run(b"SELECT current_setting('application_name')", ())
         await adb.close()
         return [str((pooled or {}).get("name")), (of_line or b"").decode()]
 

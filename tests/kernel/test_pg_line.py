@@ -12,12 +12,12 @@ _PID = b"SELECT pg_backend_pid()"
 
 
 async def _pid() -> int:
-    ((pid,),) = await adb.line().run(_PID, ())
+    ((pid,),) = await adb.line("test").run(_PID, ())
     return int(pid or 0)
 
 
 async def test_rows_come_as_postgresql_writes_them() -> None:
-    rows = await adb.line().run(b"SELECT n, NULL, n > 1 FROM generate_series(1, $1::int) n", (b"2",))
+    rows = await adb.line("test").run(b"SELECT n, NULL, n > 1 FROM generate_series(1, $1::int) n", (b"2",))
 
     assert rows == [(b"1", None, b"f"), (b"2", None, b"t")]
 
@@ -27,7 +27,7 @@ async def test_it_keeps_its_connection() -> None:
 
 
 async def test_what_is_larger_than_any_buffer_arrives_whole() -> None:
-    ((length,),) = await adb.line().run(b"SELECT length($1)", (b"x" * 20_000_000,))
+    ((length,),) = await adb.line("test").run(b"SELECT length($1)", (b"x" * 20_000_000,))
 
     assert length == b"20000000"
 
@@ -36,7 +36,7 @@ async def test_a_statement_that_fails_says_so_and_leaves_the_line_usable() -> No
     before = await _pid()
 
     with pytest.raises(psycopg.errors.DivisionByZero):
-        await adb.line().run(b"SELECT 1 / $1::int", (b"0",))
+        await adb.line("test").run(b"SELECT 1 / $1::int", (b"0",))
 
     assert await _pid() == before
 
@@ -51,7 +51,7 @@ async def test_a_lost_connection_is_opened_anew() -> None:
 
 async def test_who_leaves_in_mid_statement_leaves_no_answer_to_the_next() -> None:
     before = await _pid()
-    asking = asyncio.create_task(adb.line().run(b"SELECT 'late', pg_sleep(30)", ()))
+    asking = asyncio.create_task(adb.line("test").run(b"SELECT 'late', pg_sleep(30)", ()))
     await asyncio.sleep(0.05)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -61,13 +61,13 @@ async def test_who_leaves_in_mid_statement_leaves_no_answer_to_the_next() -> Non
 
 
 async def test_statements_at_once_take_turns() -> None:
-    lines = await asyncio.gather(*(adb.line().run(b"SELECT $1", (b"%d" % number,)) for number in range(50)))
+    lines = await asyncio.gather(*(adb.line("test").run(b"SELECT $1", (b"%d" % number,)) for number in range(50)))
 
     assert [rows[0][0] for rows in lines] == [b"%d" % number for number in range(50)]
 
 
 async def test_behind_a_pooler_that_forgets_what_was_prepared_it_prepares_no_more() -> None:
-    line = adb.line()
+    line = adb.line("test")
     await _pid()
     for _ in range(2):
         # As if the server's connection were another now. This statement has no rows, which it takes for an error.
@@ -81,9 +81,9 @@ async def test_what_a_statement_calls_may_change() -> None:
         connection.autocommit = True
         connection.execute("CREATE FUNCTION public.line_test() RETURNS integer LANGUAGE sql AS 'SELECT 1'")
         try:
-            assert await adb.line().run(b"SELECT public.line_test()", ()) == [(b"1",)]
+            assert await adb.line("test").run(b"SELECT public.line_test()", ()) == [(b"1",)]
             connection.execute("DROP FUNCTION public.line_test()")
             connection.execute("CREATE FUNCTION public.line_test() RETURNS text LANGUAGE sql AS $$SELECT 'one'$$")
-            assert await adb.line().run(b"SELECT public.line_test()", ()) == [(b"one",)]
+            assert await adb.line("test").run(b"SELECT public.line_test()", ()) == [(b"one",)]
         finally:
             connection.execute("DROP FUNCTION IF EXISTS public.line_test()")
