@@ -1,6 +1,6 @@
 """What every embedder is, and the one thread that each works in.
 
-Questions are embedded in batches of those that wait, where many do, in one thread with few compute threads: a model that takes all
+Questions are embedded in one thread with few compute threads, in batches where many wait: a model that takes all
 cores would make the event loop, which answers everyone, wait for a core. The queue is bounded, and so is the time a
 caller waits."""
 
