@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import msgspec
+from psycopg.pq import Escaping
 from psycopg.rows import DictRow
 
 from kernel import adb
@@ -207,7 +208,7 @@ def _near_row(row: Row) -> dict[str, Any]:
         "membership_id": uuid.UUID(membership_id.decode()),
         "confirmed": confirmed == b"t",
         "cluster": uuid.UUID(cluster.decode()),
-        "question": bytes.fromhex(question[2:].decode()),
+        "question": Escaping().unescape_bytea(question),  # in either of the forms that a server may write
         "cosine": float(cosine),
     }
 
