@@ -1,6 +1,7 @@
 """Log-in attempts, counted by address + account and by address alone, in fixed windows in Redis.
 
-Counted before the password is looked at, so that a flood costs no hashing. Redis keys hold digests, not addresses. With
+Counted before the password is looked at, so that a flood costs no hashing. A right password takes its own attempt back: an
+office behind one address may sign in all at once, and wrong ones count on. Redis keys hold digests, not addresses. With
 Redis away log-in goes on: hashing itself is bounded (`tenants.passwords`).
 """
 
@@ -19,16 +20,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The counter of one account from one address."""
+    """The counters of one attempt: of the account from its address, and of the address."""
 
     account_key: str
+    address_key: str
 
 
 def begin(*, email: str, address: str) -> Attempt:
     """Count one attempt. Raises `RateLimited` when there were too many."""
-    account = _key("account", f"{address}\n{email.strip().casefold()}")
-    place = _key("address", address)
-    limits = ((account, settings.LOGIN_ATTEMPTS_PER_ACCOUNT), (place, settings.LOGIN_ATTEMPTS_PER_ADDRESS))
+    attempt = Attempt(_key("account", f"{address}\n{email.strip().casefold()}"), _key("address", address))
+    limits = (
+        (attempt.account_key, settings.LOGIN_ATTEMPTS_PER_ACCOUNT),
+        (attempt.address_key, settings.LOGIN_ATTEMPTS_PER_ADDRESS),
+    )
     try:
         with sync_redis().pipeline(transaction=False) as pipe:
             for key, _ in limits:
@@ -39,18 +43,22 @@ def begin(*, email: str, address: str) -> Attempt:
             answers = pipe.execute()
     except RedisError:
         log.warning("login_not_throttled")
-        return Attempt(account)
+        return attempt
     for position, (_, limit) in enumerate(limits):
         count, ttl = answers[position * 3], answers[position * 3 + 2]
         if count > limit:
             raise RateLimited("Too many attempts to sign in. Try again later.", retry_after_s=cast("int", ttl))
-    return Attempt(account)
+    return attempt
 
 
 def succeeded(attempt: Attempt) -> None:
-    """A right password clears the account's counter."""
+    """A right password clears the account's counter, and takes its attempt off the address's."""
     try:
-        sync_redis().delete(attempt.account_key)
+        with sync_redis().pipeline(transaction=False) as pipe:
+            pipe.delete(attempt.account_key)
+            pipe.decr(attempt.address_key)
+            pipe.expire(attempt.address_key, settings.LOGIN_WINDOW_S, nx=True)
+            pipe.execute()
     except RedisError:
         log.warning("login_not_throttled")
 

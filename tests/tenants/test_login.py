@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from rest_framework.test import APIClient
 
 from kernel.redis import sync_redis
-from tenants import passwords
+from tenants import passwords, throttle
 from tenants.models import Tenant
 from tenants.services.provisioning import set_tenant_status
 from tests.support.cast import PASSWORD, Company
@@ -128,6 +128,26 @@ def test_one_address_runs_out_over_many_accounts(settings: Any) -> None:
     settings.LOGIN_ATTEMPTS_PER_ADDRESS = 5
     answers = [attempt(f"somebody-{number}@nowhere.example").status_code for number in range(6)]
     assert answers == [401] * 5 + [429]
+
+
+def test_an_address_runs_out_of_wrong_passwords_only(company: Company, settings: Any) -> None:
+    """Everybody in an office may come from one address. A right password gives nobody more wrong ones."""
+    settings.LOGIN_ATTEMPTS_PER_ADDRESS = 5
+    people = [company.alice, company.bob] * 4
+    assert [attempt(person.email, PASSWORD).status_code for person in people] == [200] * 8
+    wrong = []
+    for number in range(6):
+        wrong.append(attempt(f"somebody-{number}@nowhere.example").status_code)
+        last = attempt(company.alice.email, PASSWORD).status_code
+    assert wrong == [401] * 5 + [429]
+    assert last == 429
+
+
+def test_a_right_password_after_its_window_leaves_no_count_for_ever(company: Company) -> None:
+    counted = throttle.begin(email=company.alice.email, address="203.0.113.77")
+    sync_redis().delete(counted.address_key)
+    throttle.succeeded(counted)
+    assert 1 <= sync_redis().ttl(counted.address_key) <= 300
 
 
 @pytest.mark.usefixtures("redis_away")
