@@ -39,7 +39,8 @@ from billing.invoices.documents.tables import as_csv, as_json  # noqa: E402
 from billing.invoices.issuing import issue  # noqa: E402
 from billing.invoices.tracing import prices_of, records_of  # noqa: E402
 from billing.ledger import settle_all  # noqa: E402
-from billing.models import Invoice, InvoiceLine  # noqa: E402
+from billing.models import Invoice, InvoiceLine, TenantPrice  # noqa: E402
+from billing.tariffs import set_prices  # noqa: E402
 from billing.types import Charge, Payer, Tokens, UsageEvent  # noqa: E402
 from kernel import adb  # noqa: E402
 from kernel.ids import uuid7  # noqa: E402
@@ -47,6 +48,7 @@ from kernel.tenancy import Scope, tenant_scope  # noqa: E402
 from tenants.services.provisioning import create_tenant  # noqa: E402
 
 DAYS = 28
+MODEL = "bench/invoice"
 AT_ONCE = 5_000
 WAIT_S = 60.0
 KINDS = ("pdf", "csv", "json")
@@ -66,7 +68,7 @@ def main() -> None:
     made = create_tenant(slug=f"bench-{secrets.token_hex(5)}", owner_email="bench@example.com")
     payer = Payer(tenant_id=made.tenant.id, principal_kind="member", membership_id=made.owner.membership.id)
     began = time.monotonic()
-    asyncio.run(_use(payer, options.lines, options.requests))
+    asyncio.run(_use(payer, _price(payer.tenant_id), options.lines, options.requests))
     print(f"usage: {options.lines * options.requests:,} records in {time.monotonic() - began:.1f} s", flush=True)
     _wait_for_others()
     with tenant_scope(payer.tenant_id):
@@ -81,6 +83,21 @@ def main() -> None:
             [sys.executable, "-m", "bench.invoice", "--make", kind, str(payer.tenant_id), str(invoice.id)], check=True
         )
     _trace(invoice)
+
+
+def _price(tenant_id: uuid.UUID) -> uuid.UUID:
+    """A price of the tenant's own: a nano-dollar for each token."""
+    with tenant_scope(tenant_id), transaction.atomic():
+        nano_per_mtok = 1_000_000
+        set_prices(
+            model=MODEL,
+            input_nano_per_mtok=nano_per_mtok,
+            output_nano_per_mtok=nano_per_mtok,
+            tenant_id=tenant_id,
+            using="default",
+        )
+        price_id: uuid.UUID = TenantPrice.objects.get(model=MODEL, meter="output").id
+    return price_id
 
 
 def _wait_for_others() -> None:
@@ -98,15 +115,15 @@ def _wait_for_others() -> None:
     raise SystemExit("a transaction stays open")
 
 
-async def _use(payer: Payer, lines: int, requests: int) -> None:
-    events = _events(payer, lines, requests)
+async def _use(payer: Payer, price: uuid.UUID, lines: int, requests: int) -> None:
+    events = _events(payer, price, lines, requests)
     while batch := list(islice(events, AT_ONCE)):
         await settle_all(batch)
     await adb.close()
 
 
-def _events(payer: Payer, lines: int, requests: int) -> Iterator[UsageEvent]:
-    now, price = datetime.now(tz=UTC), uuid7()
+def _events(payer: Payer, price: uuid.UUID, lines: int, requests: int) -> Iterator[UsageEvent]:
+    now = datetime.now(tz=UTC)
     for number in range(lines * requests):
         line = number % lines
         tokens = 1_000 + number
@@ -172,6 +189,7 @@ def _trace(invoice: Invoice) -> None:
         prices = prices_of(records)
         took_ms = (time.monotonic() - began) * 1000
     assert sum(record.sell_nano for record in records) == line.amount_nano
+    assert [str(one) for one in line.prices] == [*prices]
     print(f"traced: a line to {len(records)} requests and {len(prices)} prices in two queries, {took_ms:.0f} ms")
 
 

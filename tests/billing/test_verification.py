@@ -14,9 +14,7 @@ from billing.ledger import admit, settle
 from billing.models import UsageRecord, Verification
 from billing.pricing import charge
 from billing.rollups import roll_up
-from billing.tariffs import STANDARD_BOOK, set_prices
 from billing.tasks import verify as verify_task
-from billing.tiers import tariffs_of
 from billing.types import Tariff, Tokens
 from billing.verification import run
 from kernel import adb
@@ -27,6 +25,7 @@ from tenants.services.provisioning import set_time_zone
 from tests.billing.events import usage_event
 from tests.billing.ledger_support import asking, budget
 from tests.billing.marks import others_ended
+from tests.billing.tariff_support import tariff_in_book
 from tests.isolation.roles import administrator
 from tests.support.cast import Company
 
@@ -36,23 +35,8 @@ MODEL = "verified/model"
 @pytest.fixture(scope="module")
 def tariff(database: str, django_db_blocker: Any) -> Tariff:
     """Prices of the book: a nano-dollar and a half for a token read, four for one written."""
-    with django_db_blocker.unblock(), transaction.atomic(using="platform"):
-        set_prices(
-            model=MODEL,
-            input_nano_per_mtok=1_500_001,
-            output_nano_per_mtok=4_000_000,
-            tenant_id=None,
-            using="platform",
-            only_if_unpriced=True,
-        )
-    with administrator() as connection:
-        cursor = connection.execute(
-            "SELECT p.id, p.model, p.meter, p.tier, p.cost_nano_per_mtok, p.sell_nano_per_mtok FROM billing_price p "
-            "JOIN billing_pricebook b ON b.id = p.book_id WHERE b.name = %s AND p.model = %s",
-            (STANDARD_BOOK, MODEL),
-        )
-        names = [column.name for column in cursor.description or ()]
-        return tariffs_of(dict(zip(names, row, strict=True)) for row in cursor)[MODEL]
+    with django_db_blocker.unblock():
+        return tariff_in_book(MODEL, input_nano_per_mtok=1_500_001, output_nano_per_mtok=4_000_000)
 
 
 @pytest.fixture
