@@ -21,7 +21,9 @@ Each class has a stable `code`, a `type` (the family, which clients may branch o
 exceptions never leave a service: they are wrapped with `raise … from`. A subclass elsewhere may narrow the `code`.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ParleyError(Exception):
@@ -183,3 +185,15 @@ def envelope(error: ParleyError, *, request_id: str) -> dict[str, Any]:
         "request_id": request_id,
         "details": error.details,
     }
+
+
+def without_frames(error: E) -> E:
+    """The error, and what led to it, without the frames that they came through: for one that is kept, or was told to whom it
+    is for. By its frames an error knows all that was under way, which often knows the error: a ring, which is left to the
+    collector of garbage, and that stops everything while it works.
+    """
+    led: BaseException | None = error
+    while led is not None and led.__traceback__ is not None:
+        led.__traceback__ = None
+        led = led.__cause__ or led.__context__
+    return error

@@ -179,6 +179,8 @@ class Kept(Generic[Key, Value]):
         except Exception as error:
             if not flight.changed:
                 self._failed(key, gone=isinstance(error, ParleyError) and not isinstance(error, Unavailable))
+            # The failed task keeps this frame: with the flight, which keeps the task, they would be a ring.
+            del flight
             raise
         with self._lock:
             if not flight.changed:

@@ -9,7 +9,15 @@ import structlog
 
 from kernel.adb import PASSING
 from kernel.api.context import set_request_id
-from kernel.errors import InternalError, MethodNotAllowed, NotAuthenticated, NotFound, ParleyError, Unavailable
+from kernel.errors import (
+    InternalError,
+    MethodNotAllowed,
+    NotAuthenticated,
+    NotFound,
+    ParleyError,
+    Unavailable,
+    without_frames,
+)
 from providers.gateway.anthropic import AnthropicErrors, Messages, count_tokens, speaks_anthropic
 from providers.gateway.batches import cancel_batch, create_batch, list_batches, retrieve_batch
 from providers.gateway.completions import complete
@@ -116,7 +124,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     except ParleyError as error:
         if error.status >= 500:
             log.warning("request_failed", path=request.path, code=error.code, status=error.status)
-        await answer_error(responder, error, errors)
+        await answer_error(responder, without_frames(error), errors)
     except PASSING:
         # It went away, took too long or took no writes, in the middle of something.
         log.exception("request_failed", path=request.path)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from kernel.errors import InternalError, ParleyError, Unavailable
+from kernel.errors import InternalError, ParleyError, Unavailable, without_frames
 from providers.assemble import reason_of
 from providers.guardrails.outward import Outward
 from providers.measure import result_settled
@@ -193,7 +193,7 @@ class Pump(Answering):
             if self._last is None:
                 self._ending = self._ending or "interrupted"
         except ParleyError as error:
-            return "failed", error
+            return "failed", without_frames(error)
         except Exception:
             logger.exception("a job failed unexpectedly")
             return "failed", InternalError()

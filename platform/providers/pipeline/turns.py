@@ -6,6 +6,7 @@ from collections import deque
 
 import msgspec
 
+from kernel.errors import without_frames
 from providers.base import Timeouts
 from providers.errors import Failure, ProviderError, Skipped, TooLong, Transient, Unsupported
 from providers.images import Fetch, inline
@@ -72,7 +73,7 @@ class Turns:
     def failed(self, candidate: Candidate, error: ProviderError, *, final: bool = False) -> None:
         """An attempt there failed, or could not be begun: decides what comes next. After a `final` one nothing does."""
         self._over = final
-        self.last_error = error
+        self.last_error = without_frames(error)
         self.failures.append(Failure(candidate.target.provider, candidate.name, error))
         if isinstance(error, Transient):
             self._tries += 1
