@@ -119,6 +119,29 @@ def tightened(held: Calibration, questions: Iterable[Asked], *, version: str, da
     )
 
 
+def recertified(
+    held: Calibration, questions: Iterable[Asked], *, rates: Sequence[float], version: str, data: str
+) -> Calibration:
+    """A calibration whose cuts for these rates hold on these questions, too, stratum by stratum: raised where they have to be. A
+    stratum that can't certify a rate on them has no cut for it. Weights and other rates stay.
+
+    Raises BadCalibration if there are fewer than `MIN_QUESTIONS`."""
+    asked_now = list(questions)
+    if len(asked_now) < MIN_QUESTIONS:
+        raise BadCalibration(f"A calibration needs at least {MIN_QUESTIONS} labelled questions.")
+    outcomes: dict[str, list[tuple[float, bool]]] = {one.name: [] for one in held.strata}
+    for name, outcome in _outcomes(asked_now, held):
+        outcomes[name].append(outcome)
+    strata = []
+    for one in held.strata:
+        found = {cut.rate: cut for cut in _cuts(outcomes[one.name], len(asked_now), rates)}
+        strict = _raised([cut for cut in one.cuts if cut.rate in rates], found)
+        strata.append(replace(one, cuts=(*strict, *(cut for cut in one.cuts if cut.rate not in rates))))
+    sums = _sums(strata, len(asked_now), rates)
+    cuts = (*sums, *(cut for cut in held.cuts if cut.rate not in rates))
+    return replace(held, version=version, data=data, strata=tuple(strata), cuts=cuts)
+
+
 def _raised(cuts: Sequence[Cut], found: Mapping[float, Cut]) -> tuple[Cut, ...]:
     return tuple(replace(found[cut.rate], cut=max(cut.cut, found[cut.rate].cut)) for cut in cuts if cut.rate in found)
 

@@ -206,6 +206,30 @@ def test_cuts_hold_on_questions_that_were_not_fitted_on(by_stratum: bool) -> Non
     assert calibration.read(calibration.write(made)) == made
 
 
+def test_rates_that_are_to_hold_with_other_traffic_too_have_higher_cuts() -> None:
+    """Of the other traffic more is wrong where it looks right."""
+    held = calibration.fit(labelled(3000), version="t", embedder="fake", data="", by_stratum=True)
+    other = [
+        replace(one, options=tuple((values, right and number % 60 != 0) for values, right in one.options))
+        for number, one in enumerate(labelled(3000, seed=3))
+    ]
+    made = calibration.recertified(held, other, rates=(0.01, 0.02), version="s", data="both")
+    assert (made.version, made.data, made.weights) == ("s", "both", held.weights)
+    raised = 0
+    for before, after in zip(held.strata, made.strata, strict=True):
+        assert after.cut_for(0.05) == before.cut_for(0.05)
+        for cut in after.cuts:
+            was = next(one for one in before.cuts if one.rate == cut.rate)
+            assert cut.cut >= was.cut
+            raised += cut.cut > was.cut
+    lost = {cut.rate for one in held.strata for cut in one.cuts} - {cut.rate for one in made.strata for cut in one.cuts}
+    assert raised or lost
+    assert lost <= {0.01, 0.02}
+    assert {cut.rate for cut in made.cuts} == {cut.rate for one in made.strata for cut in one.cuts}
+    with pytest.raises(BadCalibration, match="at least"):
+        calibration.recertified(held, other[:10], rates=(0.01,), version="s", data="")
+
+
 def test_a_calibration_holds_for_the_languages_it_was_made_from() -> None:
     some = [replace(one, language="fr") if number % 30 == 0 else one for number, one in enumerate(labelled(600))]
     assert calibration.fit(some, version="t", embedder="fake", data="").languages == ("en",)
