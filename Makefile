@@ -1,8 +1,7 @@
 # All paths are relative: the project may live in a folder with spaces in its name.
 PYTHON ?= python3
 ARGS ?=
-# Half as many again as processors: much of the time tests wait.
-WORKERS := -n $(shell $(PYTHON) -c "import os; print(-(-os.cpu_count() * 3 // 2))") --dist loadfile --no-loadscope-reorder
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 TEST_ARGS ?= $(WORKERS) --cov --cov-config=tests/coverage.ini --watch-less
 PY := .venv/bin/python
 
