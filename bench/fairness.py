@@ -59,6 +59,7 @@ class Traffic:
 
 
 UPSTREAMS = (
+    Upstream("whole answers, the same time", 0.2, 0.2, 0.0, "whole"),
     Upstream("whole answers, all alike", 0.2, 0.2, 0.02, "whole"),
     Upstream("whole answers, varied", 0.2, 0.2, 0.5, "whole"),
     Upstream("streams", 2.0, 0.3, 0.2, "stream"),
@@ -185,7 +186,7 @@ def main() -> int:
     options = parser.parse_args()
     bad = 0
     heads = f"{'answered':>8} {'p50 ms':>7} {'p95 ms':>7} {'of alone':>8} {'limit':>6} {'done':>5}"
-    print(f"{'upstream':26} {'neighbour':22} {heads}")
+    print(f"{'upstream':28} {'neighbour':22} {heads}")
     for upstream in UPSTREAMS:
         alone_s = 0.0
         for name, mix in MIXES.items():
@@ -196,7 +197,7 @@ def main() -> int:
             fine = p95_s <= MAY_GROW * alone_s and not outcome.refused and (done >= SHOULD_DO or mix == (NEIGHBOUR,))
             bad += not fine
             print(
-                f"{upstream.name:26} {name:22} {len(outcome.whole_s):8} {percentile(outcome.whole_s, 0.5) * 1000:7.0f} "
+                f"{upstream.name:28} {name:22} {len(outcome.whole_s):8} {percentile(outcome.whole_s, 0.5) * 1000:7.0f} "
                 f"{p95_s * 1000:7.0f} {p95_s / alone_s:8.2f} {percentile(outcome.limits, 0.5):6.0f} {done:5.0%}"
                 + ("" if fine else "   << FAILS"),
                 flush=True,

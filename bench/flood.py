@@ -1,6 +1,6 @@
 """What happens when far more is asked for than can be answered.
 
-    python -m bench.flood                         # about twelve minutes
+    python -m bench.flood                         # about twenty minutes
     python -m bench.flood --samples 400           # a look, two minutes
     python -m bench.flood --only streams batch    # some of it
     python -m bench.flood --only neighbour --work-s 1 --at-once 80    # an upstream as slow as models are: 21 minutes

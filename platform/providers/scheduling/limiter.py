@@ -1,7 +1,7 @@
 """How many requests a deployment bears at a time, found out while it works.
 
 Two signs say that it is too many. *Pushback*: the upstream refuses (429, 503, 529) or doesn't answer in time; then it is
-fewer, at once. *Latency*: the median time to the first content is more than `TOLERANCE` times what it was at ease; then fewer are
+fewer, at once. *Latency*: the mean time to the first content is more than `TOLERANCE` times what it was at ease; then fewer are
 tried, and kept only if that made answers quicker: if it didn't, the upstream is merely slower than it was. With neither
 sign, and only while the limit is what holds requests back, it is more: by a tenth with each window, and by one with each
 answer that begins while nearly all others have begun (nobody waits upstream), or, before the first window has ended, that
@@ -12,7 +12,7 @@ Times are seconds of whatever clock the caller reads."""
 
 from dataclasses import dataclass
 from math import sqrt
-from statistics import median, quantiles
+from statistics import fmean, median, stdev
 from typing import Literal
 
 Signal = Literal["stream", "whole", "embed"]
@@ -21,6 +21,10 @@ Signal = Literal["stream", "whole", "embed"]
 START_LIMIT = 64
 MIN_LIMIT = 1
 MAX_LIMIT = 2_000
+TRIM = 0.1
+"""Of a window's times the shortest and the longest tenth don't count: one request of a minute says nothing of the load. Not more
+is left out: where answers all take as long, those beyond what the upstream works on wait for one whole answer, and they may be
+a fifth."""
 WINDOW_SAMPLES = 80
 """A decision is made on so many answers, or as many as the limit if that is more."""
 MIN_SIGNAL_SAMPLES = 10
@@ -30,19 +34,17 @@ TOLERANCE = 1.05
 UNLIKE = 0.05
 MOST_TOLERANCE = 1.5
 NOISE = 3.0
-"""How many standard errors of the median are noise."""
+"""How many standard errors of the mean are noise."""
 EASE_NOISE = 2.0
 """So many times what it was at ease may noise be: beyond that it is a crowd's."""
 CLEAR = 0.06
-"""With a greater standard error (a share of the median) a window goes on, up to `MOST_PARTS` times as long."""
+"""With a greater standard error (a share of the mean) a window goes on, up to `MOST_PARTS` times as long."""
 MOST_PARTS = 4
 STILL_CROWDED = 1.05
 SLOWER = 1.2
 """A trial so many times as slow as what was before it says nothing."""
 GROW_FROM = 0.75
 """While somebody waits it grows only if so much of it was in use: the rest may be kept for others, and more would be kept too."""
-RESUME_AT = 0.95
-"""After a trial that helped: of what the upstream then seems to bear, by how much quicker it became."""
 QUICK_S = 0.1
 """What is quicker than this counts as just this: such differences are this process's, not the upstream's."""
 GROWTH = 0.1
@@ -58,17 +60,16 @@ LEAST_TRIAL_SHARE = 0.4
 """The first crowd that is seen, of whole answers, says how many there are for each that the upstream bears (Little's law): down
 to this share, so many fewer are tried."""
 QUITE_ALIKE = 0.05
-"""With a greater standard error of the median the first crowd is tried like any other."""
+"""With a greater standard error of the mean the first crowd is tried like any other."""
 ALIKE = 0.02
-"""With a smaller standard error of the median what the upstream bears is known well enough to be held on to."""
-HOLD_AT = 0.95
-HOLD_WINDOWS = 30
-"""From `HOLD_AT` of that on the limit stays for so many windows, while some wait for what is kept for others: were it higher,
+"""With a smaller standard error of the mean what the upstream bears is known well enough to be held on to."""
+HOLD_WINDOWS = 60
+"""From that on the limit stays for so many windows, while some wait for what is kept for others: were it higher,
 those would find a slot here, and wait upstream."""
 TRIAL_EVERY_WINDOWS = 30
 FIRST_TRIAL_WINDOWS = 1
 TRIAL_HELPS = 0.82
-"""A trial whose median is below this share of the one before it says that requests were waiting upstream. (Were all of the time
+"""A trial whose mean is below this share of the one before it says that requests were waiting upstream. (Were all of the time
 waiting, seven tenths of the requests would take seven tenths of it.)"""
 NO_EPOCH = -1
 """Of a request that starts while more run than may: what it meets is none of the present limit's doing."""
@@ -79,7 +80,9 @@ class _Before:
     """What was before a trial."""
 
     limit: int
-    medians: dict[Signal, float]
+    middles: dict[Signal, float]
+    in_flight: float
+    """On average."""
     crowding: float | None
     """None if there was no sign of any."""
     share: float
@@ -98,6 +101,7 @@ class Limiter:
         self._answers = 0
         self._refusals = 0
         self._most_in_flight = 0
+        self._in_flight = 0
         self._windows_to_trial = FIRST_TRIAL_WINDOWS
         self._before: _Before | None = None
         self._too_many_at: int | None = None
@@ -120,6 +124,7 @@ class Limiter:
         first_s = max(first_s, QUICK_S)
         self._answers += 1
         self._most_in_flight = max(self._most_in_flight, in_flight)
+        self._in_flight += in_flight
         samples = self._samples.setdefault(signal, [])
         samples.append(first_s)
         self._waiting = self._waiting or waiting
@@ -135,7 +140,7 @@ class Limiter:
     def _make_room(self, signal: Signal, samples: list[float], pending: int) -> None:
         """Let one more in if this answer shows that there is room."""
         if self._starting and len(samples) == MIN_SIGNAL_SAMPLES:
-            self._at_ease.setdefault(signal, median(samples))
+            self._at_ease.setdefault(signal, _middle(samples))
         prompt = self._starting and samples[-1] <= TOLERANCE * self._at_ease.get(signal, 0.0)
         if (prompt or pending <= FEW_PENDING * self.limit) and not self._near_too_many():
             self.limit = min(MAX_LIMIT, self.limit + 1)
@@ -160,19 +165,19 @@ class Limiter:
         self._set(int(crowd * BACK_OFF))
 
     def _end_window(self) -> None:
-        medians = self._medians()
+        middles = self._middles()
         if self._before is not None:
-            self._end_trial(self._before, medians)
+            self._end_trial(self._before, middles)
         elif not self._waiting and self._most_in_flight < self.limit:
             # Nothing waits for a higher limit, and what is measured now is the upstream at ease.
-            self._at_ease.update(medians)
+            self._at_ease.update(middles)
             self._ease_noise = self._noise()
             self._set(self.limit)
         else:
-            for signal, value in medians.items():
+            for signal, value in middles.items():
                 self._at_ease[signal] = min(value, self._at_ease.get(signal, value))
-            crowding = self._crowding(medians)
-            throng = self._untried and self._is_throng(crowding, medians)
+            crowding = self._crowding(middles)
+            throng = self._untried and self._is_throng(crowding, middles)
             if self._starting and not throng:
                 # Were all answers prompt, the limit would have run ahead of them, and no window ended. It ran until now: the
                 # crowd isn't all there yet.
@@ -185,49 +190,50 @@ class Limiter:
             if crowded or self._windows_to_trial <= 0:
                 share = max(LEAST_TRIAL_SHARE, 1.0 / crowding) if throng else TRIAL_SHARE
                 self._untried = False
-                self._before = _Before(self.limit, medians, crowding if crowded else None, share)
-                self._set(int(self.limit * share))
+                self._before = _Before(self.limit, middles, self._crowd, crowding if crowded else None, share)
+                self._set(int((self._crowd if throng else self.limit) * share))
             else:
                 self._set(self._more())
 
-    def _is_throng(self, crowding: float, medians: dict[Signal, float]) -> bool:
+    def _is_throng(self, crowding: float, middles: dict[Signal, float]) -> bool:
         """Whether it is far too many beyond doubt. Of streams only the beginning is measured, which tells how many wait upstream
         and not how many work."""
-        return crowding > MOST_TOLERANCE and medians.keys() == {"whole"} and self._noise() < QUITE_ALIKE
+        return crowding > MOST_TOLERANCE and middles.keys() == {"whole"} and self._noise() < QUITE_ALIKE
 
-    def _end_trial(self, before: _Before, medians: dict[Signal, float]) -> None:
+    def _end_trial(self, before: _Before, middles: dict[Signal, float]) -> None:
         """Keep fewer if that made answers quicker, and try even fewer next unless the crowd is gone; else go back."""
         self._before = None
-        shares = [medians[signal] / before.medians[signal] for signal in medians.keys() & before.medians.keys()]
+        shares = [middles[signal] / before.middles[signal] for signal in middles.keys() & before.middles.keys()]
         # Of what can have been a crowd, and can be gone, more than half must be.
         helps = TRIAL_HELPS if before.crowding is None else (1.0 + max(1.0 / before.crowding, before.share)) / 2
         if shares and median(shares) < helps:
-            left = self._crowding(medians)
+            left = self._crowding(middles)
             if left * STILL_CROWDED >= 1.0 and left <= STILL_CROWDED:
                 self._ease_noise = self._noise()
             self._ease_known = self._ease_known and before.crowding is not None and left * STILL_CROWDED >= 1.0
             self._windows_to_trial = TRIAL_EVERY_WINDOWS if self._ease_known and left <= STILL_CROWDED else 1
-            # Were all of them at work all the time, then as many fewer fit as it became quicker (Little's law).
-            bears = int(before.limit * median(shares))
+            # Were all of them at work all the time, then as many fewer fit as it became quicker (Little's law). What may be noise
+            # is in favour of more.
+            bears = round(before.in_flight * min(1.0, median(shares) + self._noise()))
             self._too_many_at = max(self.limit, bears)
             self._held_windows = 0
-            self._set(max(self.limit, int(bears * RESUME_AT)))
+            self._set(self._too_many_at)
         elif shares and median(shares) > SLOWER:
             # Slower with fewer: the crowd was still growing when it was measured, or something else changes.
             self._windows_to_trial = 1
             self._set(before.limit)
         else:
-            self._at_ease.update(medians)
+            self._at_ease.update(middles)
             self._ease_noise = self._noise()
             self._ease_known = True
             self._windows_to_trial = TRIAL_EVERY_WINDOWS
             self._set(before.limit)
 
-    def _crowding(self, medians: dict[Signal, float]) -> float:
+    def _crowding(self, middles: dict[Signal, float]) -> float:
         """How many times as long as at ease the first content takes; of several signals, weighted by their samples."""
-        weights = {signal: len(self._samples[signal]) for signal in medians}
+        weights = {signal: len(self._samples[signal]) for signal in middles}
         total = sum(weights.values())
-        slower = sum(weights[signal] * value / self._at_ease.get(signal, value) for signal, value in medians.items())
+        slower = sum(weights[signal] * value / self._at_ease.get(signal, value) for signal, value in middles.items())
         return slower / total if total else 1.0
 
     def _tolerance(self) -> float:
@@ -239,15 +245,20 @@ class Limiter:
         """Whether more answers have to tell if this is a crowd, or what a trial did."""
         if self._parts >= MOST_PARTS or self._explained() <= CLEAR:
             return False
-        return self._before is not None or self._crowding(self._medians()) > TOLERANCE + UNLIKE
+        return self._before is not None or self._crowding(self._middles()) > TOLERANCE + UNLIKE
 
     def _explained(self) -> float:
         """The noise, as far as it was there at ease: answers that were alike and aren't any more are so because some wait."""
         noise = self._noise()
         return noise if self._ease_noise is None else min(noise, EASE_NOISE * self._ease_noise)
 
-    def _medians(self) -> dict[Signal, float]:
-        return {signal: median(times) for signal, times in self._samples.items() if len(times) >= MIN_SIGNAL_SAMPLES}
+    @property
+    def _crowd(self) -> float:
+        """How many were in flight in this window, on average."""
+        return min(self.limit, self._in_flight / max(1, self._answers))
+
+    def _middles(self) -> dict[Signal, float]:
+        return {signal: _middle(times) for signal, times in self._samples.items() if len(times) >= MIN_SIGNAL_SAMPLES}
 
     def _noise(self) -> float:
         noise = (_noise(times) for times in self._samples.values() if len(times) >= MIN_SIGNAL_SAMPLES)
@@ -265,7 +276,7 @@ class Limiter:
         """Whether it is where it should be for the sake of those for whom slots are kept free."""
         at = self._too_many_at
         shared = self._kept_waiting > self._answers / 2
-        return shared and at is not None and self.limit >= HOLD_AT * at and self._noise() < ALIKE
+        return shared and at is not None and self.limit >= at and self._noise() < ALIKE
 
     def _near_too_many(self) -> bool:
         """Whether the limit is about where it was last too high."""
@@ -277,14 +288,23 @@ class Limiter:
         self.limit = min(MAX_LIMIT, max(MIN_LIMIT, limit))
         self.epoch += 1
         self._samples = {}
-        self._answers = self._refusals = self._most_in_flight = 0
+        self._answers = self._refusals = self._most_in_flight = self._in_flight = 0
         self._waiting = False
         self._kept_waiting = 0
         self._parts = 1
 
 
+def _middle(times: list[float]) -> float:
+    """Their mean, without the shortest and the longest tenth."""
+    cut = int(len(times) * TRIM)
+    return fmean(sorted(times)[cut : len(times) - cut])
+
+
 def _noise(times: list[float]) -> float:
-    """The standard error of the median, as a share of it, were they normal: 1.25 standard deviations, each 0.74 of the distance
-    between the quartiles, over the root of their number."""
-    low, middle, high = quantiles(times, n=4)
-    return 0.93 * (high - low) / middle / sqrt(len(times))
+    """The standard error of `_middle`, as a share of it: the standard deviation where each of those left out counts as the
+    outermost that is in, over the part that is in and the root of their number (Tukey and McLaughlin, 1963)."""
+    cut = int(len(times) * TRIM)
+    inner = sorted(times)[cut : len(times) - cut]
+    middle = fmean(inner)
+    wide = [inner[0]] * cut + inner + [inner[-1]] * cut
+    return stdev(wide) / (1.0 - 2.0 * TRIM) / middle / sqrt(len(times))
