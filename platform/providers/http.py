@@ -4,9 +4,10 @@ One `Upstreams` per adapter, which is to say per provider, process and event loo
 `Vendor` says how a request is signed and what a refusal means."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 from kernel import egress
 from providers.base import Target, Timeouts
@@ -17,6 +18,8 @@ from providers.http1.pool import Pool
 from providers.http1.request import Place, head_of, place_of
 from providers.ndjson import LineParser, LineTooLarge
 from providers.sse import EventTooLarge, SSEEvent, SSEParser
+
+Part = TypeVar("Part")
 
 MAX_CONNECTIONS = 1_024
 IDLE_S = 4.0
@@ -259,55 +262,88 @@ class _Hiding:
         return self._held
 
 
-async def chunks(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[bytes]:
-    """The body as it comes, at most `MAX_STREAM_BYTES`, without the secret `hide`."""
-    received = 0
-    hiding = _Hiding(hide)
-    while True:
-        wait_s = patience()
-        if wait_s is None:
-            chunk = await reply.read()
-        else:
-            try:
-                async with asyncio.timeout(wait_s):
-                    chunk = await reply.read()
-            except OSError:
-                return
-        if not chunk:
-            if rest := hiding.end():
-                yield rest
-            return
-        received += len(chunk)
-        if received > MAX_STREAM_BYTES:
-            raise Transient(f"a stream of more than {MAX_STREAM_BYTES} bytes", cause="garbage")
-        if said := hiding.feed(chunk):
-            yield said
+class Body:
+    """A reply's body as it comes, at most `MAX_STREAM_BYTES`, without the secret `hide`.
+
+    This and what reads it are no generators: one that is left before its end is a task more for the event loop."""
+
+    __slots__ = ("_ended", "_hiding", "_patience", "_received", "_reply")
+
+    def __init__(self, reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> None:
+        self._reply = reply
+        self._patience = patience
+        self._hiding = _Hiding(hide)
+        self._received = 0
+        self._ended = False
+
+    async def read(self) -> bytes:
+        """The next piece; none at the end, or once nobody waits for more."""
+        while not self._ended:
+            wait_s = self._patience()
+            if wait_s is None:
+                chunk = await self._reply.read()
+            else:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        chunk = await self._reply.read()
+                except OSError:
+                    break
+            if not chunk:
+                self._ended = True
+                return self._hiding.end()
+            self._received += len(chunk)
+            if self._received > MAX_STREAM_BYTES:
+                raise Transient(f"a stream of more than {MAX_STREAM_BYTES} bytes", cause="garbage")
+            if said := self._hiding.feed(chunk):
+                return said
+        self._ended = True
+        return b""
 
 
-async def sse_events(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[SSEEvent]:
+class _Parts(Generic[Part]):
+    """What a body's pieces are made of, one by one."""
+
+    __slots__ = ("_body", "_feed", "_over", "_parts", "_rest")
+
+    def __init__(self, body: Body, feed: Callable[[bytes], list[Part]], rest: Callable[[], list[Part]]) -> None:
+        self._body = body
+        self._feed = feed
+        self._rest = rest
+        self._parts: deque[Part] = deque()
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Part:
+        while not self._parts:
+            if self._over:
+                raise StopAsyncIteration
+            if piece := await self._body.read():
+                try:
+                    self._parts.extend(self._feed(piece))
+                except (EventTooLarge, LineTooLarge) as error:
+                    raise Transient(str(error), cause="garbage") from error
+            else:
+                self._over = True
+                self._parts.extend(self._rest())
+        return self._parts.popleft()
+
+
+def sse_events(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[SSEEvent]:
     """The server-sent events of a stream, until it ends, without the secret `hide`."""
-    parser = SSEParser()
-    async for chunk in chunks(reply, patience, hide=hide):
-        try:
-            events = parser.feed(chunk)
-        except EventTooLarge as error:
-            raise Transient(str(error), cause="garbage") from error
-        for event in events:
-            yield event
+    return _Parts(Body(reply, patience, hide=hide), SSEParser().feed, list)
 
 
-async def json_lines(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[bytes]:
+def json_lines(reply: Reply, patience: Patience = _no_end, *, hide: str | None) -> AsyncIterator[bytes]:
     """The lines of a stream of JSON, until it ends, without the secret `hide`."""
     parser = LineParser()
-    async for chunk in chunks(reply, patience, hide=hide):
-        try:
-            lines = parser.feed(chunk)
-        except LineTooLarge as error:
-            raise Transient(str(error), cause="garbage") from error
-        for line in lines:
-            yield line
-    if rest := parser.rest():
-        yield rest
+
+    def rest() -> list[bytes]:
+        line = parser.rest()
+        return [line] if line else []
+
+    return _Parts(Body(reply, patience, hide=hide), parser.feed, rest)
 
 
 async def read_to_end(reply: Reply) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -100,6 +101,19 @@ async def test_a_fault_in_mid_stream_comes_after_the_text_that_was_sent(vendor: 
     assert failed.value.cause == MIDWAY[fault]
     assert failed.value.worked or fault == "error_frame"
     assert text == "012345" == vendor.upstream.records[0].text
+
+
+async def test_a_stream_that_was_read_leaves_nothing_for_the_event_loop_to_end(vendor: Vendor) -> None:
+    """A generator that is left before its end becomes a task when it is let go of, and a request has several."""
+    vendor.upstream.script(text="0123456789", chunk=2)
+    left: list[object] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=left.append)
+    try:
+        assert any(isinstance(event, TextDelta) for event in await vendor.events(ask()))
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert left == []
 
 
 @pytest.mark.parametrize("fault", ["cut", "hang"])

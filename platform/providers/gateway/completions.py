@@ -20,7 +20,7 @@ from providers.pipeline.accept import accept
 from providers.pipeline.answering import Answering
 from providers.pipeline.values import Job
 from providers.requests.record import record_refusal
-from providers.types import StreamEvent
+from providers.types import Finished, StreamEvent
 from tenants.principals import Principal
 
 PING_AFTER_S = 15.0
@@ -123,7 +123,7 @@ async def _batches(answering: Answering) -> AsyncIterator[Sequence[StreamEvent]]
 
 async def _write(responder: Responder, writer: FrameWriter, events: Sequence[StreamEvent]) -> None:
     if frames := b"".join(map(writer.write, events)):
-        await responder.chunk(frames)
+        await responder.chunk(frames, last=isinstance(events[-1], Finished))
 
 
 class _NoticingDisconnect:

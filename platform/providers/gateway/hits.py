@@ -29,7 +29,7 @@ async def send_hit(
         return
     await responder.begin_stream(headers=headers)
     for start in range(0, len(body), CHUNK_BYTES):
-        await responder.chunk(body[start : start + CHUNK_BYTES])
+        await responder.chunk(body[start : start + CHUNK_BYTES], last=start + CHUNK_BYTES >= len(body))
     await responder.end_stream()
 
 

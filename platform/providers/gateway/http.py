@@ -164,11 +164,13 @@ class Responder:
         ]
         await self._start(200, fixed, None)
 
-    async def chunk(self, data: bytes) -> None:
-        """A piece of the stream, sent at once."""
+    async def chunk(self, data: bytes, *, last: bool = False) -> None:
+        """A piece of the stream, sent at once; with the `last` goes the end of the stream."""
         if self.before_sending is not None:
             await self.before_sending()
-        await self.comment(data)
+        self.finished = last
+        self.last_sent_at = time.monotonic()
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def comment(self, data: bytes) -> None:
         """A piece that says nothing, so that the connection is kept open: there is nothing to be durable for it."""
@@ -176,7 +178,9 @@ class Responder:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end_stream(self) -> None:
-        """The end of the stream."""
+        """The end of the stream, unless its last piece said so."""
+        if self.finished:
+            return
         self.finished = True
         await self._send({"type": "http.response.body", "body": b""})
 
