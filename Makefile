@@ -1,7 +1,7 @@
 # All paths are relative: the project may live in a folder with spaces in its name.
 PYTHON ?= python3
 ARGS ?=
-WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+WORKERS := -n auto --dist loadfile
 TEST_ARGS ?= $(WORKERS) --cov --cov-config=tests/coverage.ini --watch-less
 PY := .venv/bin/python
 
