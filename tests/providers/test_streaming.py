@@ -124,6 +124,23 @@ async def test_silence_is_filled_with_comments_and_ends_with_the_stream(monkeypa
     waiting.stop()
 
 
+async def test_nothing_follows_the_end_that_a_slow_client_is_still_taking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "PING_AFTER_S", 0.01)
+    said: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await asyncio.sleep(0.1)
+
+    fake = FakeAdapter({"echo": Script("ab", piece_chars=1)}, pace=_at_once)
+    pump = Pumps().start(job=job(candidate(fake), request=ask()), settle=Ledger())
+    writer = ChatCompletions().writer(ask(), request_id=uuid.uuid4(), created=1)
+    await _stream(Responder(send, request_id=uuid.uuid4()), pump, writer, PING, 0.0)
+    assert said[-1]["body"].endswith(b"data: [DONE]\n\n")
+    assert [message.get("more_body", False) for message in said[1:]] == [True] * (len(said) - 2) + [False]
+
+
 async def test_a_provider_that_lets_wait_has_the_stream_begin_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completions, "PING_AFTER_S", 0.02)
     sent, pieces = Sent(), asyncio.Event()

@@ -173,7 +173,10 @@ class Responder:
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def comment(self, data: bytes) -> None:
-        """A piece that says nothing, so that the connection is kept open: there is nothing to be durable for it."""
+        """A piece that says nothing, so that the connection is kept open: there is nothing to be durable for it. After the end,
+        which a slow client may be taking still, nothing is said."""
+        if self.finished:
+            return
         self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
