@@ -9,18 +9,15 @@ import pytest
 from chat.events import events_after
 from chat.generations import leases
 from chat.generations import runs as runs_module
-from chat.generations.offers import OFFERS
 from chat.generations.reaper import reap_generations
 from chat.generations.runs import Runs, close, runs
-from chat.realtime.subscriptions import subscriptions
 from chat.snapshots import generation
 from kernel import loop
 from kernel.ids import uuid7
-from kernel.redis import async_redis
-from tests.chat.test_generations import ask, change, row, until
+from tests.chat.test_generations import ask, change, row
 from tests.support.answers import FakeAnswering
 from tests.support.cast import Company
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, soon
 
 
 async def test_one_that_died_before_a_word_is_begun_anew_once(
@@ -31,8 +28,7 @@ async def test_one_that_died_before_a_word_is_begun_anew_once(
     assert await leases.claim(company.id, gid, owner=uuid7()) is not None
     first_request = (await row(company, gid))["request_id"]
     await change(company, gid, """attempt = '{"deployment": "d"}', lease_until = now() - interval '1 second'""")
-    await alone()
-    await until(lambda: heard(OFFERS))
+    await alone(monkeypatch)
     assert await reap_generations() == 1
     answer = await answering.answer_of(gid)
     assert [orphan.request_id for orphan in answering.settled] == [first_request]
@@ -52,8 +48,7 @@ async def test_what_is_asked_of_a_process_that_is_going_down_another_answers_at_
 ) -> None:
     room = await make_room()
     gid = await asked_of_nobody(company, room.id, monkeypatch)
-    await alone()
-    await until(lambda: heard(OFFERS))
+    await alone(monkeypatch)
     leaving = Runs()
     await leaving.drain(0.0)
     await leaving.start(principal=company.alice.principal, generation_id=gid)
@@ -77,8 +72,7 @@ async def test_what_a_process_that_goes_down_has_no_word_of_another_begins_anew_
     leaving = Runs()
     await leaving.start(principal=company.alice.principal, generation_id=gid)
     first = await answering.answer_of(gid)
-    await alone()
-    await until(lambda: heard(OFFERS))
+    await alone(monkeypatch)
     if trouble == "stopped":
         await change(company, gid, "stop_requested_at = now()")
     del answering.answers[gid]
@@ -106,21 +100,20 @@ async def asked_of_nobody(company: Company, room_id: uuid.UUID, monkeypatch: pyt
     return sent.generation.id
 
 
-async def alone() -> None:
-    """This event loop's hears of offers, and no other of this process: one that served REST may have begun to."""
+async def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This event loop's hears of offers, from when this returns, and no other of this process: one that served REST may have
+    begun to. Redis can't be asked who hears: it counts the listeners of other processes of this run, too."""
     if loop._own:
         await asyncio.to_thread(loop.on_loop, close())
-    await runs().listen()
+    ours, subscribed = runs(), asyncio.Semaphore(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "on_subscribed", subscribed.release)
+        await ours.listen()
+        async with soon():
+            # What it is asked to stop, and what is offered.
+            await subscribed.acquire()
+            await subscribed.acquire()
 
 
 async def _never(self: Runs, **_: Any) -> None:
     return
-
-
-async def heard(channel: str) -> bool:
-    """Whether this event loop listens to it: other processes of the run do, too."""
-    pubsub = subscriptions()._pubsub
-    if pubsub is None or channel.encode() not in pubsub.channels:
-        return False
-    [(_, listeners)] = await async_redis().pubsub_numsub(channel)
-    return bool(listeners)

@@ -61,11 +61,25 @@ async def test_channels_wanted_at_any_moment_are_heard() -> None:
             await async_redis().publish(f"c{number}", b"bad")
             await async_redis().publish(f"c{number}", b"%d" % number)
             await until(ear, b"%d" % number)
-        await subscriptions.unsubscribe("c0")
+        await subscriptions.unsubscribe("c0", ears[0])
         await async_redis().publish("c0", b"more")
         await async_redis().publish("c1", b"more")
         await until(ears[1], b"more")
         assert ears[0].heard == [b"bad", b"0"]
+    finally:
+        await subscriptions.close()
+
+
+async def test_who_leaves_late_takes_nobody_with_them() -> None:
+    subscriptions, first, second = Subscriptions(), Ear(), Ear()
+    try:
+        await subscriptions.subscribe("c", first)
+        await subscriptions.subscribe("c", second)
+        async with soon():
+            await second.subscribed.wait()
+        await subscriptions.unsubscribe("c", first)
+        await async_redis().publish("c", b"still")
+        await until(second, b"still")
     finally:
         await subscriptions.close()
 
@@ -87,7 +101,7 @@ async def test_the_last_channel_may_go_at_any_moment(monkeypatch: pytest.MonkeyP
             await subscriptions.subscribe("last", ear)
             async with soon():
                 await ear.subscribed.wait()
-            await subscriptions.unsubscribe("last")
+            await subscriptions.unsubscribe("last", ear)
     finally:
         await subscriptions.close()
 

@@ -122,8 +122,8 @@ class Runs:
         tasks = [*self._taking, *(task for _, task in self._runs.values())]
         await end(tasks)
         if self._listening:
-            await subscriptions().unsubscribe(control_channel(self.owner))
-            await subscriptions().unsubscribe(OFFERS)
+            await subscriptions().unsubscribe(control_channel(self.owner), self)
+            await subscriptions().unsubscribe(OFFERS, self)
 
 
 runs = PerLoop(Runs)

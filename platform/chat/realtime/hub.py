@@ -165,7 +165,7 @@ class Hub:
             if head is None:
                 raise NotFound
         except BaseException:
-            await subscriptions().unsubscribe(feed.channel)
+            await subscriptions().unsubscribe(feed.channel, feed)
             raise
         with contextlib.suppress(RedisError):
             feed.present |= await read_present(*key)
@@ -209,7 +209,7 @@ class Hub:
                 feed.idle_since = now
             elif now - feed.idle_since > IDLE_FEED_S:
                 del self._feeds[key]
-                await subscriptions().unsubscribe(feed.channel)
+                await subscriptions().unsubscribe(feed.channel, feed)
                 await feed.close()
 
     async def _check_sessions(self) -> None:

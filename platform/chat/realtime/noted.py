@@ -98,8 +98,7 @@ class NoteFeeds:
         """Look at PostgreSQL for all, and let go of tenants that have gone."""
         present = {tenant_id for socket in self._sockets if (tenant_id := _tenant_of(socket)) is not None}
         for tenant_id in list(self._heard.keys() - present):
-            del self._heard[tenant_id]
-            await subscriptions().unsubscribe(channel(tenant_id))
+            await subscriptions().unsubscribe(channel(tenant_id), self._heard.pop(tenant_id))
         for tenant_id in present:
             try:
                 await self._read(tenant_id, self.of(tenant_id))
@@ -108,9 +107,9 @@ class NoteFeeds:
 
     async def close(self) -> None:
         """Hear nothing more."""
-        for tenant_id in list(self._heard):
-            await subscriptions().unsubscribe(channel(tenant_id))
-        self._heard.clear()
+        while self._heard:
+            tenant_id, heard = self._heard.popitem()
+            await subscriptions().unsubscribe(channel(tenant_id), heard)
 
     async def _listen(self, tenant_id: uuid.UUID) -> None:
         if tenant_id not in self._heard:

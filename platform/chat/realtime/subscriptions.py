@@ -55,10 +55,12 @@ class Subscriptions:
         else:
             await self._ask(lambda pubsub: pubsub.subscribe(name))
 
-    async def unsubscribe(self, channel: str) -> None:
-        """Stop hearing a channel."""
+    async def unsubscribe(self, channel: str, listener: Listener) -> None:
+        """Have `listener` hear a channel no more. Whoever has taken its place there stays."""
         name = channel.encode()
-        heard = self._listeners.pop(name, None) is not None
+        heard = self._listeners.get(name) is listener
+        if heard:
+            del self._listeners[name]
         if not self._listeners:
             # Before anything is waited for: who listens would else find nothing to listen to, and that it is wanted, for ever.
             self._wanted.clear()
