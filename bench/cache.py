@@ -9,6 +9,7 @@ past the cache.
 
 import argparse
 import asyncio
+import base64
 import os
 import sys
 import time
@@ -23,6 +24,7 @@ import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from msgspec.structs import replace  # noqa: E402
 
 from billing.types import Payer, Tariff  # noqa: E402
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--chars", type=int, default=2000, help="of the question, and of the answer")
     options = parser.parse_args()
+    settings.PARLEY_MASTER_KEY = settings.PARLEY_MASTER_KEY or base64.b64encode(bytes(32)).decode()
     for name, us in asyncio.run(_measure(options.seconds, options.chars)).items():
         print(f"cache: {name:<10} {us:7.1f} us a request, {1e6 / us:9,.0f} requests/s in process")
 
@@ -58,8 +61,8 @@ def main() -> None:
 async def _measure(seconds: float, chars: int) -> dict[str, float]:
     principal, candidates = _caller(), _candidates()
     namespace = Namespace()
-    lookups.namespace_of = _settings(namespace)  # type: ignore[assignment]
-    lookups.acknowledge = _nothing  # type: ignore[assignment]
+    lookups.namespace_of = _settings(namespace)  # type: ignore[assignment, attr-defined]
+    lookups.acknowledge = _nothing  # type: ignore[attr-defined]
     request = ChatRequest("bench", (user_message("q" * chars),), temperature=0.0)
 
     def job(asked: ChatRequest) -> Job:

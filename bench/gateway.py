@@ -106,7 +106,7 @@ def check_books(stack: Stack, tenant: str, table: Table) -> bool:
         if records >= wanted or time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    right = records == wanted and cost == misses * COST_NANO
+    right: bool = records == wanted and cost == misses * COST_NANO
     print(
         f"answers {wanted}, usage records {records}; cost {cost} nano-USD, {misses} misses x {COST_NANO} = {misses * COST_NANO}"
     )

@@ -53,7 +53,7 @@ from tenants.selectors import KeyRow  # noqa: E402
 TENANT = uuid.uuid4()
 FIELDS = ("t", f"m:{uuid.uuid4()}", f"k:{uuid.uuid4()}", "l")
 BUCKETS = tuple(
-    Bucket(tenant_key(TENANT, "limit", kind[0], subject), kind, 1_000_000_000, MINUTE_US)  # type: ignore[arg-type]
+    Bucket(tenant_key(TENANT, "limit", kind[0], subject), kind, 1_000_000_000, MINUTE_US)
     for kind in ("requests", "tokens")
     for subject in ("t", "k:1")
 )
@@ -102,7 +102,7 @@ async def _measure(calls: int, at_once: int) -> None:
     ways: dict[str, Callable[[], Awaitable[object]]] = {
         "read": lambda: line().call("HMGET", epochs_key, *FIELDS),
         "take": lambda: line().script(script.TAKE, *given, keys=count),
-        "redis-py": lambda: async_redis().evalsha(script.TAKE.digest, count, *given),  # type: ignore[arg-type]
+        "redis-py": lambda: async_redis().evalsha(script.TAKE.digest, count, *given),
         "known key": known_key,
         "metrics": counted,
     }
@@ -176,7 +176,8 @@ def _remember(key: str) -> None:
         max_priority="normal",
         pace_tokens_per_s=None,
     )
-    credentials._keep(digest(key), row)
+    hashed = digest(key)
+    credentials._records.keep(hashed, credentials._record_of(row, hashed), began_s=time.monotonic())
     last_used._noted[key_id] = time.monotonic() + 3600
 
 

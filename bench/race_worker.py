@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("orders")
     orders = Orders(**json.loads(parser.parse_args(arguments).orders))
-    ledger.ROOM = orders.room
+    ledger.ROOM = orders.room  # type: ignore[attr-defined]
     asyncio.run(Worker(orders).work())
 
 

@@ -270,7 +270,7 @@ async def _run(options: argparse.Namespace, tenants: Sequence[uuid.UUID]) -> boo
     from providers.cache.semantic import lookups
     from providers.cache.semantic.support import support
 
-    lookups.acknowledge = _nothing  # type: ignore[assignment]
+    lookups.acknowledge = _nothing  # type: ignore[attr-defined]
     namespace = Namespace(
         semantic=True,
         semantic_rate=options.rate,

@@ -38,7 +38,7 @@ class EmbeddingsAnswer(OpenAIAnswer):
             {"object": "embedding", "index": number, "embedding": self._encoded(item)}
             for number, item in enumerate(inputs)
         ]
-        body = {"object": "list", "data": data[::-1], "model": self._record.model}
+        body: dict[str, Any] = {"object": "list", "data": data[::-1], "model": self._record.model}
         if self._script.usage != "never":
             tokens = self._record.prompt_tokens
             body["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}

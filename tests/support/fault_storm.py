@@ -239,10 +239,10 @@ def _wrong_answers(one: Call, total_s: float) -> Iterator[str]:
     heard, attempts = one.heard, one.attempts
     last = attempts[-1] if attempts else None
     match heard.ended:
-        case "complete" if last is None or last.harmful:
-            yield "a success that no upstream is the author of"
-        case "complete":
+        case "complete" if last is not None and not last.harmful:
             yield from _wrong_success(heard, last)
+        case "complete":
+            yield "a success that no upstream is the author of"
         case "refused":
             yield from _wrong_refusal(one, total_s)
         case "error frame":
