@@ -50,7 +50,7 @@ def _job(factory: ModelFactory, request: ChatRequest, *, secret: str = "acme-sec
 
 
 async def _events(work: Job) -> list[StreamEvent]:
-    return [event async for event in Execution(work).events()]
+    return [event async for came in Execution(work).events() for event in came]
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])

@@ -43,7 +43,7 @@ MOVES_ON: list[ProviderError] = [
 
 
 async def _run(execution: Execution) -> list[StreamEvent]:
-    return [event async for event in execution.events()]
+    return [event async for came in execution.events() for event in came]
 
 
 def _route(error: ProviderError, *, after: int = 0, stream: bool = True) -> tuple[FakeAdapter, Job]:
@@ -107,8 +107,8 @@ async def test_nothing_takes_over_after_the_first_content(error: ProviderError) 
     seen: list[StreamEvent] = []
 
     async def read() -> None:
-        async for event in execution.events():
-            seen.append(event)
+        async for came in execution.events():
+            seen.extend(came)
 
     with pytest.raises(ParleyError):
         await read()

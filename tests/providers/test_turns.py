@@ -57,7 +57,7 @@ def tried(fake: FakeAdapter) -> list[str]:
 
 
 async def answer(work: Job, retries: Retries = AT_ONCE) -> str:
-    events: list[StreamEvent] = [event async for event in Execution(work, retries=retries).events()]
+    events: list[StreamEvent] = [event async for came in Execution(work, retries=retries).events() for event in came]
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 

@@ -21,7 +21,7 @@ from providers.cache.acknowledge import acknowledge
 from providers.cache.lookups import Place, remember
 from providers.cache.stats import stats
 from providers.guardrails.outward import Outward
-from providers.pipeline.answering import Answering
+from providers.pipeline.answering import Answering, Take
 from providers.pipeline.pump import OnDisconnect, Remember
 from providers.pipeline.pumps import pumps
 from providers.pipeline.record import record_result, sold_nano
@@ -144,13 +144,13 @@ class Flight:
     def abandon(self) -> None:
         """It is for each listener to leave."""
 
-    def put(self, event: StreamEvent) -> None:
-        self._events.append(event)
-        self._chars += _chars(event)
+    def put(self, events: Sequence[StreamEvent]) -> None:
+        self._events.extend(events)
+        self._chars += sum(map(_chars, events))
         if self._chars > MAX_LOG_CHARS:
             self._let_go_of_laggards()
         for listener in self.listeners:
-            listener.wake()
+            listener.hear(events)
 
     def close(
         self, *, whole: ChatAnswer | None = None, last: Finished | None = None, error: ParleyError | None = None
@@ -192,6 +192,7 @@ class Listener(Answering):
         self.continues = on_disconnect == "continue"
         self.result: Result | None = None
         self._left = False
+        self._take: Take | None = None
         self._wakeup: asyncio.Future[None] | None = None
 
     async def events(self) -> AsyncIterator[StreamEvent]:
@@ -223,6 +224,9 @@ class Listener(Answering):
         self.position += len(events)
         return events
 
+    def hand_to(self, take: Take | None) -> None:
+        self._take = take
+
     async def answer(self) -> ChatAnswer:
         while self.result is None:
             self.position = self.flight.end
@@ -246,6 +250,15 @@ class Listener(Answering):
     def disconnect(self) -> None:
         if not self.continues:
             self.flight.leave(self)
+
+    def hear(self, events: Sequence[StreamEvent]) -> None:
+        """These are the newest."""
+        end = self.flight.end
+        has_read_all = self.position == end - len(events) and not (self._left or self.lagged)
+        if self._take is not None and has_read_all and self._take(events):
+            self.position = end
+        else:
+            self.wake()
 
     def wake(self) -> None:
         """There is something new."""

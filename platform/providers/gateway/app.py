@@ -110,9 +110,10 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI app. Never raises: what goes wrong is answered, or, once a stream has begun, ends it."""
     request = Request.from_scope(scope, receive)
     responder = Responder(send, request_id=request.id)
-    set_request_id(str(request.id))
+    said_id = str(request.id)
+    set_request_id(said_id)
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=str(request.id))
+    structlog.contextvars.bind_contextvars(request_id=said_id)
     methods = _methods(request.path)
     errors = next(iter(methods.values())).errors if methods else OPENAI_ERRORS
     if errors is OPENAI_ERRORS and speaks_anthropic(request):

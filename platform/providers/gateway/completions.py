@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,8 @@ from tenants.principals import Principal
 
 PING_AFTER_S = 15.0
 WATCH_AFTER_S = 0.05
+TOGETHER_S = 0.001
+"""Events that come within so little time are sent together."""
 
 
 async def complete(request: Request, responder: Responder, principal: Principal, surface: Surface[Asked]) -> None:
@@ -75,9 +77,7 @@ def _was_never_tried(answering: Answering) -> bool:
 async def _answer(
     request: Request, responder: Responder, surface: Surface[Asked], asked: Asked, answering: Answering, *, began: float
 ) -> None:
-    principal = answering.job.principal
-    is_paced = principal is not None and principal.pace_tokens_per_s is not None
-    if isinstance(answering, Served) and not (asked.stream and is_paced):
+    if isinstance(answering, Served) and not (asked.stream and _pace_of(answering) is not None):
         await send_hit(responder, answering, surface, asked, headers=hit_headers(answering, began))
         return
     created = int(time.time())
@@ -95,13 +95,12 @@ async def _stream(responder: Responder, answering: Answering, writer: FrameWrite
     """Nothing is sent before the first event, so what fails before it is answered with its own status; unless a provider
     lets the caller wait for so long that the connection has to be kept open."""
     batches = _batches(answering)
-    async with _Pinging(responder, ping, answering, began) as stream:
+    async with _Pinging(responder, ping, answering, began) as stream, _Direct(responder, answering, writer, stream):
         try:
-            first = await anext(batches, ())
-            await stream.begin()
-            await _write(responder, writer, first)
             async for events in batches:
+                await stream.begin()
                 await _write(responder, writer, events)
+            await stream.begin()
         except ParleyError as error:
             if not responder.started:
                 raise
@@ -112,13 +111,18 @@ async def _stream(responder: Responder, answering: Answering, writer: FrameWrite
 
 async def _batches(answering: Answering) -> AsyncIterator[Sequence[StreamEvent]]:
     """The events as they come: those that come at once, together."""
-    principal = answering.job.principal
-    if principal is not None and principal.pace_tokens_per_s is not None:
-        async for event in paced(answering.events(), tokens_per_s=principal.pace_tokens_per_s):
+    pace = _pace_of(answering)
+    if pace is not None:
+        async for event in paced(answering.events(), tokens_per_s=pace):
             yield (event,)
         return
     async for event in answering.events():
         yield (event, *answering.ready())
+
+
+def _pace_of(answering: Answering) -> int | None:
+    principal = answering.job.principal
+    return principal.pace_tokens_per_s if principal is not None else None
 
 
 async def _write(responder: Responder, writer: FrameWriter, events: Sequence[StreamEvent]) -> None:
@@ -210,8 +214,17 @@ class _Pinging:
         if not self._responder.started:
             await self._begin()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is a comment on its way."""
+        return self._sending is not None and not self._sending.done()
+
+    def headers(self) -> Mapping[str, str]:
+        """Those that the stream begins with."""
+        return _headers(self._answering, self._began)
+
     async def _begin(self) -> None:
-        await self._responder.begin_stream(headers=_headers(self._answering, self._began))
+        await self._responder.begin_stream(headers=self.headers())
 
     def _look_in(self, wait_s: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
@@ -230,6 +243,53 @@ class _Pinging:
             await self._begin()
         await self._responder.comment(self._comment)
         self._look_in(PING_AFTER_S)
+
+
+class _Direct:
+    """`async with` it around a stream: writes what comes in the turn of the pump that has it, where that is possible at once.
+    To wake the request's own task for it takes the loop another turn, in which the first token waits for whatever else is due.
+
+    Left to that task are all events while something else is being sent, what follows another event within `TOGETHER_S`, and the
+    end."""
+
+    __slots__ = ("_answering", "_last_s", "_now", "_responder", "_stream", "_writer")
+
+    def __init__(self, responder: Responder, answering: Answering, writer: FrameWriter, stream: _Pinging) -> None:
+        self._responder = responder
+        self._answering = answering
+        self._writer = writer
+        self._stream = stream
+        self._now = asyncio.get_running_loop().time
+        self._last_s = 0.0
+
+    async def __aenter__(self) -> None:
+        if _pace_of(self._answering) is None:
+            self._answering.hand_to(self._take)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._answering.hand_to(None)
+        await self._responder.let_go()
+
+    def _take(self, events: Sequence[StreamEvent]) -> bool:
+        responder, now_s = self._responder, self._now()
+        since_s, self._last_s = now_s - self._last_s, now_s
+        if since_s < TOGETHER_S or not responder.is_free or self._stream.is_sending:
+            return False
+        try:
+            frames = b"".join(map(self._writer.write, events))
+        except Exception:  # noqa: BLE001 - the request's own task meets it again, where it can be answered
+            return False
+        if frames:
+            responder.chunk_now(frames, headers=None if responder.started else self._stream.headers())
+            if responder.rest is not None:
+                responder.rest.add_done_callback(self._sent)
+        return True
+
+    def _sent(self, rest: "asyncio.Future[None]") -> None:
+        """Of a client that can't be sent anything the job is told at once: the request's task waits for events that may never
+        come."""
+        if rest.cancelled() or rest.exception() is not None:
+            self._answering.disconnect()
 
 
 def _headers(answering: Answering, began: float) -> dict[str, str]:

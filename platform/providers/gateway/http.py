@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 from django.conf import settings
 
+from kernel.ending import end
 from kernel.errors import InvalidRequest, PayloadTooLarge
 from kernel.ids import uuid7
 from kernel.net import client_address
@@ -101,6 +102,12 @@ class Request(msgspec.Struct):
 
 MAX_DROPPED_NAMES = 100
 MAX_DROPPED_CHARS = 2_000
+Fields = Sequence[tuple[bytes, bytes]]
+_STREAM: Fields = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
 _CORS = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*"))
 
 
@@ -125,6 +132,9 @@ class Responder:
         self.cache_status = ""
         self.last_sent_at = 0.0
         self.before_sending: Callable[[], Awaitable[None]] | None = None
+        self.rest: asyncio.Future[None] | None = None
+        """What `chunk_now` couldn't send at once, until it is sent; what failed of it stays."""
+        self._under_way = 0
 
     async def whole(self, status: int, body: bytes, *, headers: Mapping[str, str] | None = None) -> None:
         """A JSON body with its length."""
@@ -148,12 +158,7 @@ class Responder:
 
     async def begin_stream(self, *, headers: Mapping[str, str]) -> None:
         """The head of a stream of server-sent events. Proxies are told not to buffer or compress it."""
-        fixed = [
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache, no-transform"),
-            (b"x-accel-buffering", b"no"),
-        ]
-        await self._start(200, fixed, headers)
+        await self._start(200, _STREAM, headers)
 
     async def begin_file(self, *, size: int, name: str) -> None:
         """The head of a file of so many bytes, to be saved under a name. `chunk` and `end_stream` follow."""
@@ -172,6 +177,34 @@ class Responder:
         self.last_sent_at = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
 
+    @property
+    def is_free(self) -> bool:
+        """Whether `chunk_now` may be called: nothing is being sent, and nothing has to be waited for before."""
+        return self.rest is None and not self._under_way and self.before_sending is None and not self.finished
+
+    def chunk_now(self, data: bytes, *, headers: Mapping[str, str] | None) -> None:
+        """A piece of the stream, sent in this very turn; with `headers`, its first, before which goes the head. Nothing is
+        raised: whoever sends next is told what went wrong."""
+        messages: list[dict[str, Any]] = [self._head(200, _STREAM, headers)] if headers is not None else []
+        messages.append({"type": "http.response.body", "body": data, "more_body": True})
+        self.last_sent_at = time.monotonic()
+        try:
+            self.rest = self._sends.send_now(self._send_raw, messages)
+        except Exception as error:  # noqa: BLE001 - it is raised where it can be answered
+            self.rest = asyncio.get_running_loop().create_future()
+            self.rest.set_exception(error)
+        if self.rest is not None:
+            self.rest.add_done_callback(self._rest_ended)
+
+    def _rest_ended(self, rest: "asyncio.Future[None]") -> None:
+        if not rest.cancelled() and rest.exception() is None:
+            self.rest = None
+
+    async def let_go(self) -> None:
+        """Send no more of what couldn't be sent at once."""
+        if isinstance(self.rest, asyncio.Task):
+            await end([self.rest])
+
     async def comment(self, data: bytes) -> None:
         """A piece that says nothing, so that the connection is kept open: there is nothing to be durable for it. After the end,
         which a slow client may be taking still, nothing is said."""
@@ -188,19 +221,29 @@ class Responder:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def _send(self, message: dict[str, Any]) -> None:
+        self._under_way += 1
         try:
+            while self.rest is not None:
+                await asyncio.wait((self.rest,))
+                if self.rest is not None:
+                    self.rest.result()
             await self._sends.send(self._send_raw, message)
         except Stalled as error:
             raise ClientGone from error
+        finally:
+            self._under_way -= 1
 
-    async def _start(self, status: int, fixed: list[tuple[bytes, bytes]], headers: Mapping[str, str] | None) -> None:
+    async def _start(self, status: int, fixed: Fields, headers: Mapping[str, str] | None) -> None:
+        await self._send(self._head(status, fixed, headers))
+
+    def _head(self, status: int, fixed: Fields, headers: Mapping[str, str] | None) -> dict[str, Any]:
         said = {**self.headers, **(headers or {})}
         named = [(name.lower().encode(), _field_value(value)) for name, value in said.items()]
         self.started = True
         self.status = status
         self.cache_status = headers.get("x-parley-cache", "") if headers else ""
         self.last_sent_at = time.monotonic()
-        await self._send({"type": "http.response.start", "status": status, "headers": fixed + self._base + named})
+        return {"type": "http.response.start", "status": status, "headers": [*fixed, *self._base, *named]}
 
 
 def _field_value(value: str) -> bytes:

@@ -4,7 +4,7 @@
 Nothing is set up for a single send: all that are under way are looked at now and then, while there are any."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, cast
 
 from kernel.per_loop import PerLoop
@@ -47,6 +47,17 @@ class Sends:
             del self._since_s[task]
             self._given_up.discard(task)
 
+    def send_now(self, send: Send, messages: Sequence[dict[str, Any]]) -> "asyncio.Task[None] | None":
+        """Send messages in the caller's own turn. None if the server took them all at once, as it does but for clients that read
+        slowly; else the task in which the rest is sent, which ends as `send` would."""
+        steps = _all(send, messages).__await__()
+        try:
+            waits_for = next(steps)
+        except StopIteration:
+            return None
+        rest = _Rest(steps, waits_for)
+        return self._loop.create_task(self.send(lambda _: rest, {}))
+
     def _look(self) -> None:
         """Give up those that take too long; come again while there are any."""
         self._looking = bool(self._since_s)
@@ -58,6 +69,33 @@ class Sends:
             if since_s < before_s and task not in self._given_up:
                 self._given_up.add(task)
                 task.cancel()
+
+
+async def _all(send: Send, messages: Sequence[dict[str, Any]]) -> None:
+    for message in messages:
+        await send(message)
+
+
+class _Rest:
+    """A coroutine that has begun outside of any task, and goes on in the one that waits for this."""
+
+    __slots__ = ("_steps", "_waits_for")
+
+    def __init__(self, steps: Generator[Any, Any, None], waits_for: object) -> None:
+        self._steps = steps
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            while True:
+                try:
+                    got = yield self._waits_for
+                except BaseException as error:  # noqa: BLE001 - it is handed on
+                    self._waits_for = self._steps.throw(error)
+                else:
+                    self._waits_for = self._steps.send(got)
+        except StopIteration:
+            return
 
 
 sends = PerLoop(Sends)

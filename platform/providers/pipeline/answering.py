@@ -1,10 +1,13 @@
 """What a job's caller holds, whoever answers it: a provider by way of a pump, a cache, or another's answer in flight."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from providers.pipeline.values import Candidate, Job, Result
 from providers.types import ChatAnswer, StreamEvent
+
+Take = Callable[[Sequence[StreamEvent]], bool]
+"""Takes events the moment they come, unless it returns False. It is called in the turn of who has them, and must not raise."""
 
 
 class Answering(ABC):
@@ -23,6 +26,11 @@ class Answering(ABC):
         """What whoever reads `events` would get next without waiting, as far as that is known: they take it here
         instead."""
         return ()
+
+    def hand_to(self, take: Take | None) -> None:  # noqa: B027
+        """From now on, have `take` asked first: what it takes whoever reads `events` doesn't get, and isn't woken for. It is
+        asked while nothing is queued for them; never for the end. An answering whose events don't come one by one asks
+        nobody."""
 
     @abstractmethod
     async def answer(self) -> ChatAnswer:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kernel.errors import ParleyError
 from providers.assemble import told
+from providers.pipeline.answering import Take
 from providers.types import ChatAnswer, Finished, StreamEvent
 
 
@@ -21,8 +22,8 @@ class Outlet(Protocol):
     async def writable(self) -> None:
         """Until `put` may add an event."""
 
-    def put(self, event: StreamEvent) -> None:
-        """Add an event, also beyond the limit: it is the pump that waits."""
+    def put(self, events: Sequence[StreamEvent]) -> None:
+        """Add events that came together, also beyond the limit: it is the pump that waits."""
 
     def close(
         self, *, whole: ChatAnswer | None = None, last: Finished | None = None, error: ParleyError | None = None
@@ -35,9 +36,10 @@ class Outlet(Protocol):
 
 
 class Channel:
-    """A queue of at most `limit` events. What it closes with needs no room in it."""
+    """A queue of at most `limit` events, and what may `take` them past it. What it closes with needs no room in it."""
 
     def __init__(self, limit: int) -> None:
+        self.take: Take | None = None
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._events: deque[StreamEvent] = deque()
@@ -59,12 +61,13 @@ class Channel:
             self._writer = self._loop.create_future()
             await self._writer
 
-    def put(self, event: StreamEvent) -> None:
-        """Add an event, also beyond the limit: it is the producer who waits. Without a consumer it is
+    def put(self, events: Sequence[StreamEvent]) -> None:
+        """Add events, also beyond the limit: it is the producer who waits. Without a consumer they are
         dropped."""
-        if not self._abandoned:
-            self._events.append(event)
-            _wake(self._reader)
+        if self._abandoned or (self.take is not None and not self._events and self.take(events)):
+            return
+        self._events.extend(events)
+        _wake(self._reader)
 
     def close(
         self, *, whole: ChatAnswer | None = None, last: Finished | None = None, error: ParleyError | None = None

@@ -3,7 +3,7 @@
 Who is tried when is decided in `turns`; an attempt holds a slot at its deployment, and tells the deployment's health how it
 went (`trial`)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from kernel import egress
@@ -46,12 +46,11 @@ class Execution:
                 return attempt.answer()
         raise caller_error(turns.failures) from turns.last_error
 
-    async def events(self) -> AsyncGenerator[StreamEvent, None]:
+    async def events(self) -> AsyncGenerator[Sequence[StreamEvent], None]:
         """The same in pieces: the events of the first attempt that is answered, none before real content, so that the next
-        can still take over unseen."""
+        can still take over unseen. What came before it comes with it; all others one by one."""
         if comes_whole(self._job.request):
-            for event in events_of(await self.whole()):
-                yield event
+            yield tuple(events_of(await self.whole()))
             return
         turns = self._turns()
         while (turn := await turns.next()) is not None:
@@ -66,11 +65,10 @@ class Execution:
                             if not attempt.visible:
                                 continue
                             trial.seen()
-                            for early in held:
-                                yield early
-                            held = None
+                            early, held = held, None
+                            yield early
                         else:
-                            yield event
+                            yield (event,)
                 return
         raise caller_error(turns.failures) from turns.last_error
 

@@ -7,7 +7,7 @@ after settle, never before."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Literal
@@ -18,7 +18,7 @@ from kernel.errors import InternalError, ParleyError, Unavailable, without_frame
 from providers.assemble import reason_of
 from providers.guardrails.outward import Outward
 from providers.measure import result_settled
-from providers.pipeline.answering import Answering
+from providers.pipeline.answering import Answering, Take
 from providers.pipeline.channel import Channel, Outlet
 from providers.pipeline.execute import Execution, comes_whole
 from providers.pipeline.settle import Settle
@@ -77,6 +77,9 @@ class Pump(Answering):
 
     def ready(self) -> Sequence[StreamEvent]:
         return self._channel.ready()
+
+    def hand_to(self, take: Take | None) -> None:
+        self._channel.take = take
 
     async def answer(self) -> ChatAnswer:
         """The whole answer, once it is settled. Raises the error for the caller."""
@@ -145,8 +148,8 @@ class Pump(Answering):
 
     def _close(self, result: Result, *, settled: bool) -> None:
         """Let the end of the answer be seen; of one that came whole, all of it."""
-        if self._outward is not None:
-            self._put_all(self._outward.rest())
+        if self._outward is not None and (rest := tuple(self._outward.rest())):
+            self._outlet.put(rest)
         if not settled:
             self._outlet.close(error=Unavailable("The answer could not be recorded."))
         elif result.error is not None:
@@ -211,20 +214,20 @@ class Pump(Answering):
             self._last = Finished(reason_of(answer), answer.usage)
             return
         async with aclosing(self._execution.events()) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    self._last = event
-                    return
+            async for came in events:
                 if self._outlet.full:
                     await self._wait_for_consumer()
-                if self._outward is None:
-                    self._outlet.put(event)
-                else:
-                    self._put_all(self._outward.feed(event))
+                if isinstance(last := came[-1], Finished):
+                    self._put(came[:-1])
+                    self._last = last
+                    return
+                self._put(came)
 
-    def _put_all(self, events: Iterable[StreamEvent]) -> None:
-        for event in events:
-            self._outlet.put(event)
+    def _put(self, events: Sequence[StreamEvent]) -> None:
+        if self._outward is not None:
+            events = [seen for event in events for seen in self._outward.feed(event)]
+        if events:
+            self._outlet.put(events)
 
     async def _wait_for_consumer(self) -> None:
         try:

@@ -100,7 +100,7 @@ class FairQueue(Generic[Item]):
     ) -> Waiting[Item] | None:
         """Take out who is next among the classes down to `lowest`, and of these the tenants that `may` go; None if none of them
         waits. A tenant that may not go loses its turn."""
-        for rank in self._turns(lowest):
+        for rank in self._turns(lowest) if self._tenants else ():
             if may is None or self._find(rank, may):
                 return self._take(rank, lowest)
         return None
