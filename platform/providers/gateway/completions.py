@@ -95,11 +95,17 @@ async def _stream(responder: Responder, answering: Answering, writer: FrameWrite
     """Nothing is sent before the first event, so what fails before it is answered with its own status; unless a provider
     lets the caller wait for so long that the connection has to be kept open."""
     batches = _batches(answering)
-    async with _Pinging(responder, ping, answering, began) as stream, _Direct(responder, answering, writer, stream):
+    async with (
+        _Pinging(responder, ping, answering, began) as stream,
+        _Direct(responder, answering, writer, stream) as direct,
+    ):
         try:
             async for events in batches:
+                # What comes while these are on their way comes after them.
+                direct.waits = True
                 await stream.begin()
                 await _write(responder, writer, events)
+                direct.waits = False
             await stream.begin()
         except ParleyError as error:
             if not responder.started:
@@ -183,7 +189,7 @@ class _Pinging:
     connection open. A timer looks after that; there is a task only while there is something to be sent. The first comment
     begins the stream, once a provider has been asked: what still waits for its turn may yet be refused."""
 
-    __slots__ = ("_answering", "_began", "_comment", "_responder", "_sending", "_since_s", "_timer")
+    __slots__ = ("_answering", "_began", "_comment", "_has_begun", "_responder", "_sending", "_since_s", "_timer")
 
     def __init__(self, responder: Responder, comment: bytes, answering: Answering, began: float) -> None:
         self._responder = responder
@@ -191,6 +197,7 @@ class _Pinging:
         self._answering = answering
         self._began = began
         self._since_s = 0.0
+        self._has_begun = False
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
 
@@ -209,15 +216,16 @@ class _Pinging:
 
     async def begin(self) -> None:
         """Send the head of the stream, unless a comment has."""
-        if self._sending is not None:
+        if self._sending is not None and not self._has_begun:
+            # It sends the head. What fails of it fails the stream; a comment that fails later doesn't.
             await self._sending
         if not self._responder.started:
             await self._begin()
 
     @property
-    def is_sending(self) -> bool:
-        """Whether there is a comment on its way."""
-        return self._sending is not None and not self._sending.done()
+    def is_silent(self) -> bool:
+        """Whether there is no comment on its way, nor one that failed to send the head."""
+        return self._sending is None or (self._has_begun and self._sending.done())
 
     def headers(self) -> Mapping[str, str]:
         """Those that the stream begins with."""
@@ -225,6 +233,7 @@ class _Pinging:
 
     async def _begin(self) -> None:
         await self._responder.begin_stream(headers=self.headers())
+        self._has_begun = True
 
     def _look_in(self, wait_s: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
@@ -241,6 +250,7 @@ class _Pinging:
     async def _ping(self) -> None:
         if not self._responder.started:
             await self._begin()
+        self._has_begun = True
         await self._responder.comment(self._comment)
         self._look_in(PING_AFTER_S)
 
@@ -249,10 +259,10 @@ class _Direct:
     """`async with` it around a stream: writes what comes in the turn of the pump that has it, where that is possible at once.
     To wake the request's own task for it takes the loop another turn, in which the first token waits for whatever else is due.
 
-    Left to that task are all events while something else is being sent, what follows another event within `TOGETHER_S`, and the
-    end."""
+    Left to that task are all events while something else is being sent, or that task `waits` to send some, what follows another
+    event within `TOGETHER_S`, and the end."""
 
-    __slots__ = ("_answering", "_last_s", "_now", "_responder", "_stream", "_writer")
+    __slots__ = ("_answering", "_last_s", "_now", "_responder", "_stream", "_writer", "waits")
 
     def __init__(self, responder: Responder, answering: Answering, writer: FrameWriter, stream: _Pinging) -> None:
         self._responder = responder
@@ -261,10 +271,12 @@ class _Direct:
         self._stream = stream
         self._now = asyncio.get_running_loop().time
         self._last_s = 0.0
+        self.waits = False
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         if _pace_of(self._answering) is None:
             self._answering.hand_to(self._take)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         self._answering.hand_to(None)
@@ -273,14 +285,15 @@ class _Direct:
     def _take(self, events: Sequence[StreamEvent]) -> bool:
         responder, now_s = self._responder, self._now()
         since_s, self._last_s = now_s - self._last_s, now_s
-        if since_s < TOGETHER_S or not responder.is_free or self._stream.is_sending:
+        if since_s < TOGETHER_S or self.waits or not responder.is_free or not self._stream.is_silent:
             return False
         try:
+            headers = None if responder.started else self._stream.headers()
             frames = b"".join(map(self._writer.write, events))
         except Exception:  # noqa: BLE001 - the request's own task meets it again, where it can be answered
             return False
         if frames:
-            responder.chunk_now(frames, headers=None if responder.started else self._stream.headers())
+            responder.chunk_now(frames, headers=headers)
             if responder.rest is not None:
                 responder.rest.add_done_callback(self._sent)
         return True

@@ -185,14 +185,14 @@ class Responder:
     def chunk_now(self, data: bytes, *, headers: Mapping[str, str] | None) -> None:
         """A piece of the stream, sent in this very turn; with `headers`, its first, before which goes the head. Nothing is
         raised: whoever sends next is told what went wrong."""
-        messages: list[dict[str, Any]] = [self._head(200, _STREAM, headers)] if headers is not None else []
-        messages.append({"type": "http.response.body", "body": data, "more_body": True})
-        self.last_sent_at = time.monotonic()
         try:
+            messages: list[dict[str, Any]] = [self._head(200, _STREAM, headers)] if headers is not None else []
+            messages.append({"type": "http.response.body", "body": data, "more_body": True})
+            self.last_sent_at = time.monotonic()
             self.rest = self._sends.send_now(self._send_raw, messages)
-        except Exception as error:  # noqa: BLE001 - it is raised where it can be answered
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is raised where it can be answered
             self.rest = asyncio.get_running_loop().create_future()
-            self.rest.set_exception(error)
+            self.rest.set_exception(ClientGone() if isinstance(error, asyncio.CancelledError) else error)
         if self.rest is not None:
             self.rest.add_done_callback(self._rest_ended)
 
@@ -226,6 +226,8 @@ class Responder:
             while self.rest is not None:
                 await asyncio.wait((self.rest,))
                 if self.rest is not None:
+                    if self.rest.cancelled():
+                        raise ClientGone
                     self.rest.result()
             await self._sends.send(self._send_raw, message)
         except Stalled as error:

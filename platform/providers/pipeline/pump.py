@@ -215,12 +215,12 @@ class Pump(Answering):
             return
         async with aclosing(self._execution.events()) as events:
             async for came in events:
+                if isinstance(last := came[-1], Finished):
+                    self._last = last
+                    self._put(came[:-1])
+                    return
                 if self._outlet.full:
                     await self._wait_for_consumer()
-                if isinstance(last := came[-1], Finished):
-                    self._put(came[:-1])
-                    self._last = last
-                    return
                 self._put(came)
 
     def _put(self, events: Sequence[StreamEvent]) -> None:
